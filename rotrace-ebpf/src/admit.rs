@@ -1,0 +1,217 @@
+//! Given: what is known of a socket, and the next bytes that a call moved. Gives: how many of them to copy, and what
+//! is known now. Refuses to know: memory, maps, records; the probes and the tests run the same lines.
+
+use crate::classify::{Beginning, classify};
+use crate::limits::{
+    ALWAYS_COPIED_BYTES, CLIENT_HELLO_BYTES, CREDIT_BYTES, ENCRYPTED_REPORT_BYTES, PREFIX_BYTES,
+    TURNS_BEFORE_IGNORED,
+};
+
+/// What a socket speaks, as far as its first bytes have told. Plain constants, because the value lives in a map.
+pub mod protocol {
+    /// Not known yet.
+    pub const NEW: u8 = 0;
+    /// HTTP/1.
+    pub const HTTP1: u8 = 1;
+    /// HTTP/2, which this version recognises and does not read.
+    pub const HTTP2: u8 = 2;
+    /// TLS.
+    pub const TLS: u8 = 3;
+    /// Nothing that is traced.
+    pub const IGNORED: u8 = 4;
+}
+
+/// No direction has been seen yet.
+const NO_DIRECTION: u8 = 2;
+
+/// One direction of a socket or of a TLS object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow {
+    /// Bytes seen so far: the position of the next.
+    pub position: u64,
+    /// Encrypted bytes that no record has reported yet.
+    pub unreported: u64,
+    /// Bytes that may still be copied before the traffic turns round.
+    pub credit: u32,
+    /// Used bytes of `prefix`.
+    pub prefix_length: u32,
+    /// First bytes that did not suffice to classify.
+    pub prefix: [u8; PREFIX_BYTES],
+}
+
+/// What is known of a socket or of a TLS object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Connection {
+    /// Identity: the inode of the socket, or the number of the TLS object.
+    pub id: u64,
+    /// CLOCK_MONOTONIC when `connect` began, or 0.
+    pub connect_started_ns: u64,
+    /// CLOCK_MONOTONIC when it was established, or 0.
+    pub established_ns: u64,
+    /// Process that was last seen to use it.
+    pub pid: u32,
+    /// One of [`protocol`].
+    pub protocol: u8,
+    /// One of [`crate::record::role`].
+    pub role: u8,
+    /// 1 when it has been seen since it was made.
+    pub from_start: u8,
+    /// 1 when an open record has been written.
+    pub announced: u8,
+    /// Direction of the last bytes.
+    pub last_direction: u8,
+    /// Direction changes without a protocol.
+    pub turns: u8,
+    /// Not used.
+    pub reserved: [u8; 6],
+    /// Sent and received bytes.
+    pub flows: [Flow; 2],
+}
+
+/// What to do with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// Nothing: no record at all.
+    Ignore,
+    /// Write a record that copies so many of them; `turn` when they begin a turn of the traffic.
+    Copy {
+        /// Bytes to copy, at most the size of the piece.
+        bytes: u32,
+        /// These bytes begin where the traffic turned round.
+        turn: bool,
+    },
+    /// Write a record of encrypted bytes: so many in all since the last one, so many of them copied.
+    Encrypted {
+        /// Bytes to report.
+        report: u64,
+        /// Bytes to copy (the ClientHello).
+        bytes: u32,
+    },
+}
+
+impl Connection {
+    /// A connection that shows up now.
+    pub const fn new(id: u64, role: u8, from_start: bool) -> Self {
+        let flow = Flow {
+            position: 0,
+            unreported: 0,
+            credit: CREDIT_BYTES,
+            prefix_length: 0,
+            prefix: [0; PREFIX_BYTES],
+        };
+        Connection {
+            id,
+            connect_started_ns: 0,
+            established_ns: 0,
+            pid: 0,
+            protocol: protocol::NEW,
+            role,
+            from_start: from_start as u8,
+            announced: 0,
+            last_direction: NO_DIRECTION,
+            turns: 0,
+            reserved: [0; 6],
+            flows: [flow, flow],
+        }
+    }
+
+    /// Takes note of `size` bytes in `direction` (0 sent, 1 received), of which `first` holds the first `first_length`.
+    /// The position of the direction has moved behind them when this returns.
+    #[inline(always)]
+    pub fn admit(
+        &mut self,
+        direction: u8,
+        size: u64,
+        first: &[u8; PREFIX_BYTES],
+        first_length: usize,
+    ) -> Admit {
+        let turn = self.last_direction != direction;
+        self.last_direction = direction;
+        let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
+        flow.position = flow.position.wrapping_add(size);
+        if turn {
+            flow.credit = CREDIT_BYTES;
+        }
+        if self.protocol == protocol::NEW {
+            match learn(flow, self.from_start == 1 || turn, first, first_length) {
+                Beginning::Request | Beginning::Response => self.protocol = protocol::HTTP1,
+                Beginning::Http2 => self.protocol = protocol::HTTP2,
+                Beginning::ClientHello => {
+                    self.protocol = protocol::TLS;
+                    let bytes =
+                        if size < CLIENT_HELLO_BYTES as u64 { size as u32 } else { CLIENT_HELLO_BYTES };
+                    return Admit::Encrypted { report: size, bytes };
+                }
+                Beginning::Tls => {
+                    self.protocol = protocol::TLS;
+                    return Admit::Encrypted { report: size, bytes: 0 };
+                }
+                Beginning::Unfinished => {}
+                Beginning::Other => {
+                    self.turns += turn as u8;
+                    if self.from_start == 1 || self.turns >= TURNS_BEFORE_IGNORED {
+                        self.protocol = protocol::IGNORED;
+                    }
+                    return Admit::Ignore;
+                }
+            }
+        }
+        match self.protocol {
+            protocol::HTTP1 | protocol::NEW => Admit::Copy { bytes: flow.spend(size), turn },
+            // The preface tells user space that HTTP/2 is spoken here; what follows is not read by this version.
+            protocol::HTTP2 => {
+                self.protocol = protocol::IGNORED;
+                Admit::Copy { bytes: flow.spend(PREFIX_BYTES as u64), turn }
+            }
+            protocol::TLS => flow.count_encrypted(size),
+            _ => Admit::Ignore,
+        }
+    }
+}
+
+impl Flow {
+    /// Bytes of a piece of `size` that are copied. Small pieces are copied without credit; they cost nothing extra.
+    #[inline(always)]
+    fn spend(&mut self, size: u64) -> u32 {
+        let bytes =
+            if size <= ALWAYS_COPIED_BYTES || size <= self.credit as u64 { size as u32 } else { self.credit };
+        self.credit -= if bytes < self.credit { bytes } else { self.credit };
+        bytes
+    }
+
+    #[inline(always)]
+    fn count_encrypted(&mut self, size: u64) -> Admit {
+        self.unreported += size;
+        if self.unreported < ENCRYPTED_REPORT_BYTES {
+            return Admit::Ignore;
+        }
+        let report = self.unreported;
+        self.unreported = 0;
+        Admit::Encrypted { report, bytes: 0 }
+    }
+}
+
+/// Classifies what the direction has begun with. A direction that is joined in its middle can only be classified where
+/// the traffic turns round, so `begins` says whether these bytes may be first bytes at all.
+#[inline(always)]
+fn learn(flow: &mut Flow, begins: bool, first: &[u8; PREFIX_BYTES], first_length: usize) -> Beginning {
+    let held = flow.prefix_length as usize;
+    if held == 0 && !begins {
+        return Beginning::Other;
+    }
+    let mut at = 0;
+    let mut length = held;
+    while at < PREFIX_BYTES {
+        if at >= first_length || length >= PREFIX_BYTES {
+            break;
+        }
+        flow.prefix[length] = first[at];
+        length += 1;
+        at += 1;
+    }
+    let beginning = classify(&flow.prefix, length);
+    flow.prefix_length = if matches!(beginning, Beginning::Unfinished) { length as u32 } else { 0 };
+    beginning
+}

@@ -1,0 +1,50 @@
+//! Given: nothing. Gives: the sizes that bound what the kernel side does for one call and for one host.
+//! Refuses to know: what they are spent on.
+
+/// Payload bytes of the record size classes. A record takes the smallest class that holds what it captured; the
+/// smallest makes a record of 256 bytes, which costs the traced thread no more than one of 64.
+pub const PAYLOAD_CLASSES: [usize; 4] = [200, 1024, 4096, 16384];
+
+/// Captured bytes that one record can carry.
+pub const PAYLOAD_MAX: usize = PAYLOAD_CLASSES[3];
+
+/// Bytes that are copied per direction after the traffic has turned round: a head of 16 KiB and its start line.
+pub const CREDIT_BYTES: u32 = 20 * 1024;
+
+/// A call this small is copied even without credit: the smallest record class has room for it in any case, and it
+/// keeps the framing of bodies that are sent in small chunks.
+pub const ALWAYS_COPIED_BYTES: u64 = PAYLOAD_CLASSES[0] as u64;
+
+/// First bytes of a direction that are kept to classify a start line which arrives in several calls. The longest
+/// thing to recognise is the HTTP/2 client preface.
+pub const PREFIX_BYTES: usize = 24;
+
+/// Direction changes of a connection older than the tracer after which it is taken for something other than HTTP.
+pub const TURNS_BEFORE_IGNORED: u8 = 16;
+
+/// Bytes of a ClientHello that are copied, so that user space can read the server name.
+pub const CLIENT_HELLO_BYTES: u32 = 4096;
+
+/// Encrypted bytes of one direction that are counted in the kernel before a record reports them.
+pub const ENCRYPTED_REPORT_BYTES: u64 = 256 * 1024;
+
+/// Segments (iovec entries over all messages of a call) that are looked at; what lies behind them is length only.
+pub const SEGMENTS_MAX: usize = 48;
+
+/// Messages of one `sendmmsg` or `recvmmsg`; the kernel's own bound (UIO_MAXIOV, include/uapi/linux/uio.h).
+pub const MESSAGES_MAX: usize = 1024;
+
+/// Bytes of a new program's arguments that the exec record carries.
+pub const ARGUMENT_BYTES: usize = 1024;
+
+/// Size of the ring buffer in bytes; the daemon may ask for another power of two.
+pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Sockets of targets that are tracked at one time.
+pub const SOCKETS_MAX: u32 = 65536;
+
+/// Processes that are targets at one time.
+pub const TARGETS_MAX: u32 = 16384;
+
+/// Threads that are inside a TLS library at one time.
+pub const TLS_CALLS_MAX: u32 = 16384;

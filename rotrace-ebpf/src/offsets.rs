@@ -1,0 +1,107 @@
+//! Given: nothing. Gives: the table of kernel structure members whose offsets the probes need, as one struct and as
+//! one list in the same order. Refuses to know: the offsets; the daemon reads them from the running kernel's BTF.
+
+/// The value of an offset that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $field:ident: $structure:literal, $member:literal;)*) => {
+        /// Offsets in bytes, in the order of [`MEMBERS`].
+        #[derive(Clone, Copy, Debug)]
+        #[repr(C)]
+        pub struct Offsets {
+            $($(#[$doc])* #[doc = concat!("`", $structure, ".", $member, "`")] pub $field: u32,)*
+        }
+
+        impl Offsets {
+            /// Before the daemon has filled them in.
+            pub const UNKNOWN: Offsets = Offsets { $($field: ABSENT,)* };
+
+            /// From values in the order of [`MEMBERS`].
+            pub fn from_values(values: [u32; MEMBERS.len()]) -> Self {
+                let mut values = values.into_iter();
+                Offsets { $($field: values.next().unwrap_or(ABSENT),)* }
+            }
+
+            /// The values in the order of [`MEMBERS`].
+            pub fn values(&self) -> [u32; MEMBERS.len()] {
+                [$(self.$field,)*]
+            }
+        }
+
+        /// Structure and member path, in the order of the fields of [`Offsets`].
+        pub const MEMBERS: [(&str, &str); [$($structure),*].len()] = [$(($structure, $member),)*];
+    };
+}
+
+offsets! {
+    task_files: "task_struct", "files";
+    task_mm: "task_struct", "mm";
+    task_tgid: "task_struct", "tgid";
+    task_pid: "task_struct", "pid";
+    task_signal: "task_struct", "signal";
+    task_thread_pid: "task_struct", "thread_pid";
+    signal_live: "signal_struct", "live";
+    mm_arg_start: "mm_struct", "arg_start";
+    mm_arg_end: "mm_struct", "arg_end";
+    pid_level: "pid", "level";
+    pid_numbers: "pid", "numbers";
+    upid_nr: "upid", "nr";
+    files_fdt: "files_struct", "fdt";
+    fdt_max_fds: "fdtable", "max_fds";
+    fdt_fd: "fdtable", "fd";
+    file_inode: "file", "f_inode";
+    file_private: "file", "private_data";
+    inode_mode: "inode", "i_mode";
+    inode_number: "inode", "i_ino";
+    inode_private: "inode", "i_private";
+    socket_sk: "socket", "sk";
+    socket_type: "socket", "type";
+    alloc_socket: "socket_alloc", "socket";
+    alloc_inode: "socket_alloc", "vfs_inode";
+    sk_family: "sock_common", "skc_family";
+    sk_num: "sock_common", "skc_num";
+    sk_dport: "sock_common", "skc_dport";
+    sk_daddr: "sock_common", "skc_daddr";
+    sk_rcv_saddr: "sock_common", "skc_rcv_saddr";
+    sk_v6_daddr: "sock_common", "skc_v6_daddr";
+    sk_v6_rcv_saddr: "sock_common", "skc_v6_rcv_saddr";
+    sk_socket: "sock", "sk_socket";
+    sk_protocol: "sock", "sk_protocol";
+    sk_shutdown: "sock", "sk_shutdown";
+}
+
+/// Offsets in `struct pt_regs` of the arguments of a system call, and of what tells 32-bit calls apart. They are part
+/// of the architecture, not of the kernel build (arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Registers {
+    /// The number of the system call.
+    pub number: u32,
+    /// The six arguments.
+    pub arguments: [u32; 6],
+    /// The code segment; [`ABSENT`] where 32-bit calls are told apart in another way.
+    pub code_segment: u32,
+    /// The code segment of 64-bit user space.
+    pub code_segment_64: u32,
+}
+
+impl Registers {
+    /// Before the daemon has filled them in.
+    pub const UNKNOWN: Registers =
+        Registers { number: 0, arguments: [0; 6], code_segment: ABSENT, code_segment_64: 0 };
+    /// x86-64: `orig_ax`, then `di si dx r10 r8 r9`, `cs`, and `__USER_CS`.
+    pub const X86_64: Registers = Registers {
+        number: 120,
+        arguments: [112, 104, 96, 56, 72, 64],
+        code_segment: 136,
+        code_segment_64: 0x33,
+    };
+    /// arm64: `syscallno`, then `orig_x0 x1 x2 x3 x4 x5`.
+    pub const ARM64: Registers = Registers {
+        number: 280,
+        arguments: [272, 8, 16, 24, 32, 40],
+        code_segment: ABSENT,
+        code_segment_64: 0,
+    };
+}

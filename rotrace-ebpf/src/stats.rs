@@ -1,0 +1,49 @@
+//! Given: nothing. Gives: the names of everything the probes count, in one table. Refuses to know: the counts.
+
+/// What the probes count, one per-CPU counter each. The value is the index in the counter map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stat {
+    /// Records that found no room in the ring buffer.
+    RingFull = 0,
+    /// Stream bytes described by records that found no room in the ring buffer.
+    RingFullBytes = 1,
+    /// Payload that could not be read from the process; the record became length only.
+    Fault = 2,
+    /// Sockets that were not tracked because the socket table was full.
+    SocketsFull = 3,
+    /// Calls whose file was already gone when the call ended.
+    FileGone = 4,
+    /// TLS calls whose entry found no room in the thread table.
+    TlsCallsFull = 5,
+    /// TLS objects that were not tracked because their table was full.
+    TlsObjectsFull = 6,
+    /// TLS calls in which a second, different socket showed up; the first stays bound.
+    TlsMismatch = 7,
+    /// 32-bit calls of targets, which this probe family does not read.
+    Compat = 8,
+    /// Processes forked by targets that did not become targets because the table was full.
+    TargetsFull = 9,
+    /// Bytes that lay in segments beyond the number looked at; they are length only.
+    SegmentsBeyond = 10,
+    /// Records written.
+    Records = 11,
+    /// Payload bytes copied to user space.
+    CapturedBytes = 12,
+}
+
+/// Number of counters.
+pub const STATS: u32 = 13;
+
+/// The counters that mean something was not seen: index, stage and reason as they appear in `lost` and in
+/// `rotrace_events_lost_total`.
+pub const LOSSES: [(Stat, &str); 8] = [
+    (Stat::RingFull, "ring_full"),
+    (Stat::Fault, "fault"),
+    (Stat::SocketsFull, "sockets_full"),
+    (Stat::FileGone, "file_gone"),
+    (Stat::TlsCallsFull, "tls_calls_full"),
+    (Stat::TlsObjectsFull, "tls_objects_full"),
+    (Stat::Compat, "compat_syscall"),
+    (Stat::TargetsFull, "targets_full"),
+];

@@ -1,0 +1,54 @@
+//! Given: nothing. Gives: the shapes of system calls that move stream bytes. Refuses to know: their numbers, which
+//! differ between architectures and are filled in by the daemon.
+
+/// Entries of the table from system call number to shape.
+pub const SYSCALLS: usize = 512;
+
+/// How the arguments of a system call say where the bytes are. Values travel in a byte table, so they are constants.
+pub mod shape {
+    /// Not a call that moves stream bytes.
+    pub const NONE: u8 = 0;
+    /// `read(fd, buffer, …)`.
+    pub const READ: u8 = 1;
+    /// `readv(fd, iovec, count, …)`, `preadv2`.
+    pub const READV: u8 = 2;
+    /// `recvfrom(fd, buffer, size, flags, …)`.
+    pub const RECVFROM: u8 = 3;
+    /// `recvmsg(fd, msghdr, flags)`.
+    pub const RECVMSG: u8 = 4;
+    /// `recvmmsg(fd, mmsghdr, count, flags, …)`.
+    pub const RECVMMSG: u8 = 5;
+    /// `write(fd, buffer, …)`.
+    pub const WRITE: u8 = 6;
+    /// `writev(fd, iovec, count, …)`, `pwritev2`.
+    pub const WRITEV: u8 = 7;
+    /// `sendto(fd, buffer, size, flags, …)`.
+    pub const SENDTO: u8 = 8;
+    /// `sendmsg(fd, msghdr, flags)`.
+    pub const SENDMSG: u8 = 9;
+    /// `sendmmsg(fd, mmsghdr, count, flags)`.
+    pub const SENDMMSG: u8 = 10;
+    /// `sendfile(out, in, …)`: length only.
+    pub const SENDFILE: u8 = 11;
+    /// `splice(in, offset, out, …)`: length only.
+    pub const SPLICE: u8 = 12;
+    /// `accept(fd, …)`, `accept4`: the result is a new socket, seen from its start.
+    pub const ACCEPT: u8 = 13;
+}
+
+/// True for the shapes that receive.
+pub const fn receives(shape: u8) -> bool {
+    matches!(shape, shape::READ | shape::READV | shape::RECVFROM | shape::RECVMSG | shape::RECVMMSG)
+}
+
+/// Flags of the `recv` family that change what the bytes mean (include/linux/socket.h).
+pub mod flag {
+    /// Out-of-band data: not part of the stream.
+    pub const MSG_OOB: u64 = 0x1;
+    /// The bytes stay in the queue and will be read again.
+    pub const MSG_PEEK: u64 = 0x2;
+    /// On TCP the bytes are discarded without being written to the buffer (net/ipv4/tcp.c, `tcp_recvmsg_locked`).
+    pub const MSG_TRUNC: u64 = 0x20;
+    /// The error queue: not part of the stream.
+    pub const MSG_ERRQUEUE: u64 = 0x2000;
+}

@@ -1,0 +1,103 @@
+//! Given: the chunks of both directions of one connection, in the order they were seen, with their times. Gives:
+//! exchanges, each a request with its response, and what could not be paired, as counted values. Refuses to know:
+//! sockets, processes, games.
+
+use crate::http::Protocol;
+
+/// Direction of bytes, as seen from the traced process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The process sent them.
+    Sent,
+    /// The process received them.
+    Received,
+}
+
+/// What the traced process is in an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// It made the call.
+    Client,
+    /// It served the call.
+    Server,
+}
+
+/// How an exchange ended, and so what of it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Request and response were seen whole, or what was left out of them has a known length.
+    Complete,
+    /// The connection ended, or the process did, before the response was over.
+    Aborted,
+    /// Head and status are known; the end of a body was not seen, so its size and the end time are not known.
+    Unbounded,
+    /// Request and response were lost sight of before the response's head.
+    Lost,
+}
+
+/// One request with its response. What is not known is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Which request of its connection, from 0, in the order of the requests that were seen.
+    pub ordinal: u64,
+    /// Client when the process sent the request.
+    pub role: Role,
+    /// Of the request.
+    pub protocol: Protocol,
+    /// The method as sent.
+    pub method: Box<str>,
+    /// The request target as sent: origin-form, absolute-form, authority-form or `*`; not UTF-8 bytes replaced.
+    pub target: Box<str>,
+    /// From the target or the Host field, lower case; `None` when neither names one.
+    pub authority: Option<Box<str>>,
+    /// Of the final response.
+    pub status: Option<u16>,
+    /// Start line and fields with their line ends.
+    pub request_head_bytes: u64,
+    /// Payload bytes, without chunk framing and trailers.
+    pub request_body_bytes: Option<u64>,
+    /// Of the final response.
+    pub response_head_bytes: Option<u64>,
+    /// Payload bytes, without chunk framing and trailers.
+    pub response_body_bytes: Option<u64>,
+    /// When the call that moved the first byte of the request ended; CLOCK_MONOTONIC.
+    pub started_ns: u64,
+    /// First byte of the final response.
+    pub first_byte_ns: Option<u64>,
+    /// Last byte of the response, or the end of the connection for an aborted exchange.
+    pub ended_ns: Option<u64>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Both Transfer-Encoding and Content-Length were present, or Content-Length more than once.
+    pub ambiguous_framing: bool,
+    /// Values of the request fields that [`Wanted`] names, by its index.
+    pub fields: Vec<(usize, Box<str>)>,
+}
+
+/// Names of the request fields whose values attribution needs, lower case.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(pub Vec<Box<str>>);
+
+/// Why something on a connection did not become an exchange. Each is counted once, where it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unpaired {
+    /// A response whose request was not seen.
+    Response,
+    /// A request that was given up because a gap or broken framing made its response uncertain.
+    Request,
+    /// A gap fell where its content mattered; the direction waits for a point that is certain.
+    Resync,
+    /// The connection became a tunnel or another protocol: CONNECT, or an Upgrade.
+    Upgraded,
+    /// The bytes cannot be HTTP/1; the connection is not read any more.
+    NotHttp,
+}
+
+/// What a connection yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A call, once it is over.
+    Exchange(Box<Exchange>),
+    /// Something that did not become one.
+    Unpaired(Unpaired),
+}

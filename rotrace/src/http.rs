@@ -1,0 +1,23 @@
+//! Given: nothing. Gives: the words that the HTTP readers share. Refuses to know: connections and processes.
+
+pub mod h1;
+pub mod sniff;
+
+/// Which protocol a message was written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+impl Protocol {
+    /// As in the `protocol` field of a call.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Http10 => "http/1.0",
+            Protocol::Http11 => "http/1.1",
+        }
+    }
+}

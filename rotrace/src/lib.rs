@@ -1,0 +1,17 @@
+//! rotrace: the HTTP calls of game-server processes, seen from the kernel, by game and endpoint.
+//!
+//! Modules stand in pipeline order, and a module uses only what stands before it:
+//!
+//! ```text
+//! capture → stream → conn → http → exchange → attribute → endpoint → call → summary → pipeline   (pure)
+//!         → metrics, report                                                              (pure renderers)
+//!         → probe, process, config, shell, main                                          (the shell)
+//! ```
+//!
+//! From `stream` to `pipeline` the code is pure: bytes and their own timestamps in, values out. No clock, file, thread,
+//! log or hash order. The ring buffer and a capture file feed the same bytes to the same [`pipeline`].
+
+pub mod call;
+pub mod exchange;
+pub mod http;
+pub mod stream;
