@@ -75,11 +75,6 @@ impl Ahead {
         self.chunks.is_empty()
     }
 
-    /// True when the end of the direction is all that waits.
-    pub(super) fn is_end(&self) -> bool {
-        matches!(self.chunks.front(), Some(Waiting { chunk: OwnedChunk::End, .. }))
-    }
-
     /// When the first chunk that waits was seen.
     pub(super) fn since_ns(&self) -> Option<u64> {
         self.chunks.front().map(|waiting| waiting.at_ns)

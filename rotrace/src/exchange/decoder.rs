@@ -724,18 +724,15 @@ impl Decoder {
         }
     }
 
-    /// Reads what waits for the request that has just been queued.
+    /// Reads what waits for the request that has just been queued, until the next request is needed.
     fn take_ahead(&mut self, emit: &mut Emit<'_>) {
-        while let Some(since_ns) = self.ahead.since_ns() {
-            if self.queue.is_empty() && !self.ahead.is_end() {
-                return;
-            }
-            if self.requests.began_ns.saturating_sub(since_ns) > AHEAD_NS_MAX {
-                return self.drop_ahead(emit);
-            }
-            let Some(waiting) = self.ahead.pop() else { return };
+        let Some(since_ns) = self.ahead.since_ns() else { return };
+        if self.requests.began_ns.saturating_sub(since_ns) > AHEAD_NS_MAX {
+            return self.drop_ahead(emit);
+        }
+        while let Some(waiting) = self.ahead.pop() {
             if let Some(rest) = self.feed_response(waiting.at_ns, false, waiting.chunk(), emit) {
-                self.ahead.put_back(waiting.at_ns, rest);
+                return self.ahead.put_back(waiting.at_ns, rest);
             }
         }
     }

@@ -15,11 +15,22 @@ pub(super) enum Op {
     Close { at_ns: u64 },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum What {
     Bytes(Vec<u8>),
     Gap(u64),
     End,
+}
+
+/// Failures of properties are read by people.
+impl std::fmt::Debug for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            What::Bytes(bytes) => write!(f, "{:?}", String::from_utf8_lossy(bytes)),
+            What::Gap(length) => write!(f, "gap {length}"),
+            What::End => write!(f, "end"),
+        }
+    }
 }
 
 pub(super) fn decode(ops: &[Op], late: bool, role: Role) -> Vec<Event> {
