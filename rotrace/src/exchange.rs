@@ -7,6 +7,7 @@ mod decoder;
 mod pending;
 #[cfg(test)]
 mod properties;
+mod reader;
 #[cfg(test)]
 mod tests;
 

@@ -218,8 +218,8 @@ impl Framing {
 
     /// The value is a list, and a list may go on in a further field.
     fn note_coding(&mut self, value: &[u8]) {
-        let codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        let last = codings.filter(|coding| !coding.is_empty()).next_back();
+        let mut codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        let last = codings.rfind(|coding| !coding.is_empty());
         let is_chunked = last.map(|coding| coding.eq_ignore_ascii_case(b"chunked"));
         self.last_coding_is_chunked = is_chunked.or(self.last_coding_is_chunked).or(Some(false));
     }
