@@ -113,7 +113,7 @@ impl Decoder {
             return;
         }
         let turned = self.last.is_some_and(|last| last != direction);
-        let turn = turn || turned && matches!(chunk, Chunk::Bytes(_));
+        let turn = turn || turned;
         if chunk != Chunk::End {
             self.last = Some(direction);
         }

@@ -136,7 +136,7 @@ impl Decoder {
             self.settle(emit);
         }
         let Some(first) = self.queue.first() else {
-            if is_interim && !is_candidate {
+            if is_interim {
                 return;
             }
             emit(Event::Unpaired(Unpaired::Response));

@@ -203,6 +203,20 @@ fn a_response_to_nothing() {
 }
 
 #[test]
+fn an_interim_response_to_nothing_is_not_counted() {
+    check(
+        r"late
+          <! HTTP/1.1 100 Continue\r\n\r\n
+          > body
+          < HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n
+          > GET /a HTTP/1.1\r\nHost: h\r\n\r\n
+          < HTTP/1.1 204 No\r\n\r\n",
+        r"Response
+          #0 GET /a h -> 204 request 28+0 response 19+0 at 5 6 6 Complete",
+    );
+}
+
+#[test]
 fn a_response_that_was_recorded_before_its_request() {
     check_as(
         Role::Client,
