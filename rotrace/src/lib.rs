@@ -14,4 +14,6 @@
 pub mod call;
 pub mod exchange;
 pub mod http;
+#[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
+pub mod probe;
 pub mod stream;
