@@ -11,6 +11,7 @@
 //! From `stream` to `pipeline` the code is pure: bytes and their own timestamps in, values out. No clock, file, thread,
 //! log or hash order. The ring buffer and a capture file feed the same bytes to the same [`pipeline`].
 
+pub mod attribute;
 pub mod call;
 pub mod exchange;
 pub mod http;
