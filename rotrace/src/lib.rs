@@ -15,4 +15,6 @@ pub mod attribute;
 pub mod call;
 pub mod exchange;
 pub mod http;
+#[expect(clippy::disallowed_methods, reason = "reads procfs")]
+pub mod process;
 pub mod stream;
