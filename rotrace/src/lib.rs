@@ -13,6 +13,8 @@
 
 pub mod attribute;
 pub mod call;
+#[expect(clippy::disallowed_methods, reason = "reads the configuration file")]
+pub mod config;
 pub mod exchange;
 pub mod http;
 #[expect(clippy::disallowed_methods, reason = "reads procfs")]
