@@ -1,4 +1,5 @@
 //! Given: nothing. Gives: every key that a configuration can have. Refuses to know: how files are read.
+//! It is long because it is one table, and a key has no second place.
 
 use std::collections::BTreeSet;
 

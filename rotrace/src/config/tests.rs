@@ -262,6 +262,7 @@ fn all_faults_are_told_in_the_order_of_the_file() {
 #[test]
 fn broken_toml_has_its_place() {
     check_faults("[log\n", &["1:5: unclosed table, expected `]`"]);
+    assert!(parse(&format!("game = {}", "[".repeat(100_000))).is_err());
     check_faults("[log]\nlevel = \"info\"\nlevel = \"info\"", &["3:1: duplicate key"]);
 }
 
