@@ -11,9 +11,14 @@
 //! From `stream` to `pipeline` the code is pure: bytes and their own timestamps in, values out. No clock, file, thread,
 //! log or hash order. The ring buffer and a capture file feed the same bytes to the same [`pipeline`].
 
+pub mod attribute;
 pub mod call;
+#[expect(clippy::disallowed_methods, reason = "reads the configuration file")]
+pub mod config;
 pub mod exchange;
 pub mod http;
 #[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
 pub mod probe;
+#[expect(clippy::disallowed_methods, reason = "reads procfs")]
+pub mod process;
 pub mod stream;
