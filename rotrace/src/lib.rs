@@ -12,6 +12,7 @@
 //! log or hash order. The ring buffer and a capture file feed the same bytes to the same [`pipeline`].
 
 pub mod call;
+pub mod endpoint;
 pub mod exchange;
 pub mod http;
 pub mod stream;
