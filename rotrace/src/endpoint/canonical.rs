@@ -41,14 +41,14 @@ pub fn path(target: &str) -> String {
                 path.truncate(path.rfind('/').unwrap_or(0));
                 segments = path.bytes().filter(|byte| *byte == b'/').count();
             }
-            _ if path.len() > PATH_BYTES - REST.len() => {
-                path.truncate(before);
-                path.push_str(REST);
-                break;
-            }
             _ if segments == SEGMENTS => {
                 path.truncate(before);
                 path.truncate(path.rfind('/').unwrap_or(0));
+                path.push_str(REST);
+                break;
+            }
+            _ if path.len() > PATH_BYTES - REST.len() => {
+                path.truncate(before);
                 path.push_str(REST);
                 break;
             }

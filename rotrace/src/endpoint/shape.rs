@@ -184,7 +184,7 @@ fn delimited(segment: &str) -> Option<Parameter> {
     if segment.split(':').all(|part| part.len() == 2 && is_digits(part)) && parts <= 3 {
         return Some(Parameter::Date);
     }
-    if hexadecimal && parts > 2 {
+    if hexadecimal && (segment.contains("::") || matches!(parts, 6 | 8)) {
         return Some(Parameter::Ip);
     }
     let date_time = segment.get(..10).is_some_and(is_date)

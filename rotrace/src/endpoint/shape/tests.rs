@@ -145,10 +145,7 @@ fn public_interfaces() {
     check("/apis/rbac.authorization.k8s.io/v1/roles", "/apis/rbac.authorization.k8s.io/v1/roles");
     check("/apis/flowcontrol.apiserver.k8s.io/v1beta3", "/apis/flowcontrol.apiserver.k8s.io/v1beta3");
     check("/logs/kube-apiserver.log", "/logs/kube-apiserver.log");
-    check(
-        "/2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef.json",
-        "/2010-04-01/Accounts/{token}.json",
-    );
+    check("/2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef.json", "/2010-04-01/Accounts/{hash}.json");
     check("/v2/Services/VA0123456789abcdef0123456789abcdef/Entities", "/v2/Services/{token}/Entities");
     check("/storage/v1/b/my-bucket/o", "/storage/v1/b/my-bucket/o");
     check(
