@@ -292,12 +292,14 @@ impl Endpoints {
 
     /// The first tier that knows the path, and its template.
     fn template(&self, name: &str, method: &str, path: &str) -> (Tier, String) {
-        let segments: Vec<&str> = canonical::segments(path).collect();
-        let concerning = self.authorities.get(name).into_iter().flat_map(|authority| &*authority.rules);
-        let mut rules = concerning.filter_map(|index| self.rules.get(*index));
-        if let Some(rule) = rules.find(|rule| rule.fits(method, &segments)) {
-            let tier = if rule.ignore { Tier::Ignored } else { Tier::Rule };
-            return (tier, rule.template.to_string());
+        let concerning = self.authorities.get(name).map(|authority| &*authority.rules).unwrap_or_default();
+        if !concerning.is_empty() {
+            let segments: Vec<&str> = canonical::segments(path).collect();
+            let mut rules = concerning.iter().filter_map(|index| self.rules.get(*index));
+            if let Some(rule) = rules.find(|rule| rule.fits(method, &segments)) {
+                let tier = if rule.ignore { Tier::Ignored } else { Tier::Rule };
+                return (tier, rule.template.to_string());
+            }
         }
         match self.catalogue.template(name, method, path) {
             Some(template) => (Tier::OpenApi, template.to_owned()),

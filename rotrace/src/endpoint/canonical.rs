@@ -15,8 +15,10 @@ const REST: &str = "/**";
 
 /// The target without its query, in the part before the first `?` or `#`.
 pub(super) fn without_query(target: &str) -> &str {
-    let end = target.bytes().position(|byte| matches!(byte, b'?' | b'#'));
-    end.and_then(|end| target.get(..end)).unwrap_or(target)
+    // One search for each character is faster than one for both, and this is on the way of each call.
+    let before = |text: &'_ str, end: char| text.find(end).unwrap_or(text.len());
+    let target = target.get(..before(target, '?')).unwrap_or(target);
+    target.get(..before(target, '#')).unwrap_or(target)
 }
 
 /// The canonical path of a request target (RFC 9112 §3.2) in origin-form or absolute-form; `*` stays `*`.
@@ -92,6 +94,10 @@ fn origin(target: &str) -> &str {
 
 /// Appends one segment with its percent-encoding normalised, and stops once the path is too long anyway.
 fn normalise(segment: &str, path: &mut String) {
+    if segment.len() <= PATH_BYTES && segment.bytes().all(|byte| byte != b'%' && may_stand(byte)) {
+        path.push_str(segment);
+        return;
+    }
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
         if path.len() > PATH_BYTES {
@@ -135,7 +141,7 @@ fn unreserved(byte: u8) -> bool {
 
 /// What clients send plainly is left so, except what would need escaping in a label.
 fn may_stand(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"\"\\".contains(&byte)
+    byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
 }
 
 fn hex_digit(byte: Option<u8>) -> Option<u8> {

@@ -49,7 +49,8 @@ impl Catalogue {
             return None;
         }
         let own = self.authorities.get(authority);
-        own.and_then(|trie| trie.template(method, path)).or_else(|| self.anywhere.template(method, path))
+        let mut tries = own.into_iter().chain([&self.anywhere]).filter(|trie| !trie.templates.is_empty());
+        tries.find_map(|trie| trie.template(method, path))
     }
 }
 

@@ -102,6 +102,15 @@ fn is_api_version(segment: &str) -> bool {
 }
 
 fn push_segment(segment: &str, template: &mut String) {
+    // Most segments are a number or one short word, and the answers to all questions below are known for them.
+    if is_digits(segment) {
+        template.push_str(Parameter::Id.label());
+        return;
+    }
+    if segment.len() < word::GIBBERISH_BYTES && segment.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        template.push_str(segment);
+        return;
+    }
     let start = template.len();
     push_shape(segment, template);
     let literal = template.get(start..).unwrap_or_default();
@@ -169,12 +178,14 @@ fn delimited(segment: &str) -> Option<Parameter> {
     if Parameter::of_label(segment).is_some() {
         return None;
     }
-    if segment.contains('@') || segment.contains("%40") {
-        return Some(Parameter::Email);
-    }
     if has_foreign_character(segment) {
         let list = segment.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
-        return Some(if list { Parameter::Id } else { Parameter::Name });
+        let email = segment.contains('@') || segment.contains("%40");
+        return Some(match (list, email) {
+            (true, _) => Parameter::Id,
+            (_, true) => Parameter::Email,
+            _ => Parameter::Name,
+        });
     }
     let parts = segment.split(':').count();
     if parts == 1 {

@@ -107,8 +107,7 @@ impl Document {
             Some(server) => vec![server],
             None => servers(&root)?.unwrap_or_else(|| vec![Server::default()]),
         };
-        let mut routes: BTreeMap<(Option<Box<str>>, Vec<Segment>, Box<str>), BTreeSet<Box<str>>> =
-            BTreeMap::new();
+        let mut routes: BTreeMap<Place, BTreeSet<Box<str>>> = BTreeMap::new();
         for (key, item) in paths.iter().filter(|(key, _)| !key.starts_with("x-")) {
             if !key.starts_with('/') {
                 return Err(error(key, Fault::Relative));
@@ -151,6 +150,9 @@ impl Document {
         self.routes.iter()
     }
 }
+
+/// Authority, segments and template of a route, in this order; its methods come from several operations.
+type Place = (Option<Box<str>>, Vec<Segment>, Box<str>);
 
 /// Where the paths of a document begin.
 #[derive(Clone, Debug, Default)]

@@ -19,7 +19,7 @@ const HASH_BYTES: usize = 7;
 const KEY_BYTES: usize = 16;
 
 /// From this length on, letters have enough pairs to tell words from noise.
-const GIBBERISH_BYTES: usize = 20;
+pub(super) const GIBBERISH_BYTES: usize = 20;
 
 /// Share of uncommon letter pairs, in percent, from which on a word is noise: of 20 random letters 98 in 100 have it,
 /// of the identifiers of 20 letters and more in Rust and Python sources 1 in 100.
@@ -153,10 +153,10 @@ pub(super) fn is_locale(segment: &str) -> bool {
     };
     let script =
         |part: &str| ["hans", "hant", "latn", "cyrl"].iter().any(|known| known.eq_ignore_ascii_case(part));
-    let known = LANGUAGES.iter().any(|known| known.eq_ignore_ascii_case(language));
+    let known = || LANGUAGES.iter().any(|known| known.eq_ignore_ascii_case(language));
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(only), None, None) => known && (region(only) || script(only)),
-        (Some(first), Some(second), None) => known && script(first) && region(second),
+        (Some(only), None, None) => (region(only) || script(only)) && known(),
+        (Some(first), Some(second), None) => script(first) && region(second) && known(),
         _ => false,
     }
 }
