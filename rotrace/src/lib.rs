@@ -15,6 +15,7 @@ pub mod attribute;
 pub mod call;
 #[expect(clippy::disallowed_methods, reason = "reads the configuration file")]
 pub mod config;
+pub mod endpoint;
 pub mod exchange;
 pub mod http;
 #[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
