@@ -14,4 +14,6 @@
 pub mod call;
 pub mod exchange;
 pub mod http;
+pub mod metrics;
 pub mod stream;
+pub mod summary;
