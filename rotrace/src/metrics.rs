@@ -1,7 +1,10 @@
 //! Given: a summary, and the daemon's figures about itself. Gives: the text that Prometheus scrapes. Refuses to know:
 //! who asks, and where the figures of the daemon come from.
 //!
-//! [`FAMILIES`] is the only place that names a metric: what is not in it is not exported.
+//! [`families`] is the only place that names a metric: what is not in it is not exported.
+
+pub mod accept;
+pub mod families;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,11 +15,10 @@ use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet,
     prometheus_text, text,
 };
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
-use crate::exchange::Role;
-use crate::summary::{ByRole, DURATION_BOUNDS_NS, Game, Opened, Series, Summary};
+use crate::summary::{DURATION_BOUNDS_NS, Series, Summary};
+use families::FAMILIES;
 
 /// What the daemon knows of itself. What it does not know is `None`, and has no sample.
 #[derive(Clone, Debug, Default)]
@@ -61,316 +63,6 @@ pub enum Format {
     OpenMetrics,
 }
 
-/// One metric family: the table row.
-#[derive(Debug)]
-pub struct Family {
-    /// Without unit and suffix.
-    stem: &'static str,
-    unit: Option<Unit>,
-    kind: MetricType,
-    help: &'static str,
-    /// Names of the labels, in the order of the values that `samples` gives.
-    pub labels: &'static [&'static str],
-    samples: fn(&Scrape, &mut Samples<'_>) -> fmt::Result,
-}
-
-/// All metrics of rotrace.
-pub static FAMILIES: [Family; 32] = [
-    Family {
-        stem: "rotrace_http_client_requests",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Calls made, by method and class of the status; code none had no whole response.",
-        labels: &["game", "endpoint", "method", "code"],
-        samples: |scrape, samples| requests(scrape, samples, Role::Client),
-    },
-    Family {
-        stem: "rotrace_http_client_request_duration",
-        unit: Some(Unit::Seconds),
-        kind: MetricType::Histogram,
-        help: "From the request of a call made to the last byte of its response.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| durations(scrape, samples, Role::Client),
-    },
-    Family {
-        stem: "rotrace_http_client_request",
-        unit: Some(Unit::Bytes),
-        kind: MetricType::Counter,
-        help: "Head and body of the requests of calls made, as far as their lengths are known.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| {
-            each_series(scrape, Role::Client, |labels, series| samples.counter(labels, series.request_bytes))
-        },
-    },
-    Family {
-        stem: "rotrace_http_client_response",
-        unit: Some(Unit::Bytes),
-        kind: MetricType::Counter,
-        help: "Head and body of the responses to calls made, as far as their lengths are known.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| {
-            each_series(scrape, Role::Client, |labels, series| samples.counter(labels, series.response_bytes))
-        },
-    },
-    Family {
-        stem: "rotrace_http_client_server_busy",
-        unit: Some(Unit::Seconds),
-        kind: MetricType::Counter,
-        help: "From the request of a call made to the first byte of its response, summed.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| {
-            each_series(scrape, Role::Client, |labels, series| samples.seconds(labels, series.busy_ns))
-        },
-    },
-    Family {
-        stem: "rotrace_http_client_active_requests",
-        unit: None,
-        kind: MetricType::Gauge,
-        help: "Calls made whose response is not over.",
-        labels: &["game"],
-        samples: |scrape, samples| active(scrape, samples, Role::Client),
-    },
-    Family {
-        stem: "rotrace_http_client_connections_opened",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Connections that processes made while they were watched.",
-        labels: &["game", "tls"],
-        samples: |scrape, samples| opened(scrape, samples, Role::Client),
-    },
-    Family {
-        stem: "rotrace_http_client_connection_setup",
-        unit: Some(Unit::Seconds),
-        kind: MetricType::Counter,
-        help: "From the begin of connect to the established connection, summed.",
-        labels: &["game", "phase"],
-        samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.seconds(&[name, "connect"], game.coverage.connect_ns))
-        },
-    },
-    Family {
-        stem: "rotrace_http_server_requests",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Calls served, by method and class of the status; code none had no whole response.",
-        labels: &["game", "endpoint", "method", "code"],
-        samples: |scrape, samples| requests(scrape, samples, Role::Server),
-    },
-    Family {
-        stem: "rotrace_http_server_request_duration",
-        unit: Some(Unit::Seconds),
-        kind: MetricType::Histogram,
-        help: "From the request of a call served to the last byte of its response.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| durations(scrape, samples, Role::Server),
-    },
-    Family {
-        stem: "rotrace_http_server_request",
-        unit: Some(Unit::Bytes),
-        kind: MetricType::Counter,
-        help: "Head and body of the requests of calls served, as far as their lengths are known.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| {
-            each_series(scrape, Role::Server, |labels, series| samples.counter(labels, series.request_bytes))
-        },
-    },
-    Family {
-        stem: "rotrace_http_server_response",
-        unit: Some(Unit::Bytes),
-        kind: MetricType::Counter,
-        help: "Head and body of the responses to calls served, as far as their lengths are known.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| {
-            each_series(scrape, Role::Server, |labels, series| samples.counter(labels, series.response_bytes))
-        },
-    },
-    Family {
-        stem: "rotrace_http_server_server_busy",
-        unit: Some(Unit::Seconds),
-        kind: MetricType::Counter,
-        help: "From the request of a call served to the first byte of its response, summed.",
-        labels: &["game", "endpoint"],
-        samples: |scrape, samples| {
-            each_series(scrape, Role::Server, |labels, series| samples.seconds(labels, series.busy_ns))
-        },
-    },
-    Family {
-        stem: "rotrace_http_server_active_requests",
-        unit: None,
-        kind: MetricType::Gauge,
-        help: "Calls served whose response is not over.",
-        labels: &["game"],
-        samples: |scrape, samples| active(scrape, samples, Role::Server),
-    },
-    Family {
-        stem: "rotrace_http_server_connections_opened",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Connections that processes accepted while they were watched.",
-        labels: &["game", "tls"],
-        samples: |scrape, samples| opened(scrape, samples, Role::Server),
-    },
-    Family {
-        stem: "rotrace_tls_opaque_connections",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "TLS connections whose plaintext was not seen: their calls are in no other metric.",
-        labels: &["game"],
-        samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.counter(&[name], game.coverage.tls_opaque_connections))
-        },
-    },
-    Family {
-        stem: "rotrace_tls_opaque",
-        unit: Some(Unit::Bytes),
-        kind: MetricType::Counter,
-        help: "Encrypted bytes on TLS connections whose plaintext was not seen, both directions.",
-        labels: &["game"],
-        samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.counter(&[name], game.coverage.tls_opaque_bytes))
-        },
-    },
-    Family {
-        stem: "rotrace_opaque_connections",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Connections that could not be decoded, or not any more.",
-        labels: &["game", "reason"],
-        samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.by_reason(name, &game.coverage.opaque))
-        },
-    },
-    Family {
-        stem: "rotrace_unpaired",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "What was seen on connections and did not become a call.",
-        labels: &["game", "reason"],
-        samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.by_reason(name, &game.coverage.unpaired))
-        },
-    },
-    Family {
-        stem: "rotrace_events_lost",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "What the named stage had to drop.",
-        labels: &["stage", "reason"],
-        samples: |scrape, samples| {
-            let mut losses = scrape.summary.losses.iter();
-            losses.try_for_each(|((stage, reason), &count)| samples.counter(&[stage, reason], count))
-        },
-    },
-    Family {
-        stem: "rotrace_series_overflow",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Calls counted under the endpoint other, because there are too many endpoints to keep apart.",
-        labels: &[],
-        samples: |scrape, samples| samples.counter(&[], scrape.summary.overflow_calls()),
-    },
-    Family {
-        stem: "rotrace_endpoint_templates",
-        unit: None,
-        kind: MetricType::Gauge,
-        help: "Path templates in use, by how they were found.",
-        labels: &["authority", "source"],
-        samples: |scrape, samples| {
-            let mut templates = scrape.own.endpoint_templates.iter();
-            templates.try_for_each(|((authority, source), &count)| samples.gauge(&[authority, source], count))
-        },
-    },
-    Family {
-        stem: "rotrace_endpoint_overflow",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Calls whose path went to the catch-all template, because its authority has too many.",
-        labels: &["authority"],
-        samples: |scrape, samples| {
-            let mut overflow = scrape.own.endpoint_overflow.iter();
-            overflow.try_for_each(|(authority, &count)| samples.counter(&[authority], count))
-        },
-    },
-    Family {
-        stem: "rotrace_targets",
-        unit: None,
-        kind: MetricType::Gauge,
-        help: "Processes that are captured from.",
-        labels: &[],
-        samples: |scrape, samples| samples.gauge(&[], scrape.own.targets),
-    },
-    Family {
-        stem: "rotrace_processes",
-        unit: None,
-        kind: MetricType::Gauge,
-        help: "Processes that are captured from, by game.",
-        labels: &["game"],
-        samples: |scrape, samples| {
-            scrape.own.processes.iter().try_for_each(|(game, &count)| samples.gauge(&[game], count))
-        },
-    },
-    Family {
-        stem: "rotrace_tracked_connections",
-        unit: None,
-        kind: MetricType::Gauge,
-        help: "Connections that the daemon holds state of.",
-        labels: &[],
-        samples: |scrape, samples| samples.gauge(&[], scrape.summary.tracked_connections),
-    },
-    Family {
-        stem: "rotrace_records",
-        unit: None,
-        kind: MetricType::Counter,
-        help: "Records from the probes that the daemon has read.",
-        labels: &[],
-        samples: |scrape, samples| samples.counter(&[], scrape.own.records),
-    },
-    Family {
-        stem: "rotrace_captured",
-        unit: Some(Unit::Bytes),
-        kind: MetricType::Counter,
-        help: "Payload bytes in the records that the daemon has read.",
-        labels: &[],
-        samples: |scrape, samples| samples.counter(&[], scrape.own.captured_bytes),
-    },
-    Family {
-        stem: "rotrace_process_cpu",
-        unit: Some(Unit::Seconds),
-        kind: MetricType::Counter,
-        help: "Processor time of the daemon, without that of its probes in the watched processes.",
-        labels: &[],
-        samples: |scrape, samples| {
-            scrape.own.cpu_seconds.map_or(Ok(()), |seconds| samples.counter_f64(&[], seconds))
-        },
-    },
-    Family {
-        stem: "rotrace_process_resident_memory",
-        unit: Some(Unit::Bytes),
-        kind: MetricType::Gauge,
-        help: "Memory of the daemon.",
-        labels: &[],
-        samples: |scrape, samples| {
-            scrape.own.resident_bytes.map_or(Ok(()), |bytes| samples.gauge(&[], bytes))
-        },
-    },
-    Family {
-        stem: "rotrace_probe_family",
-        unit: None,
-        kind: MetricType::Info,
-        help: "Which probes are attached.",
-        labels: &["family"],
-        samples: |scrape, samples| scrape.own.probe_family.map_or(Ok(()), |family| samples.info(&[family])),
-    },
-    Family {
-        stem: "rotrace_build",
-        unit: None,
-        kind: MetricType::Info,
-        help: "Version of the daemon.",
-        labels: &["version"],
-        samples: |scrape, samples| samples.info(&[scrape.own.version]),
-    },
-];
-
 /// The text of a scrape. It fails only where writing to memory does.
 pub fn render(scrape: Scrape, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
@@ -383,59 +75,6 @@ pub fn render(scrape: Scrape, format: Format) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-/// The format that the client likes best by its Accept field (RFC 9110 §12.5.1): [`Format::Text`] unless it asks for
-/// OpenMetrics more eagerly. What cannot be read is skipped, and who accepts neither gets text.
-pub fn negotiate(accept: Option<&str>) -> Format {
-    let quality = |format| {
-        let matches = accept.unwrap_or("*/*").split(',').filter_map(|range| match_range(range, format));
-        // The range that names the format most exactly decides; of equally exact ones, the most eager.
-        matches.max().map_or(0, |(_exactness, quality)| quality)
-    };
-    if quality(Format::OpenMetrics) > quality(Format::Text) { Format::OpenMetrics } else { Format::Text }
-}
-
-/// How exactly a media range names a format, and its quality in thousandths; `None` when it does not.
-fn match_range(range: &str, format: Format) -> Option<(u8, u16)> {
-    let mut parts = range.split(';').map(str::trim);
-    let media_type = parts.next()?.to_ascii_lowercase();
-    let (own_type, own_version) = match format {
-        Format::Text => ("text/plain", "0.0.4"),
-        Format::OpenMetrics => ("application/openmetrics-text", "1.0.0"),
-    };
-    let (own_top, _) = own_type.split_once('/')?;
-    let mut exactness = match media_type.strip_suffix("/*") {
-        Some("*") => 0,
-        Some(top) if top == own_top => 1,
-        None if media_type == own_type => 2,
-        _ => return None,
-    };
-    let mut quality = 1000;
-    for part in parts {
-        let Some((name, value)) = part.split_once('=') else { continue };
-        match (name.trim().to_ascii_lowercase().as_str(), value.trim().trim_matches('"')) {
-            ("q", value) => quality = thousandths(value)?,
-            ("version", version) if version == own_version => exactness = 3,
-            ("version", _) => return None,
-            _ => {}
-        }
-    }
-    Some((exactness, quality))
-}
-
-/// A quality value (RFC 9110 §12.4.2): 0 to 1 with at most three decimals.
-fn thousandths(value: &str) -> Option<u16> {
-    let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
-    if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let decimals: u16 = format!("{decimals:0<3}").parse().ok()?;
-    match whole {
-        "0" => Some(decimals),
-        "1" if decimals == 0 => Some(1000),
-        _ => None,
-    }
-}
-
 impl Format {
     /// The value of the Content-Type field.
     pub fn content_type(self) -> &'static str {
@@ -443,19 +82,6 @@ impl Format {
             Format::Text => prometheus_text::CONTENT_TYPE,
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
-    }
-}
-
-impl Family {
-    /// The name of its samples; those of a histogram have `_bucket`, `_sum` or `_count` behind it.
-    pub fn name(&self) -> String {
-        let unit = self.unit.as_ref().map_or(String::new(), |unit| format!("_{}", unit.as_str()));
-        let suffix = match self.kind {
-            MetricType::Counter => "_total",
-            MetricType::Info => "_info",
-            MetricType::Gauge | MetricType::Histogram | MetricType::Unknown => "",
-        };
-        format!("{}{unit}{suffix}", self.stem)
     }
 }
 
@@ -532,47 +158,6 @@ impl EncodeLabelSet for Labels<'_> {
     }
 }
 
-fn each_game<'a>(scrape: &'a Scrape, mut each: impl FnMut(&'a str, &'a Game) -> fmt::Result) -> fmt::Result {
-    scrape.summary.games().try_for_each(|(name, game)| each(name, game))
-}
-
-fn each_series(
-    scrape: &Scrape,
-    role: Role,
-    mut each: impl FnMut(&[&str], &Series) -> fmt::Result,
-) -> fmt::Result {
-    each_game(scrape, |name, game| {
-        game.series(role).try_for_each(|(endpoint, series)| each(&[name, endpoint], series))
-    })
-}
-
-fn requests(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
-    each_game(scrape, |name, game| {
-        game.series(role).try_for_each(|(endpoint, series)| {
-            series.calls().try_for_each(|(method, code, calls)| {
-                samples.counter(&[name, endpoint, method.name(), code.name()], calls)
-            })
-        })
-    })
-}
-
-fn durations(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
-    each_series(scrape, role, |labels, series| samples.histogram(labels, series))
-}
-
-fn active(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
-    each_game(scrape, |name, game| samples.gauge(&[name], *game.coverage.active_requests.of(role)))
-}
-
-fn opened(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
-    each_game(scrape, |name, game| {
-        let opened: &ByRole<Opened> = &game.coverage.opened;
-        let Opened { plain, tls } = *opened.of(role);
-        samples.counter(&[name, "none"], plain)?;
-        samples.counter(&[name, "tls"], tls)
-    })
-}
-
 fn seconds(value_ns: u128) -> f64 {
     value_ns as f64 / 1e9
 }
@@ -580,8 +165,10 @@ fn seconds(value_ns: u128) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::Unpaired;
+    use crate::exchange::{Role, Unpaired};
+    use crate::summary::Opened;
     use crate::summary::fixture::call;
+    use families::Family;
     use std::collections::BTreeSet;
 
     /// A scrape in which every family has a sample.
@@ -729,7 +316,7 @@ mod tests {
                         Ok(bound) if key == "le" => (key, bound.to_string()),
                         _ => (key, value),
                     });
-                    (sample.name, labels.collect::<Vec<_>>(), sample.value.to_string())
+                    (sample.name, labels.collect::<BTreeMap<_, _>>(), sample.value.to_string())
                 })
                 .collect();
             values.sort();
@@ -771,34 +358,5 @@ mod tests {
         for name in ["rotrace_process_cpu_seconds_total", "rotrace_probe_family_info"] {
             assert!(parse(&text, Format::Text).iter().all(|sample| sample.name != name), "{name}");
         }
-    }
-
-    #[test]
-    fn the_client_chooses_the_format() {
-        let check = |accept, expect| assert_eq!(negotiate(accept), expect, "{accept:?}");
-        check(None, Format::Text);
-        check(Some(""), Format::Text);
-        check(Some("*/*"), Format::Text);
-        check(Some("application/json"), Format::Text);
-        check(Some("application/openmetrics-text"), Format::OpenMetrics);
-        check(Some("Application/OpenMetrics-Text; Version=1.0.0; charset=utf-8"), Format::OpenMetrics);
-        check(Some("application/openmetrics-text;version=\"1.0.0\""), Format::OpenMetrics);
-        check(Some("application/openmetrics-text;version=2.0.0"), Format::Text);
-        check(Some("application/*;q=0.9,text/*;q=0.8"), Format::OpenMetrics);
-        check(Some("application/openmetrics-text;q=0.4,text/plain;version=0.0.4;q=0.5"), Format::Text);
-        check(Some("application/openmetrics-text;q=0,*/*;q=0.5"), Format::Text);
-        check(Some("text/plain;q=0,*/*;q=0.5"), Format::OpenMetrics);
-        check(Some("application/openmetrics-text;q=2,text/plain;q=0.1"), Format::Text);
-        check(Some("application/openmetrics-text;q=0.0001,text/plain;q=-1"), Format::Text);
-        // What Prometheus 3 sends, and what it sends where only text is configured.
-        check(
-            Some(
-                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-                 application/openmetrics-text;version=0.0.1;q=0.5,\
-                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-            ),
-            Format::OpenMetrics,
-        );
-        check(Some("text/plain;version=0.0.4;q=0.5,*/*;q=0.1"), Format::Text);
     }
 }
