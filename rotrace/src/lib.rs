@@ -15,5 +15,8 @@ pub mod call;
 pub mod exchange;
 pub mod http;
 pub mod metrics;
+pub mod report;
+#[expect(clippy::disallowed_methods, reason = "IO shell")]
+pub mod shell;
 pub mod stream;
 pub mod summary;
