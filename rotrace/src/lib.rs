@@ -16,7 +16,6 @@ pub mod exchange;
 pub mod http;
 pub mod metrics;
 pub mod report;
-#[expect(clippy::disallowed_methods, reason = "IO shell")]
 pub mod shell;
 pub mod stream;
 pub mod summary;

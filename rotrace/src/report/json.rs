@@ -235,6 +235,7 @@ fn line(value: &impl Serialize) -> serde_json::Result<String> {
 mod tests {
     use super::*;
     use crate::exchange::Unpaired;
+    use crate::report::text::{Style, end_report};
     use crate::summary::fixture::call;
     use proptest::prelude::*;
 
@@ -292,6 +293,7 @@ mod tests {
         let mut failed = call("chess", "api/a");
         failed.exchange.status = Some(503);
         summary.record(&failed);
+        summary.observe(0);
         summary.losses.insert(("probe", "ring_full"), 3);
         summary.losses.insert(("probe", "fault"), 0);
         let coverage = summary.coverage_mut(Some(&"chess".into()), 0);
@@ -299,7 +301,7 @@ mod tests {
         coverage.opened.client = Opened { plain: 1, tls: 2 };
         let figures = r#""calls":2,"errors":1,"unanswered":0,"codes":{"2xx":1,"5xx":1},"request_bytes":200,"response_bytes":2400,"request_body_bytes":0,"response_body_bytes":2000,"p50_ns":12000000,"p99_ns":12000000"#;
         let expect = [
-            r#"{"type":"summary","calls":2,"lost":{"probe":{"ring_full":3}},"observed_ns":0,"overflow_calls":0,"tracked_connections":0,"games":[{"game":"chess","client":{"#,
+            r#"{"type":"summary","calls":2,"lost":{"probe":{"ring_full":3}},"observed_ns":1012000000,"overflow_calls":0,"tracked_connections":0,"games":[{"game":"chess","client":{"#,
             figures,
             r#","endpoints":[{"endpoint":"api/a","#,
             figures,
@@ -309,6 +311,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_order_of_calls_changes_no_report(
+            calls in proptest::collection::vec((0u8..3, 0u8..5, 0u16..700, any::<u32>()), 0..50),
+        ) {
+            let reports = |calls: &mut dyn Iterator<Item = &(u8, u8, u16, u32)>| {
+                let mut summary = Summary::default();
+                for (game, endpoint, status, duration_ns) in calls {
+                    let mut call = call(&format!("g{game}"), &format!("api/{endpoint}"));
+                    call.exchange.status = Some(*status);
+                    call.exchange.ended_ns = Some(call.exchange.started_ns + u64::from(*duration_ns));
+                    summary.record(&call);
+                }
+                (summary_line(&summary).expect("a line"), end_report(&summary, Style::Plain))
+            };
+            prop_assert_eq!(reports(&mut calls.iter()), reports(&mut calls.iter().rev()));
+        }
+
         #[test]
         fn any_text_is_one_line_of_json_that_reads_back(text in any::<String>()) {
             let mut call = call("chess", "api/a");

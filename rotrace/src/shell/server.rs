@@ -200,6 +200,7 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test runs the server on a thread of its own")]
 mod tests {
     use super::*;
     use crate::metrics::SelfMetrics;
