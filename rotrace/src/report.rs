@@ -6,6 +6,7 @@
 
 pub mod json;
 pub mod text;
+mod units;
 pub mod visible;
 pub mod wall;
 

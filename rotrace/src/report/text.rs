@@ -1,6 +1,7 @@
 //! Given: a call or the summary. Gives: text for people: one aligned line per call, and the report at the end. Refuses
 //! to know: how wide the terminal is, and whether it is one.
 
+use super::units::{bytes, duration};
 use super::visible::{escape, visible_target};
 use super::wall::WallClock;
 use crate::call::Call;
@@ -297,36 +298,6 @@ fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A duration in three digits; at most 7 columns up to a day.
-fn duration(value_ns: u64) -> String {
-    scaled(value_ns, &["ns", "µs", "ms", "s"])
-}
-
-/// A size in three digits and decimal units; at most 7 columns.
-fn bytes(value_bytes: u64) -> String {
-    scaled(value_bytes, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
-}
-
-fn scaled(value: u64, units: &[&str]) -> String {
-    let mut scaled = value as f64;
-    let mut units = units.iter();
-    let mut unit = units.next().unwrap_or(&"");
-    // From 999.5 on, three digits round to 1000.
-    while scaled >= 999.5
-        && let Some(next) = units.next()
-    {
-        scaled /= 1000.0;
-        unit = next;
-    }
-    let decimals = match scaled {
-        _ if value < 1000 => 0,
-        ..9.995 => 2,
-        ..99.95 => 1,
-        _ => 0,
-    };
-    format!("{scaled:.decimals$} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::visible::is_unsafe;
@@ -379,22 +350,6 @@ mod tests {
             stripped = stripped.replace(&format!("\x1b[{code}m"), "");
         }
         assert_eq!(stripped, plain);
-    }
-
-    #[test]
-    fn numbers_have_three_digits() {
-        let check = |ns, expect: &str| assert_eq!(duration(ns), expect);
-        check(0, "0 ns");
-        check(999, "999 ns");
-        check(1000, "1.00 µs");
-        check(9_995, "10.0 µs");
-        check(99_949, "99.9 µs");
-        check(999_499, "999 µs");
-        check(999_500, "1.00 ms");
-        check(12_345_678_901, "12.3 s");
-        check(86_400_000_000_000, "86400 s");
-        assert_eq!(bytes(u64::MAX), "18.4 EB");
-        assert_eq!(bytes(1_000_000), "1.00 MB");
     }
 
     #[test]
