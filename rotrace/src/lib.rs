@@ -22,4 +22,8 @@ pub mod http;
 pub mod probe;
 #[expect(clippy::disallowed_methods, reason = "reads procfs")]
 pub mod process;
+pub mod metrics;
+pub mod report;
+pub mod shell;
 pub mod stream;
+pub mod summary;
