@@ -2,7 +2,21 @@
 //! exchanges, each a request with its response, and what could not be paired, as counted values. Refuses to know:
 //! sockets, processes, games.
 
+mod ahead;
+mod decoder;
+mod pending;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
 use crate::http::Protocol;
+
+pub use self::ahead::{AHEAD_BYTES_MAX, AHEAD_NS_MAX};
+pub use self::decoder::{
+    Decoder, FIELD_BYTES_MAX, Piece, RETAINED_BYTES_MAX, TARGET_BYTES_MAX, TURNS_HUNTED_MAX,
+};
+pub use self::pending::{PENDING_BYTES_MAX, PENDING_MAX};
 
 /// Direction of bytes, as seen from the traced process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
