@@ -1,7 +1,7 @@
 //! Given: what is known of a socket, and the next bytes that a call moved. Gives: how many of them to copy, and what
 //! is known now. Refuses to know: memory, maps, records; the probes and the tests run the same lines.
 
-use crate::classify::{Beginning, classify};
+use crate::classify::{Beginning, Prefix};
 use crate::limits::{
     ALWAYS_COPIED_BYTES, CLIENT_HELLO_BYTES, CREDIT_BYTES, ENCRYPTED_REPORT_BYTES, PREFIX_BYTES,
     TURNS_BEFORE_IGNORED,
@@ -33,11 +33,9 @@ pub struct Flow {
     /// Encrypted bytes that no record has reported yet.
     pub unreported: u64,
     /// Bytes that may still be copied before the traffic turns round.
-    pub credit: u32,
-    /// Used bytes of `prefix`.
-    pub prefix_length: u32,
+    pub credit: u64,
     /// First bytes that did not suffice to classify.
-    pub prefix: [u8; PREFIX_BYTES],
+    pub prefix: Prefix,
 }
 
 /// What is known of a socket or of a TLS object.
@@ -94,13 +92,7 @@ pub enum Admit {
 impl Connection {
     /// A connection that shows up now.
     pub const fn new(id: u64, role: u8, from_start: bool) -> Self {
-        let flow = Flow {
-            position: 0,
-            unreported: 0,
-            credit: CREDIT_BYTES,
-            prefix_length: 0,
-            prefix: [0; PREFIX_BYTES],
-        };
+        let flow = Flow { position: 0, unreported: 0, credit: CREDIT_BYTES, prefix: Prefix::EMPTY };
         Connection {
             id,
             connect_started_ns: 0,
@@ -117,16 +109,10 @@ impl Connection {
         }
     }
 
-    /// Takes note of `size` bytes in `direction` (0 sent, 1 received), of which `first` holds the first `first_length`.
+    /// Takes note of `size` bytes in `direction` (0 sent, 1 received), of which `first` holds the first.
     /// The position of the direction has moved behind them when this returns.
     #[inline(always)]
-    pub fn admit(
-        &mut self,
-        direction: u8,
-        size: u64,
-        first: &[u8; PREFIX_BYTES],
-        first_length: usize,
-    ) -> Admit {
+    pub fn admit(&mut self, direction: u8, size: u64, first: &Prefix) -> Admit {
         let turn = self.last_direction != direction;
         self.last_direction = direction;
         let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
@@ -135,7 +121,7 @@ impl Connection {
             flow.credit = CREDIT_BYTES;
         }
         if self.protocol == protocol::NEW {
-            match learn(flow, self.from_start == 1 || turn, first, first_length) {
+            match learn(flow, self.from_start == 1 || turn, first) {
                 Beginning::Request | Beginning::Response => self.protocol = protocol::HTTP1,
                 Beginning::Http2 => self.protocol = protocol::HTTP2,
                 Beginning::ClientHello => {
@@ -150,7 +136,7 @@ impl Connection {
                 }
                 Beginning::Unfinished => {}
                 Beginning::Other => {
-                    self.turns += turn as u8;
+                    self.turns = self.turns.wrapping_add(turn as u8);
                     if self.from_start == 1 || self.turns >= TURNS_BEFORE_IGNORED {
                         self.protocol = protocol::IGNORED;
                     }
@@ -175,10 +161,9 @@ impl Flow {
     /// Bytes of a piece of `size` that are copied. Small pieces are copied without credit; they cost nothing extra.
     #[inline(always)]
     fn spend(&mut self, size: u64) -> u32 {
-        let bytes =
-            if size <= ALWAYS_COPIED_BYTES || size <= self.credit as u64 { size as u32 } else { self.credit };
-        self.credit -= if bytes < self.credit { bytes } else { self.credit };
-        bytes
+        let bytes = if size <= ALWAYS_COPIED_BYTES || size <= self.credit { size } else { self.credit };
+        self.credit = self.credit.saturating_sub(bytes);
+        bytes as u32
     }
 
     #[inline(always)]
@@ -196,22 +181,12 @@ impl Flow {
 /// Classifies what the direction has begun with. A direction that is joined in its middle can only be classified where
 /// the traffic turns round, so `begins` says whether these bytes may be first bytes at all.
 #[inline(always)]
-fn learn(flow: &mut Flow, begins: bool, first: &[u8; PREFIX_BYTES], first_length: usize) -> Beginning {
-    let held = flow.prefix_length as usize;
-    if held == 0 && !begins {
+fn learn(flow: &mut Flow, begins: bool, first: &Prefix) -> Beginning {
+    if flow.prefix.is_empty() && !begins {
         return Beginning::Other;
     }
-    let mut at = 0;
-    let mut length = held;
-    while at < PREFIX_BYTES {
-        if at >= first_length || length >= PREFIX_BYTES {
-            break;
-        }
-        flow.prefix[length] = first[at];
-        length += 1;
-        at += 1;
-    }
-    let beginning = classify(&flow.prefix, length);
-    flow.prefix_length = if matches!(beginning, Beginning::Unfinished) { length as u32 } else { 0 };
+    let prefix = flow.prefix.join(first);
+    let beginning = prefix.beginning();
+    flow.prefix = if matches!(beginning, Beginning::Unfinished) { prefix } else { Prefix::EMPTY };
     beginning
 }

@@ -1,7 +1,7 @@
 //! Given: the first bytes of one direction of a stream. Gives: which protocol they begin, or that more bytes are
 //! needed to say. Refuses to know: the rest of the stream, and whether the protocol is spoken correctly.
 
-use crate::limits::PREFIX_BYTES;
+use crate::limits::{PREFIX_BYTES, PREFIX_WORDS};
 
 /// What the first bytes of a direction are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,105 +23,298 @@ pub enum Beginning {
     Tls = 6,
 }
 
-const HTTP2_PREFACE: &[u8; PREFIX_BYTES] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first bytes of a direction as three little-endian words; what stands behind their length is 0.
+///
+/// Words and arithmetic in place of bytes and branches: a branch for each byte would multiply the paths that the
+/// verifier has to walk by thousands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Prefix {
+    words: [u64; PREFIX_WORDS],
+    length: u32,
+    reserved: u32,
+}
 
+const WORD_BYTES: usize = 8;
+const HTTP2_PREFACE: [u64; PREFIX_WORDS] = [
+    u64::from_le_bytes(*b"PRI * HT"),
+    u64::from_le_bytes(*b"TP/2.0\r\n"),
+    u64::from_le_bytes(*b"\r\nSM\r\n\r\n"),
+];
+const STATUS_LINE: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
+const STATUS_LINE_BYTES: usize = 7;
 /// Longest method that is recognised; the registry's longest is `UPDATEREDIRECTREF`.
 const METHOD_BYTES: usize = 17;
 
-/// Classifies the `length` first bytes of `first`.
-///
-/// A method is 1 to 17 token characters, at least the first a letter, as every registered method has it; the target
-/// then begins with `/`, `*`, a letter (absolute-form, authority-form), a digit or `[` (authority-form). Leading
-/// CR and LF, which RFC 9112 §2.2 lets a server ignore, are passed over.
-#[inline(always)]
-pub fn classify(first: &[u8; PREFIX_BYTES], length: usize) -> Beginning {
-    let length = if length < PREFIX_BYTES { length } else { PREFIX_BYTES };
-    if length == 0 {
-        return Beginning::Unfinished;
+impl Prefix {
+    /// No bytes yet.
+    pub const EMPTY: Prefix = Prefix { words: [0; 3], length: 0, reserved: 0 };
+
+    /// The `length` first bytes of `words` as they stand in memory, which are 0 behind them.
+    #[inline(always)]
+    pub fn of(words: [u64; PREFIX_WORDS], length: usize) -> Prefix {
+        let [a, b, c] = words;
+        Prefix {
+            words: [u64::from_le(a), u64::from_le(b), u64::from_le(c)],
+            length: length as u32,
+            reserved: 0,
+        }
     }
-    if first[0] == 0x16 || first[0] == 0x14 || first[0] == 0x15 || first[0] == 0x17 {
-        return classify_tls(first, length);
+
+    /// The first bytes of `bytes`; for user space.
+    pub fn from_bytes(bytes: &[u8]) -> Prefix {
+        let mut words = [0; PREFIX_WORDS];
+        for (word, part) in words.iter_mut().zip(bytes.chunks(WORD_BYTES)) {
+            let mut whole = [0; WORD_BYTES];
+            whole.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            *word = u64::from_ne_bytes(whole);
+        }
+        Prefix::of(words, if bytes.len() < PREFIX_BYTES { bytes.len() } else { PREFIX_BYTES })
     }
-    if matches(first, length, b"HTTP/1.") {
-        return if length >= 7 { Beginning::Response } else { Beginning::Unfinished };
+
+    /// True when there are no bytes.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
     }
-    if matches(first, length, HTTP2_PREFACE) {
-        return if length == PREFIX_BYTES { Beginning::Http2 } else { Beginning::Unfinished };
+
+    /// These bytes and `more` behind them, as far as there is room.
+    #[inline(always)]
+    pub fn join(&self, more: &Prefix) -> Prefix {
+        let held = self.length as usize;
+        let bits = (held % WORD_BYTES * 8) as u64;
+        // `>> 1 >> (63 - bits)` is `>> (64 - bits)` that is also right, and 0, for no bits.
+        let carry = |word: u64| word >> 1 >> (63 - bits);
+        let [x, y, z] = more.words;
+        let shifted = [x << bits, y << bits | carry(x), z << bits | carry(y)];
+        let [a, b, c] = self.words;
+        let [p, q, r] = shifted;
+        let words = match held / WORD_BYTES {
+            0 => [a | p, b | q, c | r],
+            1 => [a, b | p, c | q],
+            2 => [a, b, c | p],
+            _ => [a, b, c],
+        };
+        let length = self.length + more.length;
+        Prefix {
+            words,
+            length: if length < PREFIX_BYTES as u32 { length } else { PREFIX_BYTES as u32 },
+            reserved: 0,
+        }
     }
-    classify_request(first, length)
+
+    /// What these bytes begin.
+    ///
+    /// A request begins with a letter, as every registered method does, up to 16 more visible characters and a space;
+    /// the target then begins with `/`, `*`, a letter (absolute-form, authority-form), a digit or `[` (authority-form).
+    /// That is wider than RFC 9110 §5.6.2 allows: user space reads the whole line and has the socket ignored if it is
+    /// none.
+    #[inline(always)]
+    pub fn beginning(&self) -> Beginning {
+        let length = self.length as usize;
+        let [a, b, c] = self.words;
+        if length == 0 {
+            return Beginning::Unfinished;
+        }
+        let first = a as u8;
+        if first >= 0x14 && first <= 0x17 {
+            return tls(a, length);
+        }
+        if begins(a, STATUS_LINE, length, STATUS_LINE_BYTES) {
+            return if length >= STATUS_LINE_BYTES { Beginning::Response } else { Beginning::Unfinished };
+        }
+        let [pa, pb, pc] = HTTP2_PREFACE;
+        if begins(a, pa, length, 8)
+            && begins(b, pb, length.saturating_sub(8), 8)
+            && begins(c, pc, length.saturating_sub(16), 8)
+        {
+            return if length >= PREFIX_BYTES { Beginning::Http2 } else { Beginning::Unfinished };
+        }
+        if !first.is_ascii_alphabetic() {
+            return Beginning::Other;
+        }
+        request(self.words, length)
+    }
 }
 
-/// True when the first bytes are a prefix of `pattern`, or the other way round.
+/// True when the first `length` bytes of `word`, at most `most`, are those of `pattern`.
 #[inline(always)]
-fn matches<const N: usize>(first: &[u8; PREFIX_BYTES], length: usize, pattern: &[u8; N]) -> bool {
-    let mut at = 0;
-    while at < N && at < PREFIX_BYTES {
-        if at >= length {
-            return true;
-        }
-        if first[at] != pattern[at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
+fn begins(word: u64, pattern: u64, length: usize, most: usize) -> bool {
+    let bytes = if length < most { length } else { most };
+    (word ^ pattern) & below(bytes) == 0
 }
 
+/// A mask of the lowest `bytes` bytes of a word.
 #[inline(always)]
-fn classify_tls(first: &[u8; PREFIX_BYTES], length: usize) -> Beginning {
-    if length >= 2 && first[1] != 3 || length >= 3 && first[2] > 4 {
+fn below(bytes: usize) -> u64 {
+    if bytes >= WORD_BYTES { u64::MAX } else { (1 << (bytes * 8)) - 1 }
+}
+
+/// A TLS record: type, version 3.0 to 3.4, a length of 1 to 2^14 + 2048 bytes (RFC 5246 §6.2.3), first payload byte.
+#[inline(always)]
+fn tls(word: u64, length: usize) -> Beginning {
+    let [kind, major, minor, high, low, message, _, _] = word.to_le_bytes();
+    if length >= 2 && major != 3 || length >= 3 && minor > 4 {
         return Beginning::Other;
     }
     if length < 6 {
         return Beginning::Unfinished;
     }
-    // A record carries 1 to 2^14 + 2048 bytes (RFC 5246 §6.2.3).
-    let record = (first[3] as u16) << 8 | first[4] as u16;
+    let record = (high as u16) << 8 | low as u16;
     if record == 0 || record > 16384 + 2048 {
         return Beginning::Other;
     }
-    if first[0] == 0x16 && first[5] == 1 { Beginning::ClientHello } else { Beginning::Tls }
+    if kind == 0x16 && message == 1 { Beginning::ClientHello } else { Beginning::Tls }
 }
 
+/// A method, a space and the first byte of a target. `words` begins with a letter.
 #[inline(always)]
-fn classify_request(first: &[u8; PREFIX_BYTES], length: usize) -> Beginning {
-    let mut method = 0;
-    let mut at = 0;
-    while at < PREFIX_BYTES {
-        if at >= length {
-            return Beginning::Unfinished;
-        }
-        let byte = first[at];
-        at += 1;
-        if byte == b' ' {
-            break;
-        }
-        if method == 0 && (byte == b'\r' || byte == b'\n') {
-            continue;
-        }
-        let begins = byte.is_ascii_alphabetic();
-        if !begins && (method == 0 || !is_token(byte)) || method == METHOD_BYTES {
-            return Beginning::Other;
-        }
-        method += 1;
+fn request(words: [u64; PREFIX_WORDS], length: usize) -> Beginning {
+    let [a, b, c] = words;
+    // The word in which the first byte stands that is not visible: a space ends a method, a 0 the bytes there are.
+    let (word, next, index) = if invisible(a) != 0 {
+        (a, b, 0)
+    } else if invisible(b) != 0 {
+        (b, c, 1)
+    } else {
+        (c, 0, 2)
+    };
+    let end = invisible(word);
+    let end = end & end.wrapping_neg();
+    let known = length.saturating_sub(index * WORD_BYTES);
+    if end & (below(known) & 0x8080_8080_8080_8080) == 0 {
+        // No end within the bytes there are.
+        return if length <= METHOD_BYTES { Beginning::Unfinished } else { Beginning::Other };
     }
-    if method == 0 {
+    // `end` is the top bit of its byte; the byte itself must be a space, and not behind the longest method.
+    let unit = end >> 7;
+    if shifted(word, unit) != b' ' || index == 2 && unit > 1 << 8 {
         return Beginning::Other;
     }
-    if at >= length || at >= PREFIX_BYTES {
+    let last = unit == 1 << 56;
+    if known < WORD_BYTES && unit << 8 > below(known) || last && known <= WORD_BYTES {
         return Beginning::Unfinished;
     }
-    let target = first[at];
-    if target == b'/' || target == b'*' || target == b'[' || target.is_ascii_alphanumeric() {
-        Beginning::Request
-    } else {
-        Beginning::Other
+    let target = if last { next as u8 } else { shifted(word, unit << 8) };
+    let fits = target == b'/' || target == b'*' || target == b'[' || target.is_ascii_alphanumeric();
+    if fits { Beginning::Request } else { Beginning::Other }
+}
+
+/// The lowest byte of `word` after a shift right by the one bit of `unit`; 0 when it has none, which no caller passes.
+#[inline(always)]
+fn shifted(word: u64, unit: u64) -> u8 {
+    match word.checked_div(unit) {
+        Some(word) => word as u8,
+        None => 0,
     }
 }
 
-/// A `tchar` of RFC 9110 §5.6.2.
+/// Marks bytes that are not visible ASCII by their top bit. Borrows and carries reach only bytes above the lowest marked
+/// one, so that one is exact.
 #[inline(always)]
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+fn invisible(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    (word.wrapping_sub(ONES * 0x21) | word | word.wrapping_add(ONES)) & (ONES * 0x80)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    /// The same rules, byte by byte.
+    fn reference(bytes: &[u8]) -> Beginning {
+        let bytes = &bytes[..bytes.len().min(PREFIX_BYTES)];
+        let Some(&first) = bytes.first() else { return Beginning::Unfinished };
+        if (0x14..=0x17).contains(&first) {
+            if bytes.get(1).is_some_and(|&b| b != 3) || bytes.get(2).is_some_and(|&b| b > 4) {
+                return Beginning::Other;
+            }
+            let Some(&message) = bytes.get(5) else { return Beginning::Unfinished };
+            return match u16::from_be_bytes([bytes[3], bytes[4]]) {
+                1..=18432 if first == 0x16 && message == 1 => Beginning::ClientHello,
+                1..=18432 => Beginning::Tls,
+                _ => Beginning::Other,
+            };
+        }
+        for (pattern, whole) in
+            [(&b"HTTP/1."[..], Beginning::Response), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Beginning::Http2)]
+        {
+            let common = bytes.len().min(pattern.len());
+            if bytes[..common] == pattern[..common] {
+                return if common == pattern.len() { whole } else { Beginning::Unfinished };
+            }
+        }
+        if !first.is_ascii_alphabetic() {
+            return Beginning::Other;
+        }
+        let method = bytes.iter().take_while(|byte| (0x21..=0x7e).contains(*byte)).count();
+        match (bytes.get(method), bytes.get(method + 1)) {
+            (None, _) if method <= METHOD_BYTES => Beginning::Unfinished,
+            (Some(b' '), None) if method <= METHOD_BYTES => Beginning::Unfinished,
+            (Some(b' '), Some(target)) if method <= METHOD_BYTES => {
+                if target.is_ascii_alphanumeric() || b"/*[".contains(target) {
+                    Beginning::Request
+                } else {
+                    Beginning::Other
+                }
+            }
+            _ => Beginning::Other,
+        }
+    }
+
+    #[test]
+    fn beginnings_are_recognised() {
+        let check =
+            |bytes: &[u8], expect| assert_eq!(Prefix::from_bytes(bytes).beginning(), expect, "{bytes:?}");
+        check(b"GET / HTTP/1.1\r\n", Beginning::Request);
+        check(b"M-SEARCH * HTTP/1.1", Beginning::Request);
+        check(b"OPTIONS * HTTP/1.1", Beginning::Request);
+        check(b"CONNECT [::1]:443 HTTP/1.1", Beginning::Request);
+        check(b"GET http://a/ HTTP/1.1", Beginning::Request);
+        check(b"UPDATEREDIRECTREF /", Beginning::Request);
+        check(b"UPDATEREDIRECTREFS /", Beginning::Other);
+        check(b"get /", Beginning::Request);
+        check(b"GET", Beginning::Unfinished);
+        check(b"GET ", Beginning::Unfinished);
+        check(b"PROPPATCH ", Beginning::Unfinished);
+        check(b"BASELINE ", Beginning::Unfinished);
+        check(b"HTTP/1.1 200 OK", Beginning::Response);
+        check(b"HTTP/1", Beginning::Unfinished);
+        check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Beginning::Http2);
+        check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", Beginning::Unfinished);
+        check(b"PRI /calendar HTTP/1.1\r\n", Beginning::Request);
+        check(b"\x16\x03\x01\x02\x00\x01", Beginning::ClientHello);
+        check(b"\x17\x03\x03\x00\x20\x99", Beginning::Tls);
+        check(b"\x16\x03\x01", Beginning::Unfinished);
+        check(b"\x16\x04", Beginning::Other);
+        check(b"PING\r\n", Beginning::Other);
+        check(b"\x00\x01\x02", Beginning::Other);
+        check(b"{\"a\": 1}", Beginning::Other);
+        check(b"", Beginning::Unfinished);
+    }
+
+    proptest! {
+        #[test]
+        fn words_say_what_bytes_say(bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..30),
+            "[A-Za-z!-~]{1,19} ?[/a*\\[-]?.{0,8}".prop_map(String::into_bytes),
+            "[\\x14-\\x17]\\x03[\\x00-\\x05].{0,6}".prop_map(String::into_bytes),
+            "(HTTP/1[.]1|PRI [*] HTTP/2[.]0\\r\\n\\r\\nSM\\r\\n\\r\\n).{0,4}".prop_map(String::into_bytes),
+        ], cut in 0usize..30) {
+            let bytes = &bytes[..bytes.len().min(cut)];
+            prop_assert_eq!(Prefix::from_bytes(bytes).beginning(), reference(bytes));
+        }
+
+        #[test]
+        fn joined_bytes_are_the_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..40), cuts in proptest::collection::vec(0usize..40, 0..5)) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let joined = cuts.windows(2).fold(Prefix::EMPTY, |held, cut| held.join(&Prefix::from_bytes(&bytes[cut[0]..cut[1]])));
+            prop_assert_eq!(joined, Prefix::from_bytes(&bytes));
+        }
+    }
 }

@@ -3,13 +3,13 @@
 
 /// Payload bytes of the record size classes. A record takes the smallest class that holds what it captured; the
 /// smallest makes a record of 256 bytes, which costs the traced thread no more than one of 64.
-pub const PAYLOAD_CLASSES: [usize; 4] = [200, 1024, 4096, 16384];
+pub const PAYLOAD_CLASSES: [usize; 4] = [200, 1024, 4096, CREDIT_BYTES as usize];
 
 /// Captured bytes that one record can carry.
 pub const PAYLOAD_MAX: usize = PAYLOAD_CLASSES[3];
 
 /// Bytes that are copied per direction after the traffic has turned round: a head of 16 KiB and its start line.
-pub const CREDIT_BYTES: u32 = 20 * 1024;
+pub const CREDIT_BYTES: u64 = 20 * 1024;
 
 /// A call this small is copied even without credit: the smallest record class has room for it in any case, and it
 /// keeps the framing of bodies that are sent in small chunks.
@@ -17,7 +17,10 @@ pub const ALWAYS_COPIED_BYTES: u64 = PAYLOAD_CLASSES[0] as u64;
 
 /// First bytes of a direction that are kept to classify a start line which arrives in several calls. The longest
 /// thing to recognise is the HTTP/2 client preface.
-pub const PREFIX_BYTES: usize = 24;
+pub const PREFIX_BYTES: usize = PREFIX_WORDS * 8;
+
+/// The same in words.
+pub const PREFIX_WORDS: usize = 3;
 
 /// Direction changes of a connection older than the tracer after which it is taken for something other than HTTP.
 pub const TURNS_BEFORE_IGNORED: u8 = 16;
@@ -29,7 +32,7 @@ pub const CLIENT_HELLO_BYTES: u32 = 4096;
 pub const ENCRYPTED_REPORT_BYTES: u64 = 256 * 1024;
 
 /// Segments (iovec entries over all messages of a call) that are looked at; what lies behind them is length only.
-pub const SEGMENTS_MAX: usize = 48;
+pub const SEGMENTS_MAX: usize = 32;
 
 /// Messages of one `sendmmsg` or `recvmmsg`; the kernel's own bound (UIO_MAXIOV, include/uapi/linux/uio.h).
 pub const MESSAGES_MAX: usize = 1024;

@@ -6,10 +6,8 @@ use crate::memory::Memory;
 
 /// Size of `struct iovec` on 64-bit (include/uapi/linux/uio.h).
 const IOVEC_BYTES: u64 = 16;
-/// Offset of `msg_iov` in `struct user_msghdr` on 64-bit (include/linux/socket.h).
+/// Offset of `msg_iov` in `struct user_msghdr` on 64-bit (include/linux/socket.h); `msg_iovlen` is the word behind it.
 const MSGHDR_IOV: u64 = 16;
-/// Offset of `msg_iovlen`.
-const MSGHDR_IOVLEN: u64 = 24;
 /// Size of `struct mmsghdr` on 64-bit, and the offset of its `msg_len`.
 const MMSGHDR_BYTES: u64 = 64;
 const MMSGHDR_LEN: u64 = 56;
@@ -66,8 +64,7 @@ impl Walk {
     /// A `struct user_msghdr`: `recvmsg`, `sendmsg`.
     #[inline(always)]
     pub fn message(memory: &impl Memory, address: u64, size: u64) -> Option<Self> {
-        let next = memory.word(address + MSGHDR_IOV)?;
-        let entries = memory.word(address + MSGHDR_IOVLEN)?;
+        let [next, entries] = memory.words(address.wrapping_add(MSGHDR_IOV))?;
         Some(Walk { next, entries, left: size, message: 0, messages: 0 })
     }
 
@@ -90,10 +87,7 @@ impl Walk {
         if self.entries == 0 {
             return Step::Fault;
         }
-        let Some(entry) = memory.read::<16>(self.next) else { return Step::Fault };
-        let [a0, a1, a2, a3, a4, a5, a6, a7, s0, s1, s2, s3, s4, s5, s6, s7] = entry;
-        let address = u64::from_ne_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
-        let room = u64::from_ne_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        let Some([address, room]) = memory.words(self.next) else { return Step::Fault };
         self.next = self.next.wrapping_add(IOVEC_BYTES);
         self.entries -= 1;
         let size = if room < self.left { room } else { self.left };
@@ -109,16 +103,11 @@ impl Walk {
         let header = self.message;
         self.message = header.wrapping_add(MMSGHDR_BYTES);
         self.messages -= 1;
-        let (Some(next), Some(entries), Some(size)) = (
-            memory.word(header.wrapping_add(MSGHDR_IOV)),
-            memory.word(header.wrapping_add(MSGHDR_IOVLEN)),
-            memory.read::<4>(header.wrapping_add(MMSGHDR_LEN)),
-        ) else {
-            return Step::Fault;
-        };
+        let Some([next, entries]) = memory.words(header.wrapping_add(MSGHDR_IOV)) else { return Step::Fault };
+        let Some(size) = memory.half(header.wrapping_add(MMSGHDR_LEN)) else { return Step::Fault };
         self.next = next;
         self.entries = entries;
-        self.left = u32::from_ne_bytes(size) as u64;
+        self.left = size as u64;
         Step::Again
     }
 }
@@ -133,9 +122,7 @@ pub fn total_of_messages(memory: &impl Memory, address: u64, messages: u64) -> u
             break;
         }
         let length = address.wrapping_add(at * MMSGHDR_BYTES + MMSGHDR_LEN);
-        if let Some(size) = memory.read::<4>(length) {
-            total += u32::from_ne_bytes(size) as u64;
-        }
+        total += memory.half(length).unwrap_or(0) as u64;
         at += 1;
     }
     total

@@ -1,0 +1,175 @@
+//! Given: a record's header and where its payload is in the process. Gives: the record in the ring buffer, in the
+//! smallest class that holds it, or a counted loss. Refuses to know: why it is written.
+
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
+
+use rotrace_ebpf::limits::{PAYLOAD_CLASSES, PAYLOAD_MAX};
+use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, flag, kind};
+use rotrace_ebpf::stats::Stat;
+
+use super::{RECORDS, WAKE, count};
+
+/// User space drains on a timer: waking it would cost the traced thread far more than the record does.
+const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
+
+#[repr(C)]
+struct Message<const N: usize> {
+    header: Header,
+    payload: [u8; N],
+}
+
+/// A data record in the making.
+#[repr(C)]
+pub(super) struct Draft {
+    pub(super) header: Header,
+    /// Where the bytes are in the process.
+    pub(super) address: u64,
+    /// How many of them to copy.
+    pub(super) captured: u64,
+}
+
+/// A header with the time of now.
+#[inline(always)]
+pub(super) fn header(kind: u8, conn: u64, pid_tid: u64) -> Header {
+    Header {
+        length: HEADER_BYTES as u32,
+        version: VERSION,
+        kind,
+        direction: 0,
+        flags: 0,
+        // SAFETY: the helper has no preconditions.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        conn,
+        pid: (pid_tid >> 32) as u32,
+        tid: pid_tid as u32,
+        position: 0,
+        size: 0,
+        extra: 0,
+    }
+}
+
+/// Writes a data record; returns 0 so that the verifier sees a scalar.
+#[inline(never)]
+pub(super) fn data(draft: &mut Draft) -> u64 {
+    let [small, medium, large, _] = PAYLOAD_CLASSES;
+    if draft.captured <= small as u64 {
+        class::<{ PAYLOAD_CLASSES[0] }>(draft);
+    } else if draft.captured <= medium as u64 {
+        class::<{ PAYLOAD_CLASSES[1] }>(draft);
+    } else if draft.captured <= large as u64 {
+        class::<{ PAYLOAD_CLASSES[2] }>(draft);
+    } else {
+        class::<PAYLOAD_MAX>(draft);
+    }
+    0
+}
+
+#[inline(always)]
+fn class<const N: usize>(draft: &mut Draft) {
+    let Some(mut message) = RECORDS.reserve::<Message<N>>(0) else {
+        count(Stat::RingFull, 1);
+        count(Stat::RingFullBytes, draft.header.size);
+        return;
+    };
+    // The bound must stand right before the helper: the verifier loses it over a spill.
+    let bound = core::hint::black_box(draft.captured);
+    let captured = if bound > N as u64 { N as u64 } else { bound };
+    let message_at = message.as_mut_ptr();
+    let mut copied = 0;
+    if captured > 0 {
+        // SAFETY: the record has room for `N` bytes of payload and `captured` is at most `N`.
+        let result = unsafe {
+            bpf_probe_read_user(
+                (&raw mut (*message_at).payload).cast::<c_void>(),
+                captured as u32,
+                draft.address as *const c_void,
+            )
+        };
+        if result == 0 {
+            copied = captured;
+        } else {
+            count(Stat::Fault, 1);
+            draft.header.flags |= flag::FAULT;
+        }
+    }
+    draft.header.length = HEADER_BYTES as u32 + copied as u32;
+    // SAFETY: the record has room for a header.
+    unsafe { core::ptr::write(&raw mut (*message_at).header, draft.header) };
+    message.submit(NO_WAKEUP);
+    count(Stat::Records, 1);
+    count(Stat::CapturedBytes, copied);
+}
+
+/// Writes a record that is its header alone.
+#[inline(always)]
+pub(super) fn bare(header: Header) {
+    match RECORDS.reserve::<Header>(0) {
+        Some(mut message) => {
+            message.write(header);
+            message.submit(NO_WAKEUP);
+            count(Stat::Records, 1);
+        }
+        None => count(Stat::RingFull, 1),
+    }
+}
+
+/// Asks user space to drain now. The request has a ring of its own: a wake-up by the records' ring would be repeated
+/// for every record that is in it, and records are drained in batches.
+#[inline(always)]
+pub(super) fn wake() {
+    if let Some(mut message) = WAKE.reserve::<u64>(0) {
+        message.write(0);
+        message.submit(aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP as u64);
+    }
+}
+
+#[repr(C)]
+struct OpenMessage {
+    header: Header,
+    open: Open,
+}
+
+/// Writes an open record.
+#[inline(always)]
+pub(super) fn open(mut header: Header, open: &Open) {
+    let Some(mut message) = RECORDS.reserve::<OpenMessage>(0) else {
+        count(Stat::RingFull, 1);
+        return;
+    };
+    header.length = (HEADER_BYTES + OPEN_BYTES) as u32;
+    message.write(OpenMessage { header, open: *open });
+    message.submit(NO_WAKEUP);
+    count(Stat::Records, 1);
+}
+
+/// Writes an exec record with the arguments at `address` of the current process.
+#[inline(always)]
+pub(super) fn exec(pid_tid: u64, address: u64, size: u64) {
+    use rotrace_ebpf::limits::ARGUMENT_BYTES;
+    let Some(mut message) = RECORDS.reserve::<Message<ARGUMENT_BYTES>>(0) else {
+        count(Stat::RingFull, 1);
+        return;
+    };
+    let bound = core::hint::black_box(size);
+    let size = if bound > ARGUMENT_BYTES as u64 { ARGUMENT_BYTES as u64 } else { bound };
+    let message_at = message.as_mut_ptr();
+    let mut header = header(kind::EXEC, 0, pid_tid);
+    if size > 0 {
+        // SAFETY: the record has room for `ARGUMENT_BYTES` and `size` is at most that.
+        let result = unsafe {
+            bpf_probe_read_user(
+                (&raw mut (*message_at).payload).cast::<c_void>(),
+                size as u32,
+                address as *const c_void,
+            )
+        };
+        if result == 0 {
+            header.length += size as u32;
+        }
+    }
+    // SAFETY: the record has room for a header.
+    unsafe { core::ptr::write(&raw mut (*message_at).header, header) };
+    message.submit(NO_WAKEUP);
+    count(Stat::Records, 1);
+}

@@ -1,0 +1,152 @@
+//! Given: the end of every system call. Gives: records of the stream bytes it moved, when its process is a target and
+//! its file a TCP socket. Refuses to know: what the bytes mean.
+//!
+//! At the end of a call `pt_regs` still holds the arguments of its beginning, so one program suffices: no entry program,
+//! no map from thread to arguments, and a read that was blocked before the tracer came is seen.
+
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use rotrace_ebpf::admit::{Connection, protocol};
+use rotrace_ebpf::offsets::ABSENT;
+use rotrace_ebpf::record::{direction, kind, role};
+use rotrace_ebpf::segments::{Walk, total_of_messages};
+use rotrace_ebpf::stats::Stat;
+use rotrace_ebpf::syscalls::{SYSCALLS, flag, receives, shape};
+
+use super::socket::{self, Socket, Traits};
+use super::{SHAPES, SOCKETS, TARGETS, User, count, emit, global};
+
+/// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
+#[inline(always)]
+fn register(registers: *const u8, offset: u32) -> u64 {
+    // SAFETY: the verifier holds the offset to the size of `struct pt_regs`.
+    unsafe { core::ptr::read_volatile(registers.add(offset as usize).cast::<u64>()) }
+}
+
+/// `sys_exit(struct pt_regs *regs, long ret)`: trace/events/syscalls.h, the same from 5.10 to 7.3.
+#[btf_tracepoint(function = "sys_exit")]
+fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
+    let registers: *const u8 = ctx.arg(0);
+    let result: i64 = ctx.arg(1);
+    if result < 0 {
+        return 0;
+    }
+    let number = register(registers, global!(REGISTERS.number)) as u32 as usize;
+    if number >= SYSCALLS {
+        return 0;
+    }
+    // SAFETY: the index is below the length of the table.
+    let shape = unsafe { core::ptr::read_volatile((&raw const SHAPES).cast::<u8>().add(number)) };
+    if shape == shape::NONE || result == 0 && !receives(shape) {
+        return 0;
+    }
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    // SAFETY: the value is not used.
+    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
+        return 0;
+    }
+    let code_segment = global!(REGISTERS.code_segment);
+    if code_segment != ABSENT
+        && register(registers, code_segment) as u32 != global!(REGISTERS.code_segment_64)
+    {
+        count(Stat::Compat, 1);
+        return 0;
+    }
+    target_call(&ctx, registers, shape);
+    0
+}
+
+/// A call of a target that moved something, or found the end of a stream.
+#[inline(always)]
+fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
+    let result: u64 = ctx.arg(1);
+    let fd = register(registers, global!(REGISTERS.arguments[0]));
+    let buffer = register(registers, global!(REGISTERS.arguments[1]));
+    match shape {
+        shape::ACCEPT => return accepted(result),
+        shape::SENDFILE => return length_only(fd, direction::SENT, result),
+        shape::SPLICE => {
+            length_only(fd, direction::RECEIVED, result);
+            let out = register(registers, global!(REGISTERS.arguments[2]));
+            return length_only(out, direction::SENT, result);
+        }
+        _ => {}
+    }
+    let flags = match shape {
+        shape::RECVMSG => register(registers, global!(REGISTERS.arguments[2])),
+        shape::RECVFROM | shape::RECVMMSG => register(registers, global!(REGISTERS.arguments[3])),
+        _ => 0,
+    };
+    if flags & (flag::MSG_PEEK | flag::MSG_OOB | flag::MSG_ERRQUEUE) != 0 {
+        return;
+    }
+    let Some(socket) = socket::of_descriptor(fd as u32 as u64) else { return };
+    if result == 0 {
+        return ended(socket, buffer, register(registers, global!(REGISTERS.arguments[2])), shape);
+    }
+    let (walk, total) = match shape {
+        shape::READV | shape::WRITEV => {
+            (Some(Walk::vector(buffer, register(registers, global!(REGISTERS.arguments[2])), result)), result)
+        }
+        shape::RECVMSG | shape::SENDMSG => (Walk::message(&User, buffer, result), result),
+        shape::RECVMMSG | shape::SENDMMSG => {
+            (Some(Walk::messages(buffer, result)), message_bytes(buffer, ctx.arg(1)))
+        }
+        _ => (Some(Walk::buffer(buffer, result)), result),
+    };
+    let traits = Traits::new(if receives(shape) { direction::RECEIVED } else { direction::SENT }, 0);
+    match walk {
+        Some(walk) if flags & flag::MSG_TRUNC == 0 => socket::moved(socket, traits, total, walk),
+        _ => socket::moved_unseen(socket, traits, total),
+    }
+}
+
+/// Bytes of all messages. A global function, which the verifier walks once: the loop over them would otherwise leave it
+/// with a thousand ways to go on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn message_bytes(address: u64, messages: u64) -> u64 {
+    total_of_messages(&User, address, messages)
+}
+
+/// A call that moves bytes without a buffer in user space.
+#[inline(never)]
+fn length_only(fd: u64, direction: u8, total: u64) {
+    let Some(socket) = socket::of_descriptor(fd as u32 as u64) else { return };
+    socket::moved_unseen(socket, Traits::new(direction, 0), total);
+}
+
+/// A read returned 0: the peer has ended its direction, unless the caller asked for nothing.
+#[inline(always)]
+fn ended(socket: Socket, buffer: u64, wanted: u64, shape: u8) {
+    if (shape == shape::READ || shape == shape::RECVFROM) && (wanted == 0 || buffer == 0) {
+        return;
+    }
+    let Some(known) = SOCKETS.get_ptr_mut(&socket.sk) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let connection = unsafe { &*known };
+    if connection.id != socket.inode || connection.protocol != protocol::HTTP1 {
+        return;
+    }
+    let mut header =
+        emit::header(kind::END, connection.id, (connection.pid as u64) << 32 | connection.pid as u64);
+    header.direction = direction::RECEIVED;
+    header.position = connection.flows[1].position;
+    emit::bare(header);
+}
+
+/// A new socket, seen from its start.
+#[inline(always)]
+fn accepted(fd: u64) {
+    let Some(socket) = socket::of_descriptor(fd) else { return };
+    if !socket::is_tcp(socket.sk) {
+        return;
+    }
+    let fresh = Connection::new(socket.inode, role::SERVER, true);
+    if SOCKETS.insert(&socket.sk, &fresh, 0).is_err() {
+        count(Stat::SocketsFull, 1);
+    }
+}

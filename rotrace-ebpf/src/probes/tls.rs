@@ -1,0 +1,208 @@
+//! Given: the entries and returns of OpenSSL's reads, writes and handshakes. Gives: records of the plaintext, each TLS
+//! object a connection of its own, and which socket an object was seen to use. Refuses to know: where in which library
+//! the functions are; the daemon attaches these programs.
+//!
+//! Plaintext is recorded at the return, with what the call says it moved: a write that is retried after WANT_WRITE
+//! carries the same buffer again and is recorded once, when it succeeds.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::macros::{map, uprobe, uretprobe};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+
+use rotrace_ebpf::admit::{Connection, protocol};
+use rotrace_ebpf::limits;
+use rotrace_ebpf::record::{TLS_OBJECT, direction, flag, kind, role};
+use rotrace_ebpf::stats::Stat;
+
+use super::socket::{self, Traits};
+use super::{SOCKETS, TARGETS, count, emit};
+
+/// A thread that is inside the TLS library.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Call {
+    object: u64,
+    buffer: u64,
+    /// Where `SSL_read_ex` and `SSL_write_ex` put the number of bytes; 0 for the functions that return it.
+    moved_at: u64,
+    direction: u64,
+}
+
+/// A TLS object of a process.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Object {
+    pid: u64,
+    address: u64,
+}
+
+/// A TLS object's stream, and the socket it is bound to (0 while not known).
+#[repr(C)]
+struct Session {
+    connection: Connection,
+    socket: u64,
+}
+
+#[map]
+static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CALLS_MAX, 0);
+
+#[map]
+static TLS_OBJECTS: HashMap<Object, Session> = HashMap::with_max_entries(limits::SOCKETS_MAX, 0);
+
+/// A handshake moves no plaintext; its slot only ties the object to its socket.
+const HANDSHAKE: u64 = 2;
+
+#[uprobe]
+fn ssl_write(ctx: ProbeContext) -> u32 {
+    entered(&ctx, direction::SENT as u64, 0)
+}
+
+#[uprobe]
+fn ssl_read(ctx: ProbeContext) -> u32 {
+    entered(&ctx, direction::RECEIVED as u64, 0)
+}
+
+#[uprobe]
+fn ssl_write_ex(ctx: ProbeContext) -> u32 {
+    entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0))
+}
+
+#[uprobe]
+fn ssl_read_ex(ctx: ProbeContext) -> u32 {
+    entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0))
+}
+
+#[uprobe]
+fn ssl_handshake(ctx: ProbeContext) -> u32 {
+    entered(&ctx, HANDSHAKE, 0)
+}
+
+#[inline(always)]
+fn entered(ctx: &ProbeContext, direction: u64, moved_at: u64) -> u32 {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    // SAFETY: the value is not used.
+    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
+        return 0;
+    }
+    let call = Call { object: ctx.arg(0).unwrap_or(0), buffer: ctx.arg(1).unwrap_or(0), moved_at, direction };
+    if TLS_CALLS.insert(&pid_tid, &call, 0).is_err() {
+        count(Stat::TlsCallsFull, 1);
+    }
+    0
+}
+
+/// Return of all of them: the slot says which it was.
+#[uretprobe]
+fn ssl_return(ctx: RetProbeContext) -> u32 {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    // SAFETY: the value is copied at once.
+    let Some(&call) = (unsafe { TLS_CALLS.get(&pid_tid) }) else { return 0 };
+    let _ = TLS_CALLS.remove(&pid_tid);
+    // The result is an `int`: the upper half of the register holds anything.
+    let result: i32 = ctx.ret::<u64>() as i32;
+    if call.direction == HANDSHAKE || result <= 0 {
+        return 0;
+    }
+    let size = if call.moved_at == 0 { result as u64 } else { super::user(call.moved_at).unwrap_or(0) };
+    if size == 0 {
+        return 0;
+    }
+    tls_piece(call.object, Traits::new(call.direction as u8, flag::PLAINTEXT), call.buffer, size);
+    0
+}
+
+/// Writes the record of one buffer of plaintext.
+#[inline(always)]
+fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    let Some(session) = session(&Object { pid: pid_tid >> 32, address: object }) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let session = unsafe { &mut *session };
+    if session.connection.protocol == protocol::IGNORED {
+        return;
+    }
+    if session.connection.announced == 0 {
+        session.connection.announced = 1;
+        bound(&session.connection, session.socket, pid_tid);
+    }
+    socket::piece(0, &mut session.connection, traits, address, size);
+}
+
+/// `SSL_free(ssl)`: the address will be used again for another object.
+#[uprobe]
+fn ssl_free(ctx: ProbeContext) -> u32 {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    let key = Object { pid: pid_tid >> 32, address: ctx.arg(0).unwrap_or(0) };
+    let Some(session) = TLS_OBJECTS.get_ptr_mut(&key) else { return 0 };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let connection = unsafe { &(*session).connection };
+    if connection.announced == 1 {
+        let mut header = emit::header(kind::CLOSE, connection.id, pid_tid);
+        header.flags = flag::PLAINTEXT;
+        header.position = connection.flows[0].position;
+        header.size = connection.flows[1].position;
+        emit::bare(header);
+    }
+    let _ = TLS_OBJECTS.remove(&key);
+    0
+}
+
+/// Ties a TLS socket that the thread has just used to the TLS object whose function it is in.
+#[inline(always)]
+pub(super) fn bind(sk: u64) {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    // SAFETY: the value is copied at once.
+    let Some(&inside) = (unsafe { TLS_CALLS.get(&pid_tid) }) else { return };
+    let Some(connection) = SOCKETS.get_ptr_mut(&sk) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let connection = unsafe { &*connection };
+    let key = Object { pid: pid_tid >> 32, address: inside.object };
+    let Some(session) = session(&key) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let session = unsafe { &mut *session };
+    if session.socket == connection.id {
+        return;
+    }
+    if session.socket != 0 {
+        count(Stat::TlsMismatch, 1);
+        return;
+    }
+    session.socket = connection.id;
+    session.connection.from_start = connection.from_start;
+    session.connection.role = connection.role;
+    if session.connection.announced == 1 {
+        bound(&session.connection, session.socket, pid_tid);
+    }
+}
+
+/// Says which socket a TLS object uses; 0 when no call has shown one.
+#[inline(always)]
+fn bound(connection: &Connection, socket: u64, pid_tid: u64) {
+    let mut header = emit::header(kind::BIND, connection.id, pid_tid);
+    header.flags = flag::PLAINTEXT;
+    header.extra = socket;
+    emit::bare(header);
+}
+
+/// The session of a TLS object; a new one when the object has not been seen.
+#[inline(always)]
+fn session(key: &Object) -> Option<*mut Session> {
+    if let Some(known) = TLS_OBJECTS.get_ptr_mut(key) {
+        return Some(known);
+    }
+    // SAFETY: the helpers have no preconditions.
+    let (now_ns, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+    let number = TLS_OBJECT | (now_ns << 10 | (cpu & 1023) as u64) & !TLS_OBJECT;
+    let fresh = Session { connection: Connection::new(number, role::UNKNOWN, false), socket: 0 };
+    if TLS_OBJECTS.insert(key, &fresh, 0).is_err() {
+        count(Stat::TlsObjectsFull, 1);
+        return None;
+    }
+    TLS_OBJECTS.get_ptr_mut(key)
+}

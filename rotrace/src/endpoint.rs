@@ -1,0 +1,335 @@
+//! Given: authority, method and target of a call, the rules of the configuration and OpenAPI documents. Gives: the
+//! endpoint, which is authority and path template, out of a bounded number of them. Refuses to know: the process, the
+//! game, the answer, and time.
+//!
+//! The first tier that knows the path decides:
+//!
+//! ```text
+//! canonical   one spelling for all that mean the same
+//! rules       what the configuration says, in its order
+//! openapi     the path keys of the documents, by authority
+//! shape       what the segments look like: numbers, hashes, dates, …
+//! cap         a new label has to find a place, or its calls are counted as `{authority}/**other**`
+//! ```
+//!
+//! A tier that learns from the paths of many processes would stand between shape and cap.
+
+pub mod canonical;
+pub mod evaluate;
+pub mod openapi;
+pub mod rules;
+pub mod shape;
+
+mod admission;
+mod cache;
+mod pattern;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use admission::{Newcomers, needed_weight};
+use cache::{Cache, Key};
+use openapi::{Catalogue, Document};
+use rules::Compiled;
+
+pub use rules::Rule;
+
+/// The endpoint of calls whose authority is not known.
+pub const UNKNOWN: &str = "unknown";
+
+/// The endpoint of calls to authorities that have found no place.
+pub const OTHER: &str = "other";
+
+/// What stands for the template of a path that has found no place.
+pub const OTHER_PATHS: &str = "/**other**";
+
+/// Rules, and how many labels there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// In order: the first that fits decides.
+    pub rules: Vec<Rule>,
+    /// Templates of one authority at most.
+    pub templates_per_authority: usize,
+    /// Templates of all authorities at most.
+    pub templates: usize,
+    /// Authorities at most.
+    pub authorities: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { rules: Vec::new(), templates_per_authority: 400, templates: 2000, authorities: 256 }
+    }
+}
+
+/// What decided on an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// A rule of the configuration.
+    Rule,
+    /// A path key of a document.
+    OpenApi,
+    /// The shapes of the segments.
+    Shape,
+    /// There was no place left.
+    Overflow,
+    /// A rule says that the call is left out.
+    Ignored,
+    /// The authority is not known.
+    Unknown,
+}
+
+impl Tier {
+    /// As labels have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::OpenApi => "openapi",
+            Self::Shape => "shape",
+            Self::Overflow => "overflow",
+            Self::Ignored => "ignored",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a call was made to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Authority and template, as the `endpoint` label has it: `users.example.com/v1/users/{id}`.
+    pub endpoint: Arc<str>,
+    /// The canonical path, without query; empty for the tunnels of CONNECT.
+    pub path: Box<str>,
+    /// What decided.
+    pub tier: Tier,
+}
+
+/// Why endpoints cannot be told with these settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A rule, by its number from 1.
+    Rule(usize, rules::Error),
+    /// The documents name so many authorities, more than there are places.
+    Authorities(usize),
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(number, error) => write!(formatter, "endpoint rule {number}: {error}"),
+            Self::Authorities(number) => {
+                write!(
+                    formatter,
+                    "the OpenAPI documents name {number} authorities, more than the limit allows"
+                )
+            }
+        }
+    }
+}
+
+/// Tells the endpoints of calls. The same calls in the same order have the same endpoints, on any machine.
+#[derive(Debug)]
+pub struct Endpoints {
+    rules: Box<[Compiled]>,
+    catalogue: Catalogue,
+    templates_per_authority: usize,
+    templates: usize,
+    authorities_limit: usize,
+    /// At most `authorities_limit`, by canonical name.
+    authorities: BTreeMap<Box<str>, Authority>,
+    /// Labels of all authorities, at most `templates`.
+    labels: usize,
+    newcomers: Newcomers,
+    cache: Cache,
+    /// Calls to authorities that have found no place.
+    other_calls: u64,
+    other: Arc<str>,
+    unknown: Arc<str>,
+}
+
+/// What is kept for an authority that has a place.
+#[derive(Debug)]
+struct Authority {
+    /// Indices of the rules that concern it.
+    rules: Box<[usize]>,
+    /// At most `templates_per_authority`.
+    labels: BTreeSet<Arc<str>>,
+    /// How many labels each tier was the first to find; in the order of [`COUNTED`].
+    found: [usize; 3],
+    overflow_calls: u64,
+    overflow: Arc<str>,
+}
+
+/// The tiers that find templates.
+const COUNTED: [Tier; 3] = [Tier::Rule, Tier::OpenApi, Tier::Shape];
+
+impl Endpoints {
+    /// Takes the settings and documents; says which rule cannot be used and why.
+    pub fn new(settings: &Settings, documents: &[Document]) -> Result<Self, Error> {
+        let Settings { rules, templates_per_authority, templates, authorities } = settings;
+        let numbered = (1..).zip(rules);
+        let compiled =
+            numbered.map(|(number, rule)| Compiled::new(rule).map_err(|error| Error::Rule(number, error)));
+        let rules: Box<[Compiled]> = compiled.collect::<Result<_, _>>()?;
+        let catalogue = Catalogue::new(documents);
+        // Documented authorities have their places from the start: noise cannot be there before them.
+        let documented: BTreeMap<Box<str>, Authority> =
+            catalogue.authorities().map(|name| (name.into(), Authority::new(name, &rules))).collect();
+        if documented.len() > *authorities {
+            return Err(Error::Authorities(documented.len()));
+        }
+        Ok(Self {
+            rules,
+            catalogue,
+            templates_per_authority: *templates_per_authority,
+            templates: *templates,
+            authorities_limit: *authorities,
+            authorities: documented,
+            labels: 0,
+            newcomers: Newcomers::default(),
+            cache: Cache::default(),
+            other_calls: 0,
+            other: OTHER.into(),
+            unknown: UNKNOWN.into(),
+        })
+    }
+
+    /// The endpoint of a call. A call that finds no place is counted.
+    pub fn resolve(&mut self, authority: Option<&str>, method: &str, target: &str) -> Resolved {
+        let key = Key { authority, method, target: canonical::without_query(target) };
+        if let Some(resolved) = self.cache.find(key) {
+            return resolved.clone();
+        }
+        let resolved = self.find(key);
+        // A label stays once it is given out, but a call without a place has to be counted and may yet find one.
+        if resolved.tier != Tier::Overflow {
+            self.cache.remember(key, &resolved);
+        }
+        resolved
+    }
+
+    /// The line `authority<TAB>method<TAB>path` with the template behind it; `ignored` where a rule says so. An empty
+    /// authority is one that is not known. The error says what is wrong with the line.
+    pub fn annotate(&mut self, line: &str) -> Result<String, String> {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [authority, method, path] = fields.as_slice() else {
+            return Err(format!("expected authority<TAB>method<TAB>path, found {} fields", fields.len()));
+        };
+        if method.is_empty() || path.is_empty() {
+            return Err(format!("the {} is empty", if method.is_empty() { "method" } else { "path" }));
+        }
+        let known = Some(*authority).filter(|authority| !authority.is_empty());
+        let Resolved { endpoint, path: _, tier } = self.resolve(known, method, path);
+        let prefix = known.and_then(canonical::authority).unwrap_or_default();
+        let template = match tier {
+            Tier::Ignored => tier.as_str(),
+            _ => endpoint.strip_prefix(&*prefix).unwrap_or(&endpoint),
+        };
+        Ok(format!("{line}\t{template}"))
+    }
+
+    /// How many templates each tier found, by authority; for `rotrace_endpoint_templates`.
+    pub fn templates(&self) -> impl Iterator<Item = (&str, Tier, usize)> {
+        self.authorities.iter().flat_map(|(name, authority)| {
+            let counted = COUNTED.into_iter().zip(authority.found);
+            counted.filter(|(_, found)| *found > 0).map(|(tier, found)| (&**name, tier, found))
+        })
+    }
+
+    /// How many calls found no place, by authority, all that have no place themselves as [`OTHER`]; for
+    /// `rotrace_endpoint_overflow_total`.
+    pub fn overflow(&self) -> impl Iterator<Item = (&str, u64)> {
+        let known = self.authorities.iter().map(|(name, authority)| (&**name, authority.overflow_calls));
+        known.chain([(OTHER, self.other_calls)]).filter(|(_, calls)| *calls > 0)
+    }
+
+    fn find(&mut self, key: Key<'_>) -> Resolved {
+        let Key { authority, method, target } = key;
+        // The target of CONNECT is an authority (RFC 9112 §3.2.3): the tunnel has no path.
+        let path = if method == "CONNECT" { String::new() } else { canonical::path(target) };
+        let Some(name) = authority.and_then(canonical::authority) else {
+            return Resolved { endpoint: self.unknown.clone(), path: path.into(), tier: Tier::Unknown };
+        };
+        if !self.authorities.contains_key(&*name) && !self.admit(&name) {
+            self.other_calls += 1;
+            return Resolved { endpoint: self.other.clone(), path: path.into(), tier: Tier::Overflow };
+        }
+        let (tier, template) = self.template(&name, method, &path);
+        let label = name.clone() + &template;
+        if tier == Tier::Ignored {
+            return Resolved { endpoint: label.into(), path: path.into(), tier };
+        }
+        let Some(authority) = self.authorities.get_mut(&*name) else {
+            return Resolved { endpoint: self.other.clone(), path: path.into(), tier: Tier::Overflow };
+        };
+        if let Some(endpoint) = authority.labels.get(&*label) {
+            return Resolved { endpoint: endpoint.clone(), path: path.into(), tier };
+        }
+        let own = needed_weight(authority.labels.len(), self.templates_per_authority);
+        let all = needed_weight(self.labels, self.templates);
+        // What people wrote down is finite: it needs a place but no weight.
+        let placed = own.zip(all).is_some_and(|(own, all)| {
+            tier != Tier::Shape || own.max(all) == 0 || self.newcomers.weigh(&label) >= own.max(all)
+        });
+        if !placed {
+            authority.overflow_calls += 1;
+            return Resolved {
+                endpoint: authority.overflow.clone(),
+                path: path.into(),
+                tier: Tier::Overflow,
+            };
+        }
+        let endpoint: Arc<str> = label.into();
+        authority.labels.insert(endpoint.clone());
+        self.labels += 1;
+        let found = authority.found.iter_mut().zip(COUNTED).find(|(_, counted)| *counted == tier);
+        found.into_iter().for_each(|(found, _)| *found += 1);
+        Resolved { endpoint, path: path.into(), tier }
+    }
+
+    /// The first tier that knows the path, and its template.
+    fn template(&self, name: &str, method: &str, path: &str) -> (Tier, String) {
+        let concerning = self.authorities.get(name).map(|authority| &*authority.rules).unwrap_or_default();
+        if !concerning.is_empty() {
+            let segments: Vec<&str> = canonical::segments(path).collect();
+            let mut rules = concerning.iter().filter_map(|index| self.rules.get(*index));
+            if let Some(rule) = rules.find(|rule| rule.fits(method, &segments)) {
+                let tier = if rule.ignore { Tier::Ignored } else { Tier::Rule };
+                return (tier, rule.template.to_string());
+            }
+        }
+        match self.catalogue.template(name, method, path) {
+            Some(template) => (Tier::OpenApi, template.to_owned()),
+            None => (Tier::Shape, shape::template(path)),
+        }
+    }
+
+    /// Gives the authority a place, if it has the weight.
+    fn admit(&mut self, name: &str) -> bool {
+        let needed = needed_weight(self.authorities.len(), self.authorities_limit);
+        let placed = needed.is_some_and(|needed| needed == 0 || self.newcomers.weigh(name) >= needed);
+        if placed {
+            self.authorities.insert(name.into(), Authority::new(name, &self.rules));
+        }
+        placed
+    }
+}
+
+impl Authority {
+    fn new(name: &str, rules: &[Compiled]) -> Self {
+        let concerning = rules.iter().enumerate().filter(|(_, rule)| rule.concerns(name));
+        Self {
+            rules: concerning.map(|(index, _)| index).collect(),
+            labels: BTreeSet::new(),
+            found: [0; 3],
+            overflow_calls: 0,
+            overflow: format!("{name}{OTHER_PATHS}").into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

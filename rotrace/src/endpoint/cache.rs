@@ -1,0 +1,158 @@
+//! Given: authority, method and target as sent. Gives: what was found for them before, if it is still there. Refuses
+//! to know: how it was found. It changes the time that an answer takes and never the answer.
+
+use super::Resolved;
+
+/// Sets of two entries each, so 4096 calls that differ are remembered.
+const SETS: usize = 2048;
+
+/// Bytes of a key and of a path at most; with them all entries together have less than 6 MiB.
+const KEY_BYTES: usize = 512;
+
+/// Authority, method and target without its query, as sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key<'a> {
+    pub(super) authority: Option<&'a str>,
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+}
+
+/// In each set the newer entry stands first.
+#[derive(Debug)]
+pub(super) struct Cache {
+    sets: Box<[[Option<Entry>; 2]]>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: u64,
+    /// Authority, method and target without anything between them.
+    text: Box<str>,
+    authority_bytes: Option<usize>,
+    method_bytes: usize,
+    resolved: Resolved,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { sets: (0..SETS).map(|_| [None, None]).collect() }
+    }
+}
+
+impl Cache {
+    pub(super) fn find(&self, key: Key<'_>) -> Option<&Resolved> {
+        let hash = key.hash();
+        let entries = self.sets.get(set(hash))?.iter().flatten();
+        entries.filter(|entry| entry.hash == hash).find(|entry| entry.is(key)).map(|entry| &entry.resolved)
+    }
+
+    pub(super) fn remember(&mut self, key: Key<'_>, resolved: &Resolved) {
+        let Key { authority, method, target } = key;
+        let text = [authority.unwrap_or_default(), method, target].concat();
+        if text.len() > KEY_BYTES || resolved.path.len() > KEY_BYTES {
+            return;
+        }
+        let hash = key.hash();
+        let Some([newer, older]) = self.sets.get_mut(set(hash)) else { return };
+        *older = newer.take();
+        *newer = Some(Entry {
+            hash,
+            text: text.into(),
+            authority_bytes: authority.map(str::len),
+            method_bytes: method.len(),
+            resolved: resolved.clone(),
+        });
+    }
+}
+
+fn set(hash: u64) -> usize {
+    usize::try_from(hash >> 32).unwrap_or_default() % SETS
+}
+
+impl Key<'_> {
+    fn hash(self) -> u64 {
+        let Self { authority, method, target } = self;
+        let authority = authority.map_or(1, |authority| hash(2, authority.as_bytes()));
+        hash(hash(authority, method.as_bytes()), target.as_bytes())
+    }
+}
+
+impl Entry {
+    fn is(&self, key: Key<'_>) -> bool {
+        let Key { authority, method, target } = key;
+        let parts = || {
+            let (known_authority, rest) =
+                self.text.split_at_checked(self.authority_bytes.unwrap_or_default())?;
+            let (known_method, known_target) = rest.split_at_checked(self.method_bytes)?;
+            Some((known_authority, known_method, known_target))
+        };
+        self.authority_bytes.is_some() == authority.is_some()
+            && parts() == Some((authority.unwrap_or_default(), method, target))
+    }
+}
+
+/// A hash that is the same in each run and on each machine. Nobody is kept from finding collisions: the two entries of a
+/// set bound what they cost.
+pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    /// Odd, with bits in no pattern: those of the golden ratio.
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut hash =
+        words.iter().fold(mix(seed, bytes.len() as u64), |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    hash = mix(hash, tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    hash ^= hash >> 32;
+    hash = hash.wrapping_mul(MULTIPLIER);
+    hash ^ hash >> 29
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Resolved, Tier};
+    use super::*;
+
+    fn resolved(path: &str) -> Resolved {
+        Resolved { endpoint: path.into(), path: path.into(), tier: Tier::Shape }
+    }
+
+    #[test]
+    fn remembers_and_confuses_nothing() {
+        let key = Key { authority: Some("a"), method: "GET", target: "/x" };
+        let others = [
+            Key { authority: None, ..key },
+            Key { authority: Some(""), ..key },
+            Key { authority: Some("aG"), method: "ET", ..key },
+            Key { method: "GET/", target: "x", ..key },
+            Key { target: "/y", ..key },
+        ];
+        let mut cache = Cache::default();
+        cache.remember(key, &resolved("/x"));
+        assert_eq!(cache.find(key), Some(&resolved("/x")));
+        for other in others {
+            assert_eq!(cache.find(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn bounded() {
+        let mut cache = Cache::default();
+        let long = "x".repeat(KEY_BYTES);
+        cache.remember(Key { authority: Some("a"), method: "GET", target: &long }, &resolved("/x"));
+        cache.remember(
+            Key { authority: Some("a"), method: "GET", target: "/" },
+            &resolved(&format!("/{long}")),
+        );
+        assert_eq!(cache.sets.iter().flatten().flatten().count(), 0);
+        let targets: Vec<String> = (0..20_000).map(|number| format!("/{number}")).collect();
+        for target in &targets {
+            cache.remember(Key { authority: None, method: "GET", target }, &resolved(target));
+        }
+        let entries = cache.sets.iter().flatten().flatten().count();
+        assert!(entries > SETS && entries <= 2 * SETS, "{entries}");
+        let found = targets.iter().filter(|target| {
+            let found = cache.find(Key { authority: None, method: "GET", target });
+            found.inspect(|found| assert_eq!(*found.path, **target)).is_some()
+        });
+        assert_eq!(found.count(), entries);
+    }
+}

@@ -1,0 +1,358 @@
+//! Given: a summary, and the daemon's figures about itself. Gives: the text that Prometheus scrapes. Refuses to know:
+//! who asks, and where the figures of the daemon come from.
+//!
+//! [`families`] is the only place that names a metric: what is not in it is not exported.
+
+pub mod accept;
+pub mod families;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet,
+    prometheus_text, text,
+};
+use prometheus_client::registry::Registry;
+
+use crate::summary::{DURATION_BOUNDS_NS, Series, Summary};
+use families::FAMILIES;
+
+/// What the daemon knows of itself. What it does not know is `None`, and has no sample.
+#[derive(Clone, Debug, Default)]
+pub struct SelfMetrics {
+    /// Of this program.
+    pub version: &'static str,
+    /// Which probes are attached: `syscall` or `socket`.
+    pub probe_family: Option<&'static str>,
+    /// Processor time that the daemon has used.
+    pub cpu_seconds: Option<f64>,
+    /// Memory of the daemon.
+    pub resident_bytes: Option<u64>,
+    /// Processes that are captured from.
+    pub targets: u64,
+    /// The same by game.
+    pub processes: BTreeMap<Box<str>, u64>,
+    /// Path templates in use, by authority and how they were found.
+    pub endpoint_templates: BTreeMap<(Box<str>, &'static str), u64>,
+    /// Calls whose path went to the catch-all template of its authority.
+    pub endpoint_overflow: BTreeMap<Box<str>, u64>,
+}
+
+/// What one scrape shows: a snapshot, so that a slow reader holds nothing up.
+#[derive(Clone, Debug)]
+pub struct Scrape {
+    /// Of the calls.
+    pub summary: Arc<Summary>,
+    /// Of the daemon.
+    pub own: SelfMetrics,
+}
+
+/// A text format that Prometheus reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text, version 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+/// The text of a scrape. It fails only where writing to memory does.
+pub fn render(scrape: Scrape, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(scrape));
+    let mut out = String::new();
+    match format {
+        Format::Text => prometheus_text::encode(&mut out, &registry)?,
+        Format::OpenMetrics => text::encode(&mut out, &registry)?,
+    }
+    Ok(out)
+}
+
+impl Format {
+    /// The value of the Content-Type field.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => prometheus_text::CONTENT_TYPE,
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in &FAMILIES {
+            let metric =
+                encoder.encode_descriptor(family.stem, family.help, family.unit.as_ref(), family.kind)?;
+            (family.samples)(self, &mut Samples { metric, names: family.labels })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the samples of one family go.
+#[derive(Debug)]
+struct Samples<'a> {
+    metric: MetricEncoder<'a>,
+    names: &'static [&'static str],
+}
+
+impl Samples<'_> {
+    fn counter(&mut self, labels: &[&str], value: u64) -> fmt::Result {
+        self.with(labels, |metric| metric.encode_counter::<NoLabelSet, _, u64>(&value, None))
+    }
+
+    fn counter_f64(&mut self, labels: &[&str], value: f64) -> fmt::Result {
+        self.with(labels, |metric| metric.encode_counter::<NoLabelSet, _, u64>(&value, None))
+    }
+
+    fn seconds(&mut self, labels: &[&str], value_ns: u128) -> fmt::Result {
+        self.counter_f64(labels, seconds(value_ns))
+    }
+
+    fn by_reason(&mut self, game: &str, counts: &BTreeMap<&'static str, u64>) -> fmt::Result {
+        counts.iter().try_for_each(|(reason, &count)| self.counter(&[game, reason], count))
+    }
+
+    fn gauge(&mut self, labels: &[&str], value: u64) -> fmt::Result {
+        self.with(labels, |metric| metric.encode_gauge(&value))
+    }
+
+    fn info(&mut self, labels: &[&str]) -> fmt::Result {
+        self.metric.encode_info(&Labels { names: self.names, values: labels })
+    }
+
+    fn histogram(&mut self, labels: &[&str], series: &Series) -> fmt::Result {
+        let bounds = DURATION_BOUNDS_NS.iter().map(|&bound| seconds(bound.into())).chain([f64::INFINITY]);
+        let buckets: Vec<_> = bounds.zip(series.duration_buckets).collect();
+        let (sum, count) = (seconds(series.durations.sum_ns()), series.durations.count());
+        self.with(labels, |metric| metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None))
+    }
+
+    fn with(
+        &mut self,
+        values: &[&str],
+        encode: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        encode(&mut self.metric.encode_family(&Labels { names: self.names, values })?)
+    }
+}
+
+struct Labels<'a> {
+    names: &'static [&'static str],
+    values: &'a [&'a str],
+}
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.names
+            .iter()
+            .zip(self.values)
+            .try_for_each(|(&name, &value)| (name, value).encode(encoder.encode_label()))
+    }
+}
+
+fn seconds(value_ns: u128) -> f64 {
+    value_ns as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Role, Unpaired};
+    use crate::summary::Opened;
+    use crate::summary::fixture::call;
+    use families::Family;
+    use std::collections::BTreeSet;
+
+    /// A scrape in which every family has a sample.
+    fn full() -> Scrape {
+        let mut summary = Summary::default();
+        for role in [Role::Client, Role::Server] {
+            let mut call = call("chess", "api.example.com/v1/users/{id}");
+            call.exchange.role = role;
+            summary.record(&call);
+        }
+        let coverage = summary.coverage_mut(Some(&"chess".into()), 0);
+        coverage.add_opaque("not_http");
+        coverage.add_unpaired(Unpaired::Response);
+        coverage.tls_opaque_connections = 2;
+        coverage.tls_opaque_bytes = 3000;
+        coverage.connect_ns = 1_500_000;
+        coverage.opened.client = Opened { plain: 4, tls: 2 };
+        coverage.active_requests.client = 1;
+        summary.losses.insert(("probe", "ring_full"), 0);
+        summary.tracked_connections = 5;
+        summary.records = 10;
+        summary.captured_bytes = 2560;
+        let own = SelfMetrics {
+            version: "1.2.3",
+            probe_family: Some("socket"),
+            cpu_seconds: Some(0.25),
+            resident_bytes: Some(20_000_000),
+            targets: 3,
+            processes: [("chess".into(), 3)].into(),
+            endpoint_templates: [(("api.example.com".into(), "shape"), 1)].into(),
+            endpoint_overflow: [("api.example.com".into(), 0)].into(),
+        };
+        Scrape { summary: Arc::new(summary), own }
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct Sample {
+        family: String,
+        name: String,
+        labels: Vec<(String, String)>,
+        value: f64,
+    }
+
+    /// A strict reader of both formats: descriptors in order before their samples, one block per family, names and
+    /// labels of the right form, values as numbers, the end mark where and only where it belongs.
+    fn parse(text: &str, format: Format) -> Vec<Sample> {
+        let body = match format {
+            Format::OpenMetrics => text.strip_suffix("# EOF\n").expect("an end mark"),
+            Format::Text => text,
+        };
+        assert!(body.ends_with('\n'));
+        let (mut samples, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut family, mut kind) = (String::new(), String::new());
+        for line in body.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').expect("a help text");
+                assert!(help.ends_with('.') && !help.contains('\\'), "{help}");
+                assert!(seen.insert(name.to_owned()), "{name} twice");
+                (family, kind) = (name.to_owned(), String::new());
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, of) = rest.split_once(' ').expect("a type");
+                assert_eq!(name, family);
+                assert!(["counter", "gauge", "histogram", "info"].contains(&of));
+                assert!(format == Format::OpenMetrics || of != "info");
+                kind = of.to_owned();
+            } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+                let (name, unit) = rest.split_once(' ').expect("a unit");
+                assert_eq!((name, format), (&*family, Format::OpenMetrics));
+                assert!(name.ends_with(&format!("_{unit}")));
+            } else {
+                let end = line.find(['{', ' ']).expect("a value");
+                let (name, mut rest) = line.split_at(end);
+                let suffixes: &[&str] = match (kind.as_str(), format) {
+                    ("counter", Format::OpenMetrics) => &["_total"],
+                    ("info", _) => &["_info"],
+                    ("histogram", _) => &["_bucket", "_sum", "_count"],
+                    _ => &[""],
+                };
+                assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line}");
+                let mut labels = Vec::new();
+                if let Some(inner) = rest.strip_prefix('{') {
+                    rest = inner;
+                    loop {
+                        let (key, value) = rest.split_once("=\"").expect("a label");
+                        assert!(key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{line}");
+                        let (value, behind) = unquote(value);
+                        labels.push((key.to_owned(), value));
+                        match behind.strip_prefix(',') {
+                            Some(next) => rest = next,
+                            None => break rest = behind.strip_prefix('}').expect("the end of labels"),
+                        }
+                    }
+                }
+                let value = rest.strip_prefix(' ').expect("a space").parse().expect("a number");
+                samples.push(Sample { family: family.clone(), name: name.to_owned(), labels, value });
+            }
+        }
+        samples
+    }
+
+    fn unquote(text: &str) -> (String, &str) {
+        let mut value = String::new();
+        let mut chars = text.char_indices();
+        loop {
+            match chars.next().expect("a closing quote") {
+                (at, '"') => return (value, &text[at + 1..]),
+                (_, '\\') => value.push(match chars.next().expect("what is escaped").1 {
+                    'n' => '\n',
+                    other => other,
+                }),
+                (_, other) => value.push(other),
+            }
+        }
+    }
+
+    #[test]
+    fn table_and_output_agree_both_ways() {
+        let names: BTreeSet<_> = FAMILIES.iter().map(Family::name).collect();
+        assert_eq!(names.len(), FAMILIES.len());
+        for format in [Format::Text, Format::OpenMetrics] {
+            let samples = parse(&render(full(), format).expect("text"), format);
+            let mut rendered = BTreeSet::new();
+            for Sample { name, labels, .. } in &samples {
+                let stem = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                let family = FAMILIES
+                    .iter()
+                    .find(|family| family.name() == *name || Some(&*family.name()) == stem)
+                    .unwrap_or_else(|| panic!("{name} is not in the table"));
+                let labels: Vec<_> =
+                    labels.iter().map(|(key, _)| &**key).filter(|&key| key != "le").collect();
+                assert_eq!(labels, family.labels, "{name}");
+                rendered.insert(family.name());
+            }
+            assert_eq!(rendered, names);
+        }
+    }
+
+    #[test]
+    fn both_formats_have_the_same_values() {
+        let values = |format| {
+            let mut values: Vec<_> = parse(&render(full(), format).expect("text"), format)
+                .into_iter()
+                .map(|sample| {
+                    let labels = sample.labels.into_iter().map(|(key, value)| match value.parse::<f64>() {
+                        Ok(bound) if key == "le" => (key, bound.to_string()),
+                        _ => (key, value),
+                    });
+                    (sample.name, labels.collect::<BTreeMap<_, _>>(), sample.value.to_string())
+                })
+                .collect();
+            values.sort();
+            values
+        };
+        assert_eq!(values(Format::Text), values(Format::OpenMetrics));
+    }
+
+    #[test]
+    fn histograms_are_cumulative_and_end_at_their_count() {
+        let samples = parse(&render(full(), Format::Text).expect("text"), Format::Text);
+        let of = |name: &str| samples.iter().filter(|sample| sample.name == name).collect::<Vec<_>>();
+        let buckets = of("rotrace_http_client_request_duration_seconds_bucket");
+        let values: Vec<_> = buckets.iter().map(|sample| sample.value).collect();
+        assert_eq!(values, [0., 0., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1.]);
+        assert_eq!(buckets[0].labels.iter().find(|(key, _)| key == "le").expect("a bound").1, "0.005");
+        assert_eq!(of("rotrace_http_client_request_duration_seconds_sum")[0].value, 0.012);
+        assert_eq!(of("rotrace_http_client_request_duration_seconds_count")[0].value, 1.0);
+    }
+
+    #[test]
+    fn label_values_survive_quoting() {
+        let game = "a\"b\\n\nc,d}=\"é";
+        for format in [Format::Text, Format::OpenMetrics] {
+            let mut summary = Summary::default();
+            summary.record(&call(game, "api/{x}\\"));
+            let scrape = Scrape { summary: Arc::new(summary), own: SelfMetrics::default() };
+            let samples = parse(&render(scrape, format).expect("text"), format);
+            let labels = &samples[0].labels;
+            assert_eq!(labels[0], ("game".to_owned(), game.to_owned()));
+            assert_eq!(labels[1], ("endpoint".to_owned(), "api/{x}\\".to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_sample() {
+        let scrape = Scrape { summary: Arc::default(), own: SelfMetrics::default() };
+        let text = render(scrape, Format::Text).expect("text");
+        for name in ["rotrace_process_cpu_seconds_total", "rotrace_probe_family_info"] {
+            assert!(parse(&text, Format::Text).iter().all(|sample| sample.name != name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Given: nothing. Gives: the table of all metrics, each with where its samples come from. Refuses to know: how samples
+//! are written.
+//!
+//! Names and labels are a contract with dashboards and alerts: base units, one quantity per name, no PID, no raw path.
+
+use std::fmt;
+
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use super::{Samples, Scrape};
+use crate::exchange::Role;
+use crate::summary::{Game, Opened, Series};
+
+/// One metric family: the table row.
+#[derive(Debug)]
+pub struct Family {
+    /// Without unit and suffix.
+    pub(super) stem: &'static str,
+    pub(super) unit: Option<Unit>,
+    pub(super) kind: MetricType,
+    pub(super) help: &'static str,
+    /// Names of the labels, in the order of the values that `samples` gives.
+    pub labels: &'static [&'static str],
+    pub(super) samples: fn(&Scrape, &mut Samples<'_>) -> fmt::Result,
+}
+
+/// All metrics of rotrace.
+pub static FAMILIES: [Family; 32] = [
+    Family {
+        stem: "rotrace_http_client_requests",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls made, by method and class of the status; code none had no whole response.",
+        labels: &["game", "endpoint", "method", "code"],
+        samples: |scrape, samples| requests(scrape, samples, Role::Client),
+    },
+    Family {
+        stem: "rotrace_http_client_request_duration",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        help: "From the request of a call made to the last byte of its response.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| durations(scrape, samples, Role::Client),
+    },
+    Family {
+        stem: "rotrace_http_client_request",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Head and body of the requests of calls made, as far as their lengths are known.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| {
+            each_series(scrape, Role::Client, |labels, series| samples.counter(labels, series.request_bytes))
+        },
+    },
+    Family {
+        stem: "rotrace_http_client_response",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Head and body of the responses to calls made, as far as their lengths are known.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| {
+            each_series(scrape, Role::Client, |labels, series| samples.counter(labels, series.response_bytes))
+        },
+    },
+    Family {
+        stem: "rotrace_http_client_server_busy",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        help: "From the request of a call made to the first byte of its response, summed.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| {
+            each_series(scrape, Role::Client, |labels, series| samples.seconds(labels, series.busy_ns))
+        },
+    },
+    Family {
+        stem: "rotrace_http_client_active_requests",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Calls made whose response is not over.",
+        labels: &["game"],
+        samples: |scrape, samples| active(scrape, samples, Role::Client),
+    },
+    Family {
+        stem: "rotrace_http_client_connections_opened",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Connections that processes made while they were watched.",
+        labels: &["game", "tls"],
+        samples: |scrape, samples| opened(scrape, samples, Role::Client),
+    },
+    Family {
+        stem: "rotrace_http_client_connection_setup",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        help: "From the begin of connect to the established connection, summed.",
+        labels: &["game", "phase"],
+        samples: |scrape, samples| {
+            each_game(scrape, |name, game| samples.seconds(&[name, "connect"], game.coverage.connect_ns))
+        },
+    },
+    Family {
+        stem: "rotrace_http_server_requests",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls served, by method and class of the status; code none had no whole response.",
+        labels: &["game", "endpoint", "method", "code"],
+        samples: |scrape, samples| requests(scrape, samples, Role::Server),
+    },
+    Family {
+        stem: "rotrace_http_server_request_duration",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Histogram,
+        help: "From the request of a call served to the last byte of its response.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| durations(scrape, samples, Role::Server),
+    },
+    Family {
+        stem: "rotrace_http_server_request",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Head and body of the requests of calls served, as far as their lengths are known.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| {
+            each_series(scrape, Role::Server, |labels, series| samples.counter(labels, series.request_bytes))
+        },
+    },
+    Family {
+        stem: "rotrace_http_server_response",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Head and body of the responses to calls served, as far as their lengths are known.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| {
+            each_series(scrape, Role::Server, |labels, series| samples.counter(labels, series.response_bytes))
+        },
+    },
+    Family {
+        stem: "rotrace_http_server_server_busy",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        help: "From the request of a call served to the first byte of its response, summed.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| {
+            each_series(scrape, Role::Server, |labels, series| samples.seconds(labels, series.busy_ns))
+        },
+    },
+    Family {
+        stem: "rotrace_http_server_active_requests",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Calls served whose response is not over.",
+        labels: &["game"],
+        samples: |scrape, samples| active(scrape, samples, Role::Server),
+    },
+    Family {
+        stem: "rotrace_http_server_connections_opened",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Connections that processes accepted while they were watched.",
+        labels: &["game", "tls"],
+        samples: |scrape, samples| opened(scrape, samples, Role::Server),
+    },
+    Family {
+        stem: "rotrace_tls_opaque_connections",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "TLS connections whose plaintext was not seen: their calls are in no other metric.",
+        labels: &["game"],
+        samples: |scrape, samples| {
+            each_game(scrape, |name, game| samples.counter(&[name], game.coverage.tls_opaque_connections))
+        },
+    },
+    Family {
+        stem: "rotrace_tls_opaque",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Encrypted bytes on TLS connections whose plaintext was not seen, both directions.",
+        labels: &["game"],
+        samples: |scrape, samples| {
+            each_game(scrape, |name, game| samples.counter(&[name], game.coverage.tls_opaque_bytes))
+        },
+    },
+    Family {
+        stem: "rotrace_opaque_connections",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Connections that could not be decoded, or not any more.",
+        labels: &["game", "reason"],
+        samples: |scrape, samples| {
+            each_game(scrape, |name, game| samples.by_reason(name, &game.coverage.opaque))
+        },
+    },
+    Family {
+        stem: "rotrace_unpaired",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "What was seen on connections and did not become a call.",
+        labels: &["game", "reason"],
+        samples: |scrape, samples| {
+            each_game(scrape, |name, game| samples.by_reason(name, &game.coverage.unpaired))
+        },
+    },
+    Family {
+        stem: "rotrace_events_lost",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "What the named stage had to drop.",
+        labels: &["stage", "reason"],
+        samples: |scrape, samples| {
+            let mut losses = scrape.summary.losses.iter();
+            losses.try_for_each(|((stage, reason), &count)| samples.counter(&[stage, reason], count))
+        },
+    },
+    Family {
+        stem: "rotrace_series_overflow",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls counted under the endpoint other, because there are too many endpoints to keep apart.",
+        labels: &[],
+        samples: |scrape, samples| samples.counter(&[], scrape.summary.overflow_calls()),
+    },
+    Family {
+        stem: "rotrace_endpoint_templates",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Path templates in use, by how they were found.",
+        labels: &["authority", "source"],
+        samples: |scrape, samples| {
+            let mut templates = scrape.own.endpoint_templates.iter();
+            templates.try_for_each(|((authority, source), &count)| samples.gauge(&[authority, source], count))
+        },
+    },
+    Family {
+        stem: "rotrace_endpoint_overflow",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls whose path went to the catch-all template, because its authority has too many.",
+        labels: &["authority"],
+        samples: |scrape, samples| {
+            let mut overflow = scrape.own.endpoint_overflow.iter();
+            overflow.try_for_each(|(authority, &count)| samples.counter(&[authority], count))
+        },
+    },
+    Family {
+        stem: "rotrace_targets",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Processes that are captured from.",
+        labels: &[],
+        samples: |scrape, samples| samples.gauge(&[], scrape.own.targets),
+    },
+    Family {
+        stem: "rotrace_processes",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Processes that are captured from, by game.",
+        labels: &["game"],
+        samples: |scrape, samples| {
+            scrape.own.processes.iter().try_for_each(|(game, &count)| samples.gauge(&[game], count))
+        },
+    },
+    Family {
+        stem: "rotrace_tracked_connections",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Connections that the daemon holds state of.",
+        labels: &[],
+        samples: |scrape, samples| samples.gauge(&[], scrape.summary.tracked_connections),
+    },
+    Family {
+        stem: "rotrace_records",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Records from the probes that the daemon has read.",
+        labels: &[],
+        samples: |scrape, samples| samples.counter(&[], scrape.summary.records),
+    },
+    Family {
+        stem: "rotrace_captured",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Payload bytes in the records that the daemon has read.",
+        labels: &[],
+        samples: |scrape, samples| samples.counter(&[], scrape.summary.captured_bytes),
+    },
+    Family {
+        stem: "rotrace_process_cpu",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        help: "Processor time of the daemon, without that of its probes in the watched processes.",
+        labels: &[],
+        samples: |scrape, samples| {
+            scrape.own.cpu_seconds.map_or(Ok(()), |seconds| samples.counter_f64(&[], seconds))
+        },
+    },
+    Family {
+        stem: "rotrace_process_resident_memory",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Gauge,
+        help: "Memory of the daemon.",
+        labels: &[],
+        samples: |scrape, samples| {
+            scrape.own.resident_bytes.map_or(Ok(()), |bytes| samples.gauge(&[], bytes))
+        },
+    },
+    Family {
+        stem: "rotrace_probe_family",
+        unit: None,
+        kind: MetricType::Info,
+        help: "Which probes are attached.",
+        labels: &["family"],
+        samples: |scrape, samples| scrape.own.probe_family.map_or(Ok(()), |family| samples.info(&[family])),
+    },
+    Family {
+        stem: "rotrace_build",
+        unit: None,
+        kind: MetricType::Info,
+        help: "Version of the daemon.",
+        labels: &["version"],
+        samples: |scrape, samples| samples.info(&[scrape.own.version]),
+    },
+];
+
+impl Family {
+    /// The name of its samples; those of a histogram have `_bucket`, `_sum` or `_count` behind it.
+    pub fn name(&self) -> String {
+        let unit = self.unit.as_ref().map_or(String::new(), |unit| format!("_{}", unit.as_str()));
+        let suffix = match self.kind {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            MetricType::Gauge | MetricType::Histogram | MetricType::Unknown => "",
+        };
+        format!("{}{unit}{suffix}", self.stem)
+    }
+}
+
+fn each_game<'a>(scrape: &'a Scrape, mut each: impl FnMut(&'a str, &'a Game) -> fmt::Result) -> fmt::Result {
+    scrape.summary.games().try_for_each(|(name, game)| each(name, game))
+}
+
+fn each_series(
+    scrape: &Scrape,
+    role: Role,
+    mut each: impl FnMut(&[&str], &Series) -> fmt::Result,
+) -> fmt::Result {
+    each_game(scrape, |name, game| {
+        game.series(role).try_for_each(|(endpoint, series)| each(&[name, endpoint], series))
+    })
+}
+
+fn requests(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
+    each_game(scrape, |name, game| {
+        game.series(role).try_for_each(|(endpoint, series)| {
+            series.calls().try_for_each(|(method, code, calls)| {
+                samples.counter(&[name, endpoint, method.name(), code.name()], calls)
+            })
+        })
+    })
+}
+
+fn durations(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
+    each_series(scrape, role, |labels, series| samples.histogram(labels, series))
+}
+
+fn active(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
+    each_game(scrape, |name, game| samples.gauge(&[name], *game.coverage.active_requests.of(role)))
+}
+
+fn opened(scrape: &Scrape, samples: &mut Samples<'_>, role: Role) -> fmt::Result {
+    each_game(scrape, |name, game| {
+        let Opened { plain, tls } = *game.coverage.opened.of(role);
+        samples.counter(&[name, "none"], plain)?;
+        samples.counter(&[name, "tls"], tls)
+    })
+}

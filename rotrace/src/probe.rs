@@ -1,0 +1,445 @@
+//! Given: this host and the processes to watch. Gives: the probes loaded and attached, the ring buffer they write to,
+//! and what they counted. Refuses to know: what the records mean. The only module that speaks to aya.
+//!
+//! Start-up goes in three steps: facts about the host ([`host`]), a decision made of facts alone, and the load.
+
+use std::mem::offset_of;
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
+use aya::programs::{BtfTracePoint, UProbe};
+use aya::{Ebpf, EbpfLoader};
+
+use rotrace_ebpf::admit::{Connection, protocol};
+use rotrace_ebpf::offsets::{ABSENT, MEMBERS, Offsets, Registers};
+use rotrace_ebpf::record::{Record, kind};
+use rotrace_ebpf::stats::STATS;
+use rotrace_ebpf::syscalls::{SYSCALLS, shape};
+
+use self::btf::Btf;
+use self::host::{Family, Host};
+
+pub mod btf;
+pub mod host;
+pub mod library;
+
+/// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/rotrace.bpf.o");
+
+/// Programs that are attached for as long as the probes live: name in the object, kernel event. The order matters: the
+/// program that records bytes comes last, when everything that it relies on is in place.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("on_state", "inet_sock_set_state"),
+    ("on_destroy", "tcp_destroy_sock"),
+    ("on_fork", "sched_process_fork"),
+    ("on_exec", "sched_process_exec"),
+    ("on_exit", "sched_process_exit"),
+    ("on_sys_exit", "sys_exit"),
+    ("on_question", "sys_exit"),
+];
+/// Attached only while the daemon asks for PIDs; the last of [`PROGRAMS`].
+const QUESTION_PROGRAM: &str = "on_question";
+
+/// Members that the probes can do without.
+const OPTIONAL: [(&str, &str); 1] = [("sock", "sk_shutdown")];
+
+/// Update a map entry only if it is there (include/uapi/linux/bpf.h).
+const BPF_EXIST: u64 = 2;
+
+const SOCKET_BYTES: usize = size_of::<Connection>();
+
+/// What the kernel side is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Size of the ring buffer, a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Sockets of targets that are tracked at one time.
+    pub sockets: u32,
+    /// Processes that are targets at one time.
+    pub targets: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            ring_bytes: rotrace_ebpf::limits::RING_BYTES,
+            sockets: rotrace_ebpf::limits::SOCKETS_MAX,
+            targets: rotrace_ebpf::limits::TARGETS_MAX,
+        }
+    }
+}
+
+/// The probes, loaded and attached. Dropping them removes every trace of them from the kernel.
+pub struct Probes {
+    family: Family,
+    ebpf: Ebpf,
+    records: RingBuf<MapData>,
+    wake: RingBuf<MapData>,
+    targets: HashMap<MapData, u32, u32>,
+    sockets: HashMap<MapData, u64, [u8; SOCKET_BYTES]>,
+    counters: PerCpuArray<MapData, u64>,
+    question: u64,
+    nested: bool,
+}
+
+impl Probes {
+    /// Loads and attaches the probes that this host allows.
+    pub fn load(host: &Host, settings: Settings) -> anyhow::Result<Probes> {
+        let family = host.family()?;
+        raise_memlock();
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").context("read /sys/kernel/btf/vmlinux")?;
+        let offsets =
+            offsets(&Btf::parse(&bytes).map_err(|why| anyhow!("the kernel's BTF is malformed: {why:?}"))?)?;
+        drop(bytes);
+        let registers = registers()?;
+        let shapes = shapes();
+        let question = question();
+        let values = offsets.values();
+        let mut loader = EbpfLoader::new();
+        let kernel_types = aya::Btf::from_sys_fs().context("read the kernel's BTF")?;
+        loader
+            .btf(Some(&kernel_types))
+            .override_global("OFFSETS", &values[..], true)
+            .override_global("REGISTERS", &registers[..], true)
+            .override_global("SHAPES", &shapes[..], true)
+            .override_global("QUESTION", &question, true)
+            .map_max_entries("RECORDS", settings.ring_bytes)
+            .map_max_entries("SOCKETS", settings.sockets)
+            .map_max_entries("TARGETS", settings.targets);
+        let mut ebpf = loader.load(OBJECT).map_err(refused)?;
+        for (name, event) in PROGRAMS {
+            let program: &mut BtfTracePoint = ebpf
+                .program_mut(name)
+                .with_context(|| format!("the object has no program {name}"))?
+                .try_into()?;
+            program
+                .load(event, &kernel_types)
+                .map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))?;
+        }
+        for (_, name) in TLS_PROGRAMS {
+            let program: &mut UProbe = ebpf
+                .program_mut(name)
+                .with_context(|| format!("the object has no program {name}"))?
+                .try_into()?;
+            program.load().map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))?;
+        }
+        for (name, event) in PROGRAMS {
+            if name != QUESTION_PROGRAM {
+                let program: &mut BtfTracePoint =
+                    ebpf.program_mut(name).context("a program was lost")?.try_into()?;
+                program.attach().with_context(|| format!("attach {name} to {event}"))?;
+            }
+        }
+        Ok(Probes {
+            family,
+            records: RingBuf::try_from(take(&mut ebpf, "RECORDS")?)?,
+            wake: RingBuf::try_from(take(&mut ebpf, "WAKE")?)?,
+            targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
+            sockets: HashMap::try_from(take(&mut ebpf, "SOCKETS")?)?,
+            counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            ebpf,
+            question,
+            nested: host.is_nested,
+        })
+    }
+
+    /// The probe family in use.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Records the calls of a process from now on.
+    pub fn add_target(&mut self, process: Resolved) -> anyhow::Result<()> {
+        let Resolved { initial, level } = process;
+        self.targets.insert(initial, level, 0).with_context(|| format!("make process {initial} a target"))
+    }
+
+    /// Records no more calls of a process; `pid` is of the initial namespace.
+    pub fn remove_target(&mut self, pid: u32) {
+        // It may have exited, which has removed it already.
+        let _ = self.targets.remove(&pid);
+    }
+
+    /// Hands every record that has been written to `feed`, oldest first; returns how many there were.
+    pub fn drain(&mut self, mut feed: impl FnMut(&[u8])) -> usize {
+        while self.wake.next().is_some() {}
+        let mut records = 0;
+        while let Some(record) = self.records.next() {
+            feed(&record);
+            records += 1;
+        }
+        records
+    }
+
+    /// Waits until it is time to drain: for `at_most`, or less when a process was forked, executed or exited.
+    pub fn wait(&self, at_most: Duration) {
+        let mut poll = libc::pollfd { fd: self.wake.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd; the result does not matter, a signal only makes the wait shorter.
+        unsafe { libc::poll(&mut poll, 1, at_most.as_millis() as i32) };
+    }
+
+    /// Tells the probes that what a socket carries is of no use any more. `socket` is the key that its open record
+    /// gave, `conn` its identity: the key may belong to another socket by now.
+    pub fn ignore(&mut self, socket: u64, conn: u64) {
+        let Ok(mut known) = self.sockets.get(&socket, 0) else { return };
+        if known.first_chunk::<8>().map(|id| u64::from_ne_bytes(*id)) != Some(conn) {
+            return;
+        }
+        known[offset_of!(Connection, protocol)] = protocol::IGNORED;
+        // The socket may have ended in between, or have moved bytes whose count this undoes: neither matters for one
+        // that is ignored. BPF_EXIST keeps an ended one from coming back.
+        let _ = self.sockets.insert(socket, known, BPF_EXIST);
+    }
+
+    /// Everything the probes counted so far, over all CPUs, by [`rotrace_ebpf::stats::Stat`].
+    pub fn counters(&self) -> [u64; STATS as usize] {
+        std::array::from_fn(|index| {
+            self.counters.get(&(index as u32), 0).map_or(0, |values| values.iter().sum())
+        })
+    }
+
+    /// Instructions that the verifier walked for each program; `None` on kernels before 5.16, which do not say.
+    pub fn verified_instructions(&self) -> Vec<(String, Option<u32>)> {
+        let mut programs: Vec<_> = self
+            .ebpf
+            .programs()
+            .map(|(name, program)| {
+                let walked = program.info().ok().and_then(|info| info.verified_instruction_count());
+                (name.to_owned(), walked)
+            })
+            .collect();
+        programs.sort();
+        programs
+    }
+
+    /// The PID in the initial namespace of a process that is called `pid` in the namespace of this daemon.
+    ///
+    /// The kernel's records carry the former, people type the latter, and procfs of a nested namespace does not tell.
+    /// So the daemon opens a pidfd, and a probe on that very call reads the number from it.
+    pub fn resolve(&mut self, pid: u32) -> anyhow::Result<Resolved> {
+        if !self.nested {
+            return Ok(Resolved { initial: pid, level: 0 });
+        }
+        let program: &mut BtfTracePoint =
+            self.ebpf.program_mut(QUESTION_PROGRAM).context("a program was lost")?.try_into()?;
+        let link = program.attach().context("attach the program that resolves PIDs")?;
+        // SAFETY: pidfd_open takes two arguments; the third register carries the question past the kernel's eyes.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, u64::from(pid), 0u64, self.question) };
+        let error = std::io::Error::last_os_error();
+        program.detach(link)?;
+        if fd < 0 {
+            bail!("no process {pid}: {error}");
+        }
+        // SAFETY: the descriptor was just made and nobody else has it.
+        unsafe { libc::close(fd as RawFd) };
+        let mut resolved = None;
+        self.drain(|bytes| {
+            let Ok(record) = Record::decode(bytes) else { return };
+            let header = record.header;
+            if header.kind == kind::RESOLVED && header.tid == pid {
+                resolved = Some(Resolved { initial: header.pid, level: header.position as u32 });
+            }
+        });
+        resolved.with_context(|| format!("the kernel did not tell which process {pid} is"))
+    }
+
+    /// Attaches the probes of one TLS library to one process: `points` are function and file offset.
+    pub fn attach_tls(
+        &mut self,
+        pid: u32,
+        file: &Path,
+        points: &[(Function, u64)],
+    ) -> anyhow::Result<Vec<TlsLink>> {
+        let pid = NonZeroU32::new(pid).context("process 0 has no libraries")?;
+        let mut links = Vec::with_capacity(points.len() * 2);
+        for &(function, offset) in points {
+            for (_, name) in TLS_PROGRAMS.iter().filter(|(at, _)| at.contains(&function)) {
+                let program: &mut UProbe =
+                    self.ebpf.program_mut(name).context("a program was lost")?.try_into()?;
+                let link = program
+                    .attach(UProbeAttachLocation::AbsoluteOffset(offset), file, UProbeScope::OneProcess(pid))
+                    .with_context(|| format!("attach {name} to {} of process {pid}", file.display()))?;
+                links.push(TlsLink { program: name, link });
+            }
+        }
+        Ok(links)
+    }
+
+    /// Removes what [`Probes::attach_tls`] attached.
+    pub fn detach_tls(&mut self, links: Vec<TlsLink>) {
+        for TlsLink { program, link } in links {
+            let Some(program) = self.ebpf.program_mut(program) else { continue };
+            if let Ok(program) = <&mut UProbe>::try_from(program) {
+                // The process may be gone, and its perf event with it.
+                let _ = program.detach(link);
+            }
+        }
+    }
+}
+
+/// A process by the kernel's own number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Its PID in the initial namespace, as records have it.
+    pub initial: u32,
+    /// How deep the daemon's PID namespace is below that.
+    pub level: u32,
+}
+
+/// A function of a TLS library that is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Function {
+    /// `int SSL_read(SSL *ssl, void *buf, int num)`.
+    Read,
+    /// `int SSL_write(SSL *ssl, const void *buf, int num)`.
+    Write,
+    /// `int SSL_read_ex(SSL *ssl, void *buf, size_t num, size_t *readbytes)`.
+    ReadEx,
+    /// `int SSL_write_ex(SSL *ssl, const void *buf, size_t num, size_t *written)`.
+    WriteEx,
+    /// `int SSL_do_handshake(SSL *ssl)`, `SSL_connect`, `SSL_accept`.
+    Handshake,
+    /// `void SSL_free(SSL *ssl)`.
+    Free,
+}
+
+/// Programs of the object and the functions at which each is attached.
+const TLS_PROGRAMS: [(&[Function], &str); 7] = [
+    (&[Function::Read], "ssl_read"),
+    (&[Function::Write], "ssl_write"),
+    (&[Function::ReadEx], "ssl_read_ex"),
+    (&[Function::WriteEx], "ssl_write_ex"),
+    (&[Function::Handshake], "ssl_handshake"),
+    (&[Function::Free], "ssl_free"),
+    (
+        &[Function::Read, Function::Write, Function::ReadEx, Function::WriteEx, Function::Handshake],
+        "ssl_return",
+    ),
+];
+
+/// An attached TLS probe.
+#[derive(Debug)]
+pub struct TlsLink {
+    program: &'static str,
+    link: UProbeLinkId,
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
+    ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))
+}
+
+/// Offsets of this kernel, or which member it lacks.
+fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
+    let mut values = [ABSENT; MEMBERS.len()];
+    for (value, (structure, member)) in values.iter_mut().zip(MEMBERS) {
+        match btf.offset(structure, member) {
+            Some(offset) => *value = offset,
+            None if OPTIONAL.contains(&(structure, member)) => {}
+            None => bail!("this kernel's BTF has no {structure}.{member}, which the probes need"),
+        }
+    }
+    Ok(Offsets::from_values(values))
+}
+
+fn registers() -> anyhow::Result<[u32; 9]> {
+    let Registers { number, arguments: [a, b, c, d, e, f], code_segment, code_segment_64 } =
+        match std::env::consts::ARCH {
+            "x86_64" => Registers::X86_64,
+            "aarch64" => Registers::ARM64,
+            other => bail!("the probes do not know the registers of {other}"),
+        };
+    Ok([number, a, b, c, d, e, f, code_segment, code_segment_64])
+}
+
+/// The table from system call number to shape for this architecture.
+fn shapes() -> [u8; SYSCALLS] {
+    let mut table = [shape::NONE; SYSCALLS];
+    let calls = [
+        (libc::SYS_read, shape::READ),
+        (libc::SYS_readv, shape::READV),
+        (libc::SYS_preadv2, shape::READV),
+        (libc::SYS_recvfrom, shape::RECVFROM),
+        (libc::SYS_recvmsg, shape::RECVMSG),
+        (libc::SYS_recvmmsg, shape::RECVMMSG),
+        (libc::SYS_write, shape::WRITE),
+        (libc::SYS_writev, shape::WRITEV),
+        (libc::SYS_pwritev2, shape::WRITEV),
+        (libc::SYS_sendto, shape::SENDTO),
+        (libc::SYS_sendmsg, shape::SENDMSG),
+        (libc::SYS_sendmmsg, shape::SENDMMSG),
+        (libc::SYS_sendfile, shape::SENDFILE),
+        (libc::SYS_splice, shape::SPLICE),
+        (libc::SYS_accept, shape::ACCEPT),
+        (libc::SYS_accept4, shape::ACCEPT),
+    ];
+    for (number, shape) in calls {
+        if let Some(slot) = table.get_mut(number as usize) {
+            *slot = shape;
+        }
+    }
+    table
+}
+
+/// A number that no other program passes as an unused argument.
+fn question() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the kernel writes at most 8 bytes to `bytes`; should it fail, the process id and an address still differ.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    let random = u64::from_ne_bytes(bytes);
+    if filled == 8 && random != 0 {
+        random
+    } else {
+        u64::from(std::process::id()) << 32 | &raw const bytes as u64
+    }
+}
+
+/// Kernels before 5.11 charge maps to the locked-memory limit.
+fn raise_memlock() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a valid limit; newer kernels do not need it, so a refusal is no error.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
+}
+
+fn refused(why: aya::EbpfError) -> anyhow::Error {
+    anyhow!("load the probes: {}", verifier_tail(&why))
+}
+
+/// The error with the end of the verifier's log, where the reason stands.
+fn verifier_tail(why: &(dyn std::error::Error + 'static)) -> String {
+    const LINES: usize = 12;
+    let mut text = why.to_string();
+    let mut source = why.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    let lines: Vec<_> = text.lines().collect();
+    match lines.split_first() {
+        Some((first, rest)) if rest.len() > LINES => {
+            format!("{first}\n[…]\n{}", rest[rest.len() - LINES..].join("\n"))
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_the_probes_need_is_in_this_kernels_btf() {
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("this test needs a kernel with BTF");
+        let btf = Btf::parse(&bytes).expect("the kernel's own BTF");
+        offsets(&btf).expect("all members");
+    }
+
+    #[test]
+    fn the_shapes_of_all_calls_fit_the_table() {
+        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 16);
+    }
+}

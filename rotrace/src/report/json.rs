@@ -1,0 +1,347 @@
+//! Given: a call or the summary. Gives: one JSON object on one line, as DESIGN promises it to scripts. Refuses to know:
+//! who reads it.
+//!
+//! The order of the keys is fixed, and what is not known is `null`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use rotrace_ebpf::record::TLS_OBJECT;
+use serde::Serialize;
+
+use super::visible::{allowed_query, is_unsafe};
+use super::wall::WallClock;
+use crate::call::Call;
+use crate::exchange::{Outcome, Role};
+use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME, duration_ns, ttfb_ns};
+
+#[derive(Serialize)]
+struct CallLine<'a> {
+    r#type: &'static str,
+    time: String,
+    pid: u32,
+    game: Option<&'a str>,
+    connection: String,
+    role: &'static str,
+    method: &'a str,
+    authority: Option<&'a str>,
+    path: String,
+    endpoint: &'a str,
+    status: Option<u16>,
+    protocol: &'static str,
+    tls: bool,
+    request_head_bytes: u64,
+    request_body_bytes: Option<u64>,
+    response_head_bytes: Option<u64>,
+    response_body_bytes: Option<u64>,
+    ttfb_ns: Option<u64>,
+    duration_ns: Option<u64>,
+    complete: bool,
+    outcome: &'static str,
+}
+
+#[derive(Serialize)]
+struct SummaryLine<'a> {
+    r#type: &'static str,
+    calls: u64,
+    lost: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    observed_ns: Option<u64>,
+    /// Calls whose endpoint is `other` because there were too many.
+    overflow_calls: u64,
+    tracked_connections: u64,
+    records: u64,
+    captured_bytes: u64,
+    games: Vec<GameFigures<'a>>,
+}
+
+#[derive(Serialize)]
+struct GameFigures<'a> {
+    game: Option<&'a str>,
+    client: Option<RoleFigures<'a>>,
+    server: Option<RoleFigures<'a>>,
+    coverage: CoverageFigures<'a>,
+}
+
+#[derive(Serialize)]
+struct RoleFigures<'a> {
+    #[serde(flatten)]
+    total: Figures,
+    endpoints: Vec<EndpointFigures<'a>>,
+}
+
+#[derive(Serialize)]
+struct EndpointFigures<'a> {
+    endpoint: &'a str,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    calls: u64,
+    errors: u64,
+    unanswered: u64,
+    codes: BTreeMap<&'static str, u64>,
+    request_bytes: u64,
+    response_bytes: u64,
+    request_body_bytes: u64,
+    response_body_bytes: u64,
+    p50_ns: Option<u64>,
+    p99_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct CoverageFigures<'a> {
+    tls_opaque_connections: u64,
+    tls_opaque_bytes: u64,
+    opaque_connections: &'a BTreeMap<&'static str, u64>,
+    unpaired: &'a BTreeMap<&'static str, u64>,
+    connections_made: u64,
+    connections_accepted: u64,
+    active_requests: u64,
+}
+
+/// The line of a call, without the line end. `path` has no query but the items whose keys are allowed.
+pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> serde_json::Result<String> {
+    let exchange = &call.exchange;
+    let path = match allowed_query(&exchange.target, allowed_keys) {
+        Some(query) => format!("{}?{query}", call.path),
+        None => call.path.to_string(),
+    };
+    line(&CallLine {
+        r#type: "call",
+        time: clock.rfc3339(exchange.started_ns),
+        pid: call.process.pid,
+        game: call.game.as_deref(),
+        connection: connection(call.conn),
+        role: match exchange.role {
+            Role::Client => "client",
+            Role::Server => "server",
+        },
+        method: &exchange.method,
+        authority: exchange.authority.as_deref(),
+        path,
+        endpoint: &call.endpoint,
+        status: exchange.status,
+        protocol: exchange.protocol.name(),
+        tls: call.tls,
+        request_head_bytes: exchange.request_head_bytes,
+        request_body_bytes: exchange.request_body_bytes,
+        response_head_bytes: exchange.response_head_bytes,
+        response_body_bytes: exchange.response_body_bytes,
+        ttfb_ns: ttfb_ns(exchange),
+        duration_ns: duration_ns(exchange),
+        complete: exchange.outcome == Outcome::Complete,
+        outcome: match exchange.outcome {
+            Outcome::Complete => "complete",
+            Outcome::Aborted => "aborted",
+            Outcome::Unbounded => "unbounded",
+            Outcome::Lost => "lost",
+        },
+    })
+}
+
+/// The line at the end, without the line end. `lost` has only what was lost: `{}` is nothing.
+pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
+    let mut lost = BTreeMap::<_, BTreeMap<_, _>>::new();
+    for (&(stage, reason), &count) in summary.losses.iter().filter(|&(_, &count)| count > 0) {
+        lost.entry(stage).or_default().insert(reason, count);
+    }
+    line(&SummaryLine {
+        r#type: "summary",
+        calls: summary.calls(),
+        lost,
+        observed_ns: summary.observed_ns(),
+        overflow_calls: summary.overflow_calls(),
+        tracked_connections: summary.tracked_connections,
+        records: summary.records,
+        captured_bytes: summary.captured_bytes,
+        games: summary.games().map(|(name, game)| game_figures(name, game)).collect(),
+    })
+}
+
+fn game_figures<'a>(name: &'a str, game: &'a Game) -> GameFigures<'a> {
+    let Coverage {
+        tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, opened, active_requests, ..
+    } = &game.coverage;
+    GameFigures {
+        game: (name != UNKNOWN_GAME).then_some(name),
+        client: role_figures(game, Role::Client),
+        server: role_figures(game, Role::Server),
+        coverage: CoverageFigures {
+            tls_opaque_connections: *tls_opaque_connections,
+            tls_opaque_bytes: *tls_opaque_bytes,
+            opaque_connections: opaque,
+            unpaired,
+            connections_made: all(opened.client),
+            connections_accepted: all(opened.server),
+            active_requests: active_requests.client + active_requests.server,
+        },
+    }
+}
+
+fn all(Opened { plain, tls }: Opened) -> u64 {
+    plain + tls
+}
+
+fn role_figures(game: &Game, role: Role) -> Option<RoleFigures<'_>> {
+    let endpoints = game.series(role);
+    let endpoints =
+        endpoints.map(|(endpoint, series)| EndpointFigures { endpoint, figures: figures(series) });
+    Some(RoleFigures { total: figures(&game.total(role)?), endpoints: endpoints.collect() })
+}
+
+fn figures(series: &Series) -> Figures {
+    let mut codes = BTreeMap::new();
+    for (_, code, calls) in series.calls() {
+        *codes.entry(code.name()).or_default() += calls;
+    }
+    Figures {
+        calls: series.total(),
+        errors: series.errors(),
+        unanswered: series.unanswered(),
+        codes,
+        request_bytes: series.request_bytes,
+        response_bytes: series.response_bytes,
+        request_body_bytes: series.request_body_bytes,
+        response_body_bytes: series.response_body_bytes,
+        p50_ns: series.durations.quantile_ns(0.5),
+        p99_ns: series.durations.quantile_ns(0.99),
+    }
+}
+
+/// A connection as it is named: `socket:INODE`, or `tls:NUMBER` for a TLS object.
+fn connection(conn: u64) -> String {
+    if conn & TLS_OBJECT == 0 { format!("socket:{conn}") } else { format!("tls:{}", conn & !TLS_OBJECT) }
+}
+
+/// JSON must escape C0 only (RFC 8259 §7), but lines also end up on terminals. Outside of strings JSON is ASCII, so what
+/// is unsafe stands in a string, where `\u` may stand for it.
+fn line(value: &impl Serialize) -> serde_json::Result<String> {
+    let json = serde_json::to_string(value)?;
+    if !json.contains(is_unsafe) {
+        return Ok(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if !is_unsafe(character) {
+            out.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            write!(out, "\\u{unit:04x}").map_err(serde::ser::Error::custom)?;
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Unpaired;
+    use crate::report::text::{Style, end_report};
+    use crate::summary::fixture::call;
+    use proptest::prelude::*;
+
+    const CLOCK: WallClock = WallClock { offset_ns: 1_755_000_000_000_000_000 };
+
+    fn check(call: &Call, expect: &str) {
+        let allowed: Vec<Box<str>> = vec!["page".into()];
+        assert_eq!(call_line(call, CLOCK, &allowed).expect("a line"), expect);
+    }
+
+    #[test]
+    fn a_call() {
+        let mut call = call("chess", "api.example.com/v1/users");
+        call.exchange.target = "/v1/users?page=2&token=abc".into();
+        check(
+            &call,
+            r#"{"type":"call","time":"2025-08-12T12:00:01.000000000Z","pid":4711,"game":"chess","connection":"socket:77","role":"client","method":"GET","authority":"api.example.com","path":"/v1/users?page=2","endpoint":"api.example.com/v1/users","status":200,"protocol":"http/1.1","tls":false,"request_head_bytes":100,"request_body_bytes":0,"response_head_bytes":200,"response_body_bytes":1000,"ttfb_ns":10000000,"duration_ns":12000000,"complete":true,"outcome":"complete"}"#,
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let mut call = call(UNKNOWN_GAME, "api/a");
+        let exchange = &mut call.exchange;
+        exchange.role = Role::Server;
+        exchange.authority = None;
+        exchange.status = None;
+        exchange.request_body_bytes = None;
+        exchange.response_head_bytes = None;
+        exchange.response_body_bytes = None;
+        exchange.first_byte_ns = None;
+        exchange.ended_ns = None;
+        exchange.outcome = Outcome::Lost;
+        call.conn = TLS_OBJECT | 5;
+        call.tls = true;
+        check(
+            &call,
+            r#"{"type":"call","time":"2025-08-12T12:00:01.000000000Z","pid":4711,"game":null,"connection":"tls:5","role":"server","method":"GET","authority":null,"path":"/a","endpoint":"api/a","status":null,"protocol":"http/1.1","tls":true,"request_head_bytes":100,"request_body_bytes":null,"response_head_bytes":null,"response_body_bytes":null,"ttfb_ns":null,"duration_ns":null,"complete":false,"outcome":"lost"}"#,
+        );
+    }
+
+    #[test]
+    fn the_summary_of_nothing() {
+        let summary = Summary::default();
+        assert_eq!(
+            summary_line(&summary).expect("a line"),
+            r#"{"type":"summary","calls":0,"lost":{},"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"games":[]}"#
+        );
+    }
+
+    #[test]
+    fn a_summary() {
+        let mut summary = Summary::default();
+        summary.record(&call("chess", "api/a"));
+        let mut failed = call("chess", "api/a");
+        failed.exchange.status = Some(503);
+        summary.record(&failed);
+        summary.observe(0);
+        summary.losses.insert(("probe", "ring_full"), 3);
+        summary.losses.insert(("probe", "fault"), 0);
+        let coverage = summary.coverage_mut(Some(&"chess".into()), 0);
+        coverage.add_unpaired(Unpaired::Response);
+        coverage.opened.client = Opened { plain: 1, tls: 2 };
+        let figures = r#""calls":2,"errors":1,"unanswered":0,"codes":{"2xx":1,"5xx":1},"request_bytes":200,"response_bytes":2400,"request_body_bytes":0,"response_body_bytes":2000,"p50_ns":12000000,"p99_ns":12000000"#;
+        let expect = [
+            r#"{"type":"summary","calls":2,"lost":{"probe":{"ring_full":3}},"observed_ns":1012000000,"overflow_calls":0,"tracked_connections":0,"games":[{"game":"chess","client":{"#,
+            figures,
+            r#","endpoints":[{"endpoint":"api/a","#,
+            figures,
+            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"connections_made":3,"connections_accepted":0,"active_requests":0}}]}"#,
+        ];
+        assert_eq!(summary_line(&summary).expect("a line"), expect.concat());
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_calls_changes_no_report(
+            calls in proptest::collection::vec((0u8..3, 0u8..5, 0u16..700, any::<u32>()), 0..50),
+        ) {
+            let reports = |calls: &mut dyn Iterator<Item = &(u8, u8, u16, u32)>| {
+                let mut summary = Summary::default();
+                for (game, endpoint, status, duration_ns) in calls {
+                    let mut call = call(&format!("g{game}"), &format!("api/{endpoint}"));
+                    call.exchange.status = Some(*status);
+                    call.exchange.ended_ns = Some(call.exchange.started_ns + u64::from(*duration_ns));
+                    summary.record(&call);
+                }
+                (summary_line(&summary).expect("a line"), end_report(&summary, Style::Plain))
+            };
+            prop_assert_eq!(reports(&mut calls.iter()), reports(&mut calls.iter().rev()));
+        }
+
+        #[test]
+        fn any_text_is_one_line_of_json_that_reads_back(text in any::<String>()) {
+            let mut call = call("chess", "api/a");
+            call.exchange.method = text.as_str().into();
+            call.path = text.as_str().into();
+            let line = call_line(&call, CLOCK, &[]).expect("a line");
+            prop_assert!(!line.contains(is_unsafe), "{line:?}");
+            let back: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            prop_assert_eq!(back["method"].as_str(), Some(&*text));
+            prop_assert_eq!(back["path"].as_str(), Some(&*text));
+        }
+    }
+}
