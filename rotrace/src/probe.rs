@@ -26,6 +26,7 @@ use self::host::{Family, Host};
 
 pub mod btf;
 pub mod host;
+pub mod library;
 
 /// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/rotrace.bpf.o");
