@@ -16,7 +16,7 @@ use super::recorder::Recorder;
 use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
 use crate::pipeline::{Output, Pipeline};
-use crate::probe::library::{Libraries, Scan};
+use crate::probe::library::{self, Scan};
 use crate::probe::{Probes, Resolved, TlsLink};
 use crate::process::{Procfs, Unreadable};
 
@@ -40,7 +40,7 @@ struct Target {
     next_scan_ns: u64,
     /// TLS libraries that are probed in it, by device and inode.
     libraries: BTreeMap<(u64, u64), Vec<TlsLink>>,
-    uncovered: Vec<String>,
+    uncovered: Vec<library::Uncovered>,
 }
 
 /// Everything that one run of the daemon holds.
@@ -53,7 +53,7 @@ pub(super) struct Session {
     pub(super) openssl: bool,
     /// By PID in the initial namespace.
     targets: BTreeMap<u32, Target>,
-    libraries: Libraries,
+    libraries: library::Cache,
 }
 
 /// What a drain brought beside calls.
@@ -73,7 +73,7 @@ impl Session {
             recorder,
             openssl,
             targets: BTreeMap::new(),
-            libraries: Libraries::default(),
+            libraries: library::Cache::default(),
         }
     }
 
@@ -88,10 +88,8 @@ impl Session {
     }
 
     /// TLS libraries of targets that are not read, for the log and `check`.
-    pub(super) fn uncovered(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.targets
-            .values()
-            .flat_map(|target| target.uncovered.iter().map(|name| (target.pid, name.as_str())))
+    pub(super) fn uncovered(&self) -> impl Iterator<Item = (u32, &library::Uncovered)> {
+        self.targets.values().flat_map(|target| target.uncovered.iter().map(|library| (target.pid, library)))
     }
 
     /// Watches a process from now on. `pid` is the user's.
@@ -207,17 +205,17 @@ impl Session {
                 None => now_ns + RESCAN_NS,
             };
             let scan = match procfs.process(target.pid).map_err(anyhow::Error::from) {
-                Ok(process) => libraries.scan(&process),
+                Ok(process) => library::scan(&process, libraries).map_err(anyhow::Error::from),
                 Err(why) => Err(why),
             };
             match scan {
-                Ok(Scan { covered, uncovered }) => {
+                Ok(Scan { covered, uncovered, unread: _ }) => {
                     target.uncovered = uncovered;
                     for library in covered {
                         if target.libraries.contains_key(&library.identity) {
                             continue;
                         }
-                        let links = probes.attach_tls(target.pid, &library.path, &library.points);
+                        let links = probes.attach_tls(target.pid, &library.path(), &library.points);
                         let links = links.unwrap_or_else(|why| {
                             warn!(pid = target.pid, library = library.name, "TLS is not read: {why:#}");
                             Vec::new()
