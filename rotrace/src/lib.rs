@@ -18,11 +18,11 @@ pub mod config;
 pub mod endpoint;
 pub mod exchange;
 pub mod http;
+pub mod metrics;
 #[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
 pub mod probe;
 #[expect(clippy::disallowed_methods, reason = "reads procfs")]
 pub mod process;
-pub mod metrics;
 pub mod report;
 pub mod shell;
 pub mod stream;

@@ -143,8 +143,8 @@ mod tests {
         let file = object::File::parse(&*bytes).expect("it is an ELF file");
         let names = called(&file).expect("its calls can be read");
         let longer = names.iter().find(|name| name.len() > 6).expect("a function with a long name");
-        let at = bytes.windows(longer.len()).position(|window| window == longer.as_bytes());
-        let at = at.expect("the name is in the file");
+        let at = bytes.windows(longer.len()).rposition(|window| window == longer.as_bytes());
+        let at = at.expect("the table of names is at the end of the file");
         let mut broken = bytes.clone();
         broken[at..at + 7].copy_from_slice(b"memset\0");
         let error = check(&broken).expect_err("it calls memset");
