@@ -169,6 +169,29 @@ pub fn scan(process: &Process, cache: &mut Cache) -> Result<Scan, Unreadable> {
     Ok(scan)
 }
 
+/// Where distributions keep OpenSSL: Debian and its relatives by architecture, Red Hat and its relatives, the others.
+const DIRECTORIES: [&str; 4] =
+    ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
+const INSTALLED: [&str; 2] = ["libssl.so.3", "libssl.so.1.1"];
+
+/// The OpenSSL libraries that `process` would load if it, or a program that it executes, asked for them. Probes that are
+/// attached before a library is mapped see its first call: attaching takes longer than a small program lives.
+pub fn installed(process: &Process, cache: &mut Cache) -> Vec<Library> {
+    let paths =
+        DIRECTORIES.iter().flat_map(|directory| INSTALLED.map(|name| Path::new(directory).join(name)));
+    let mut found: Vec<Library> = Vec::new();
+    for path in paths {
+        let Ok(file) = below_root(process, &path) else { continue };
+        let Ok((identity, points)) = cache.points(&file, EXPECTED_BYTES) else { continue };
+        let is_new = found.iter().all(|library| library.identity != identity);
+        if is_new && points.carries_plaintext() && Machine::HOST == Some(points.machine) {
+            let name = path.to_string_lossy().into_owned();
+            found.push(Library { file, name, identity, points: points.functions });
+        }
+    }
+    found
+}
+
 impl Scan {
     fn look(
         &mut self,
@@ -259,8 +282,15 @@ fn open(process: &Process, mapping: &Mapping) -> Result<File, Why> {
 }
 
 fn open_in_root(process: &Process, mapping: &Mapping) -> Result<File, Why> {
-    let unopened = |error: io::Error| Why::Unopened(error.kind());
     let path = mapping.path.as_deref().filter(|_| !mapping.deleted).ok_or(Why::Replaced)?;
+    let file = below_root(process, path)?;
+    let inode = file.metadata().map_err(|error| Why::Unopened(error.kind()))?.ino();
+    if inode == mapping.inode { Ok(file) } else { Err(Why::Replaced) }
+}
+
+/// Opens a path as the process would see it; no symbolic link leaves its root.
+fn below_root(process: &Process, path: &Path) -> Result<File, Why> {
+    let unopened = |error: io::Error| Why::Unopened(error.kind());
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Why::Replaced)?;
     let root = OpenOptions::new()
         .read(true)
@@ -285,9 +315,7 @@ fn open_in_root(process: &Process, mapping: &Mapping) -> Result<File, Why> {
         return Err(unopened(io::Error::last_os_error()));
     }
     // SAFETY: the descriptor was just made and nobody else has it.
-    let file = regular(unsafe { File::from_raw_fd(fd as RawFd) })?;
-    let inode = file.metadata().map_err(unopened)?.ino();
-    if inode == mapping.inode { Ok(file) } else { Err(Why::Replaced) }
+    regular(unsafe { File::from_raw_fd(fd as RawFd) })
 }
 
 /// Only regular files: opening a pipe to read would wait, and opening a device may do anything.
