@@ -61,6 +61,17 @@ impl Prefix {
         }
     }
 
+    /// The first bytes of `bytes`; for user space.
+    pub fn from_bytes(bytes: &[u8]) -> Prefix {
+        let mut words = [0; PREFIX_WORDS];
+        for (word, part) in words.iter_mut().zip(bytes.chunks(WORD_BYTES)) {
+            let mut whole = [0; WORD_BYTES];
+            whole.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            *word = u64::from_ne_bytes(whole);
+        }
+        Prefix::of(words, if bytes.len() < PREFIX_BYTES { bytes.len() } else { PREFIX_BYTES })
+    }
+
     /// True when there are no bytes.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
@@ -213,17 +224,6 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    fn prefix(bytes: &[u8]) -> Prefix {
-        let mut first = [0; PREFIX_BYTES];
-        let length = bytes.len().min(PREFIX_BYTES);
-        first[..length].copy_from_slice(&bytes[..length]);
-        let mut words = [0; PREFIX_WORDS];
-        for (word, bytes) in words.iter_mut().zip(first.chunks(WORD_BYTES)) {
-            *word = u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));
-        }
-        Prefix::of(words, length)
-    }
-
     /// The same rules, byte by byte.
     fn reference(bytes: &[u8]) -> Beginning {
         let bytes = &bytes[..bytes.len().min(PREFIX_BYTES)];
@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn beginnings_are_recognised() {
-        let check = |bytes: &[u8], expect| assert_eq!(prefix(bytes).beginning(), expect, "{bytes:?}");
+        let check =
+            |bytes: &[u8], expect| assert_eq!(Prefix::from_bytes(bytes).beginning(), expect, "{bytes:?}");
         check(b"GET / HTTP/1.1\r\n", Beginning::Request);
         check(b"M-SEARCH * HTTP/1.1", Beginning::Request);
         check(b"OPTIONS * HTTP/1.1", Beginning::Request);
@@ -304,7 +305,7 @@ mod tests {
             "(HTTP/1[.]1|PRI [*] HTTP/2[.]0\\r\\n\\r\\nSM\\r\\n\\r\\n).{0,4}".prop_map(String::into_bytes),
         ], cut in 0usize..30) {
             let bytes = &bytes[..bytes.len().min(cut)];
-            prop_assert_eq!(prefix(bytes).beginning(), reference(bytes));
+            prop_assert_eq!(Prefix::from_bytes(bytes).beginning(), reference(bytes));
         }
 
         #[test]
@@ -312,8 +313,8 @@ mod tests {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
-            let joined = cuts.windows(2).fold(Prefix::EMPTY, |held, cut| held.join(&prefix(&bytes[cut[0]..cut[1]])));
-            prop_assert_eq!(joined, prefix(&bytes));
+            let joined = cuts.windows(2).fold(Prefix::EMPTY, |held, cut| held.join(&Prefix::from_bytes(&bytes[cut[0]..cut[1]])));
+            prop_assert_eq!(joined, Prefix::from_bytes(&bytes));
         }
     }
 }

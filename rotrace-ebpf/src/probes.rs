@@ -33,15 +33,12 @@ static REGISTERS: Registers = Registers::UNKNOWN;
 #[unsafe(no_mangle)]
 static SHAPES: [u8; SYSCALLS] = [0; SYSCALLS];
 
-/// Depth of the daemon's PID namespace below the initial one.
-#[unsafe(no_mangle)]
-static PID_LEVEL: u32 = 0;
-
 /// Marks the daemon's own `pidfd_open` calls, by which it asks for PIDs of the initial namespace.
 #[unsafe(no_mangle)]
 static QUESTION: u64 = 0;
 
-/// Processes whose calls are recorded, by PID in the initial namespace.
+/// Processes whose calls are recorded, by PID in the initial namespace. The value is how deep the PID namespace of the
+/// daemon is below that, so that a fork can name the child as the daemon's users do.
 #[map]
 static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(limits::TARGETS_MAX, 0);
 

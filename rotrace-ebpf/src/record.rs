@@ -67,7 +67,8 @@ pub mod kind {
     pub const PROCESS: u8 = 9;
     /// From user space: total losses so far. Payload: JSON object stage → reason → count.
     pub const LOSS: u8 = 10;
-    /// The answer to the daemon's question for a PID: `pid` is the PID in the initial namespace, `extra` the question.
+    /// The answer to the daemon's question for a PID: `pid` is the PID in the initial namespace, `tid` the one that was
+    /// asked for, `position` how deep the daemon's namespace is, `extra` the question.
     pub const RESOLVED: u8 = 11;
 }
 

@@ -230,6 +230,18 @@ pub struct GameByProcess {
     headers_before: usize,
 }
 
+impl GameByProcess {
+    /// What a capture says of a process: its game, and how many header rules come before it.
+    pub fn recorded(game: Option<Arc<str>>, headers_before: usize) -> GameByProcess {
+        GameByProcess { game, headers_before }
+    }
+
+    /// So many header rules come before the game of the process.
+    pub fn headers_before(&self) -> usize {
+        self.headers_before
+    }
+}
+
 /// All rules, as one value that a reload replaces.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {

@@ -11,19 +11,38 @@
 //! From `stream` to `pipeline` the code is pure: bytes and their own timestamps in, values out. No clock, file, thread,
 //! log or hash order. The ring buffer and a capture file feed the same bytes to the same [`pipeline`].
 
-pub mod attribute;
-pub mod call;
-#[expect(clippy::disallowed_methods, reason = "reads the configuration file")]
-pub mod config;
-pub mod endpoint;
-pub mod exchange;
+pub mod capture;
+
+pub mod stream;
+
+pub mod conn;
+
 pub mod http;
+
+pub mod exchange;
+
+pub mod attribute;
+
+pub mod endpoint;
+
+pub mod call;
+
+pub mod summary;
+
+pub mod pipeline;
+
+pub mod metrics;
+
+pub mod report;
+
 #[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
 pub mod probe;
+
 #[expect(clippy::disallowed_methods, reason = "reads procfs")]
 pub mod process;
-pub mod metrics;
-pub mod report;
+
+#[expect(clippy::disallowed_methods, reason = "reads the configuration file")]
+pub mod config;
+
+#[expect(clippy::disallowed_methods, reason = "IO shell: threads, clocks, signals, files")]
 pub mod shell;
-pub mod stream;
-pub mod summary;

@@ -35,10 +35,6 @@ pub struct SelfMetrics {
     pub targets: u64,
     /// The same by game.
     pub processes: BTreeMap<Box<str>, u64>,
-    /// Records that the pipeline has read.
-    pub records: u64,
-    /// Payload bytes in them.
-    pub captured_bytes: u64,
     /// Path templates in use, by authority and how they were found.
     pub endpoint_templates: BTreeMap<(Box<str>, &'static str), u64>,
     /// Calls whose path went to the catch-all template of its authority.
@@ -189,6 +185,8 @@ mod tests {
         coverage.active_requests.client = 1;
         summary.losses.insert(("probe", "ring_full"), 0);
         summary.tracked_connections = 5;
+        summary.records = 10;
+        summary.captured_bytes = 2560;
         let own = SelfMetrics {
             version: "1.2.3",
             probe_family: Some("socket"),
@@ -196,8 +194,6 @@ mod tests {
             resident_bytes: Some(20_000_000),
             targets: 3,
             processes: [("chess".into(), 3)].into(),
-            records: 10,
-            captured_bytes: 2560,
             endpoint_templates: [(("api.example.com".into(), "shape"), 1)].into(),
             endpoint_overflow: [("api.example.com".into(), 0)].into(),
         };

@@ -26,6 +26,7 @@ use self::host::{Family, Host};
 
 pub mod btf;
 pub mod host;
+pub mod library;
 
 /// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/rotrace.bpf.o");
@@ -59,11 +60,17 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Sockets of targets that are tracked at one time.
     pub sockets: u32,
+    /// Processes that are targets at one time.
+    pub targets: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { ring_bytes: rotrace_ebpf::limits::RING_BYTES, sockets: rotrace_ebpf::limits::SOCKETS_MAX }
+        Settings {
+            ring_bytes: rotrace_ebpf::limits::RING_BYTES,
+            sockets: rotrace_ebpf::limits::SOCKETS_MAX,
+            targets: rotrace_ebpf::limits::TARGETS_MAX,
+        }
     }
 }
 
@@ -77,6 +84,7 @@ pub struct Probes {
     sockets: HashMap<MapData, u64, [u8; SOCKET_BYTES]>,
     counters: PerCpuArray<MapData, u64>,
     question: u64,
+    nested: bool,
 }
 
 impl Probes {
@@ -99,10 +107,10 @@ impl Probes {
             .override_global("OFFSETS", &values[..], true)
             .override_global("REGISTERS", &registers[..], true)
             .override_global("SHAPES", &shapes[..], true)
-            .override_global("PID_LEVEL", &host.pid_level, true)
             .override_global("QUESTION", &question, true)
             .map_max_entries("RECORDS", settings.ring_bytes)
-            .map_max_entries("SOCKETS", settings.sockets);
+            .map_max_entries("SOCKETS", settings.sockets)
+            .map_max_entries("TARGETS", settings.targets);
         let mut ebpf = loader.load(OBJECT).map_err(refused)?;
         for (name, event) in PROGRAMS {
             let program: &mut BtfTracePoint = ebpf
@@ -136,6 +144,7 @@ impl Probes {
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             ebpf,
             question,
+            nested: host.is_nested,
         })
     }
 
@@ -144,12 +153,13 @@ impl Probes {
         self.family
     }
 
-    /// Records the calls of a process from now on. `pid` is of the initial PID namespace.
-    pub fn add_target(&mut self, pid: u32) -> anyhow::Result<()> {
-        self.targets.insert(pid, 1, 0).with_context(|| format!("make process {pid} a target"))
+    /// Records the calls of a process from now on.
+    pub fn add_target(&mut self, process: Resolved) -> anyhow::Result<()> {
+        let Resolved { initial, level } = process;
+        self.targets.insert(initial, level, 0).with_context(|| format!("make process {initial} a target"))
     }
 
-    /// Records no more calls of a process.
+    /// Records no more calls of a process; `pid` is of the initial namespace.
     pub fn remove_target(&mut self, pid: u32) {
         // It may have exited, which has removed it already.
         let _ = self.targets.remove(&pid);
@@ -211,7 +221,10 @@ impl Probes {
     ///
     /// The kernel's records carry the former, people type the latter, and procfs of a nested namespace does not tell.
     /// So the daemon opens a pidfd, and a probe on that very call reads the number from it.
-    pub fn resolve(&mut self, pid: u32) -> anyhow::Result<u32> {
+    pub fn resolve(&mut self, pid: u32) -> anyhow::Result<Resolved> {
+        if !self.nested {
+            return Ok(Resolved { initial: pid, level: 0 });
+        }
         let program: &mut BtfTracePoint =
             self.ebpf.program_mut(QUESTION_PROGRAM).context("a program was lost")?.try_into()?;
         let link = program.attach().context("attach the program that resolves PIDs")?;
@@ -229,7 +242,7 @@ impl Probes {
             let Ok(record) = Record::decode(bytes) else { return };
             let header = record.header;
             if header.kind == kind::RESOLVED && header.tid == pid {
-                resolved = Some(header.pid);
+                resolved = Some(Resolved { initial: header.pid, level: header.position as u32 });
             }
         });
         resolved.with_context(|| format!("the kernel did not tell which process {pid} is"))
@@ -267,6 +280,15 @@ impl Probes {
             }
         }
     }
+}
+
+/// A process by the kernel's own number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Its PID in the initial namespace, as records have it.
+    pub initial: u32,
+    /// How deep the daemon's PID namespace is below that.
+    pub level: u32,
 }
 
 /// A function of a TLS library that is probed.

@@ -1,3 +1,13 @@
-//! Given: the core. Gives: what it needs of the world. Refuses to know: HTTP calls.
+//! Given: the command line. Gives: the commands: threads, clocks, signals, files and sockets around the core. Refuses to
+//! know: HTTP, games, endpoints; those are the core's.
 
+pub mod check;
+pub mod cli;
+mod clock;
+mod offline;
+mod output;
+mod recorder;
 pub mod server;
+mod session;
+mod signals;
+mod watch;

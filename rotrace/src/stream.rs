@@ -48,6 +48,11 @@ impl Stream {
         .flatten()
     }
 
+    /// Bytes between what was given and `position`: lost, when a record stands there.
+    pub fn missing_before(&self, position: u64) -> u64 {
+        position.saturating_sub(self.next.unwrap_or(0))
+    }
+
     /// Bytes that arrived twice; the second time they were dropped.
     pub fn overlap_bytes(&self) -> u64 {
         self.overlap_bytes

@@ -38,6 +38,10 @@ pub struct Summary {
     pub losses: BTreeMap<(&'static str, &'static str), u64>,
     /// Connections that the pipeline holds state of.
     pub tracked_connections: u64,
+    /// Records that were read.
+    pub records: u64,
+    /// Payload bytes in them.
+    pub captured_bytes: u64,
     games: BTreeMap<Arc<str>, Game>,
     /// Number of series in all games; at most `max_keys`, and one `other` per game and role.
     keys: usize,
@@ -105,6 +109,8 @@ impl Summary {
         Summary {
             losses: BTreeMap::new(),
             tracked_connections: 0,
+            records: 0,
+            captured_bytes: 0,
             games: BTreeMap::new(),
             keys: 0,
             max_keys,
@@ -143,6 +149,13 @@ impl Summary {
     /// What is counted of a game beside its calls, to be added to; `time_ns` keeps it from being idle.
     pub fn coverage_mut(&mut self, game: Option<&Arc<str>>, time_ns: u64) -> &mut Coverage {
         &mut self.game_mut(game, time_ns).coverage
+    }
+
+    /// Sets the number of requests in flight to 0 everywhere, before it is counted anew.
+    pub fn clear_active(&mut self) {
+        for game in self.games.values_mut() {
+            game.coverage.active_requests = ByRole::default();
+        }
     }
 
     fn game_mut(&mut self, game: Option<&Arc<str>>, time_ns: u64) -> &mut Game {

@@ -128,14 +128,14 @@ fn on_fork(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // SAFETY: the value is copied at once.
-    let Some(&mark) = (unsafe { TARGETS.get(&parent_pid) }) else { return 0 };
-    if TARGETS.insert(&child_pid, &mark, 0).is_err() {
+    let Some(&level) = (unsafe { TARGETS.get(&parent_pid) }) else { return 0 };
+    if TARGETS.insert(&child_pid, &level, 0).is_err() {
         count(Stat::TargetsFull, 1);
         return 0;
     }
     let mut header = emit::header(kind::FORK, 0, (parent_pid as u64) << 32 | parent_pid as u64);
-    header.extra =
-        child_pid as u64 | (namespaced(kernel(child, global!(OFFSETS.task_thread_pid))) as u64) << 32;
+    let namespaced = namespaced(kernel(child, global!(OFFSETS.task_thread_pid)), level);
+    header.extra = child_pid as u64 | (namespaced as u64) << 32;
     emit::bare(header);
     emit::wake();
     0
@@ -201,11 +201,14 @@ fn on_question(ctx: BtfTracePointContext) -> i32 {
     let inode: u64 = kernel(file, global!(OFFSETS.file_inode));
     let in_inode: u64 = kernel(inode, global!(OFFSETS.inode_private));
     let asked: u32 = kernel(registers, global!(REGISTERS.arguments[0]));
+    // The one who asks is the daemon itself.
+    let level: u32 = kernel(kernel(task, global!(OFFSETS.task_thread_pid)), global!(OFFSETS.pid_level));
     for pid in [in_inode, in_file] {
-        if pid != 0 && namespaced(pid) == asked {
+        if pid != 0 && namespaced(pid, level) == asked {
             let initial: u32 = kernel(pid, global!(OFFSETS.pid_numbers) + global!(OFFSETS.upid_nr));
             let mut header = emit::header(kind::RESOLVED, 0, (initial as u64) << 32 | asked as u64);
             header.extra = question;
+            header.position = level as u64;
             emit::bare(header);
             emit::wake();
             return 0;
@@ -214,11 +217,11 @@ fn on_question(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The number of a `struct pid` in the daemon's PID namespace, 0 when it has none there.
+/// The number of a `struct pid` in the PID namespace at `level`, 0 when it has none there.
 #[inline(always)]
-fn namespaced(pid: u64) -> u32 {
-    let level = global!(PID_LEVEL);
-    if pid == 0 || kernel::<u32>(pid, global!(OFFSETS.pid_level)) < level || level > 32 {
+fn namespaced(pid: u64, level: u32) -> u32 {
+    // MAX_PID_NS_LEVEL is 32 (include/linux/pid_namespace.h).
+    if pid == 0 || level > 32 || kernel::<u32>(pid, global!(OFFSETS.pid_level)) < level {
         return 0;
     }
     // `struct upid { int nr; struct pid_namespace *ns; }` (include/linux/pid.h): 16 bytes.

@@ -173,6 +173,11 @@ impl Decoder {
         self.opaque
     }
 
+    /// Which side of its connection the process is on, once a start line has shown it.
+    pub fn role(&self) -> Option<Role> {
+        self.role
+    }
+
     /// Requests that wait for their responses, or for the rest of them.
     pub fn in_flight(&self) -> usize {
         self.queue.len()

@@ -3,8 +3,7 @@
 
 use std::borrow::Cow;
 
-use rotrace_ebpf::classify::{Beginning, classify};
-use rotrace_ebpf::limits::PREFIX_BYTES;
+use rotrace_ebpf::classify::{Beginning, Prefix};
 
 /// What a stream begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +25,7 @@ pub enum Sniff {
 /// Says what the stream that begins with `bytes` speaks; the first 24 bytes always suffice. The probes decide by the
 /// same function.
 pub fn sniff(bytes: &[u8]) -> Sniff {
-    let mut first = [0; PREFIX_BYTES];
-    let mut length = 0;
-    for (to, from) in first.iter_mut().zip(bytes) {
-        *to = *from;
-        length += 1;
-    }
-    match classify(&first, length) {
+    match Prefix::from_bytes(bytes).beginning() {
         Beginning::Request => Sniff::Request,
         Beginning::Response => Sniff::Response,
         Beginning::Http2 => Sniff::Http2Preface,

@@ -274,7 +274,7 @@ pub static FAMILIES: [Family; 32] = [
         kind: MetricType::Counter,
         help: "Records from the probes that the daemon has read.",
         labels: &[],
-        samples: |scrape, samples| samples.counter(&[], scrape.own.records),
+        samples: |scrape, samples| samples.counter(&[], scrape.summary.records),
     },
     Family {
         stem: "rotrace_captured",
@@ -282,7 +282,7 @@ pub static FAMILIES: [Family; 32] = [
         kind: MetricType::Counter,
         help: "Payload bytes in the records that the daemon has read.",
         labels: &[],
-        samples: |scrape, samples| samples.counter(&[], scrape.own.captured_bytes),
+        samples: |scrape, samples| samples.counter(&[], scrape.summary.captured_bytes),
     },
     Family {
         stem: "rotrace_process_cpu",

@@ -15,8 +15,8 @@ pub struct Host {
     pub capabilities: u64,
     /// Active lockdown level, `None` when the kernel has none or does not say.
     pub lockdown: Option<String>,
-    /// How deep the PID namespace of this process is below the outermost that its procfs shows.
-    pub pid_level: u32,
+    /// This process lives in a PID namespace of its own, so that its PIDs are not those of the kernel's records.
+    pub is_nested: bool,
     /// The clock that `bpf_ktime_get_ns` reads; anything but `tsc` and `kvm-clock` is slow.
     pub clocksource: Option<String>,
 }
@@ -29,6 +29,8 @@ pub const CAPABILITIES: [(u32, &str, &str); 4] = [
     (2, "CAP_DAC_READ_SEARCH", "reads the files of targets of other users"),
 ];
 const CAP_SYS_ADMIN: u32 = 21;
+/// PROC_PID_INIT_INO (include/linux/proc_ns.h), 0xEFFFFFFC.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// A set of probes that records the bytes of sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +93,8 @@ impl Host {
             btf_bytes: std::fs::metadata(root.join("sys/kernel/btf/vmlinux")).ok().map(|file| file.len()),
             capabilities: u64::from_str_radix(field("CapEff:").trim(), 16).unwrap_or(0),
             lockdown: text("sys/kernel/security/lockdown").as_deref().and_then(active_lockdown),
-            pid_level: (field("NSpid:").split_whitespace().count() as u32).saturating_sub(1),
+            is_nested: std::fs::read_link(root.join("proc/self/ns/pid"))
+                .is_ok_and(|namespace| namespace.to_str() != Some(INITIAL_PID_NAMESPACE)),
             clocksource: text("sys/devices/system/clocksource/clocksource0/current_clocksource")
                 .map(|name| name.trim().to_owned()),
         }
@@ -141,7 +144,7 @@ mod tests {
             btf_bytes: Some(5_000_000),
             capabilities: 1 << 38 | 1 << 39,
             lockdown: Some("integrity".to_owned()),
-            pid_level: 0,
+            is_nested: false,
             clocksource: Some("tsc".to_owned()),
         }
     }

@@ -49,6 +49,8 @@ struct SummaryLine<'a> {
     /// Calls whose endpoint is `other` because there were too many.
     overflow_calls: u64,
     tracked_connections: u64,
+    records: u64,
+    captured_bytes: u64,
     games: Vec<GameFigures<'a>>,
 }
 
@@ -152,6 +154,8 @@ pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
         observed_ns: summary.observed_ns(),
         overflow_calls: summary.overflow_calls(),
         tracked_connections: summary.tracked_connections,
+        records: summary.records,
+        captured_bytes: summary.captured_bytes,
         games: summary.games().map(|(name, game)| game_figures(name, game)).collect(),
     })
 }

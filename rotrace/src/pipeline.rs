@@ -1,0 +1,597 @@
+//! Given: records, from the ring buffer or from a capture, in their order. Gives: calls, and everything that is counted of
+//! them and of what was not seen. Refuses to know: where records come from, and who reads the calls. The only place that
+//! knows the order of the core's modules.
+
+mod peer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rotrace_ebpf::record::{Header, Open, Record, TLS_OBJECT, direction, flag, kind, role};
+use rotrace_ebpf::stats::LOSSES;
+
+use crate::attribute::{GameByProcess, Games, Rules};
+use crate::call::{Call, Process};
+use crate::capture::{Losses, ProcessFacts};
+use crate::conn::{Connection, Connections};
+use crate::endpoint::{Endpoints, Resolved, Tier};
+use crate::exchange::{Decoder, Direction, Event, Exchange, Piece, Role, Unpaired, Wanted};
+use crate::stream::Chunk;
+use crate::summary::Summary;
+
+/// A TLS connection whose plaintext has not shown up for so long is not decoded.
+const TLS_JUDGED_AFTER_NS: u64 = 5_000_000_000;
+
+/// A connection that has not been heard of for so long is forgotten; a close record may have been lost.
+const IDLE_NS: u64 = 600_000_000_000;
+
+/// What the pipeline is asked for.
+#[derive(Debug)]
+pub struct Settings {
+    /// How processes and calls are named.
+    pub rules: Rules,
+    /// How paths are named.
+    pub endpoints: Endpoints,
+    /// Which calls are taken.
+    pub roles: BTreeSet<Role>,
+    /// Connections that are decoded at one time.
+    pub connections: usize,
+}
+
+/// What comes out beside the counts.
+#[derive(Debug)]
+pub enum Output {
+    /// A call that is over.
+    Call(Box<Call>),
+    /// Nothing more will come of a socket: the probes may ignore it.
+    Ignore {
+        /// The key that its open record gave.
+        socket: u64,
+        /// Its number.
+        conn: u64,
+    },
+}
+
+/// A process that records speak of.
+#[derive(Debug)]
+struct Known {
+    process: Arc<Process>,
+    by_process: GameByProcess,
+}
+
+/// What a connection is, beside its bytes.
+#[derive(Debug)]
+struct State {
+    /// Who was last seen to use it.
+    pid: u32,
+    process: Arc<Known>,
+    open: Option<Open>,
+    /// It was made while it was watched.
+    from_start: bool,
+    /// It has been counted as opened.
+    counted: bool,
+    speaks: Speaks,
+}
+
+#[derive(Debug)]
+enum Speaks {
+    /// Nothing yet.
+    Nothing,
+    /// HTTP/1, or what may be.
+    Http(Box<Decoder>),
+    /// It is not read any more.
+    Opaque,
+    /// TLS on a socket.
+    Tls {
+        since_ns: u64,
+        /// The TLS object whose plaintext it carries.
+        object: Option<u64>,
+        /// Bytes that have not been counted as not decoded.
+        bytes: u64,
+        verdict: Verdict,
+    },
+}
+
+/// Whether the plaintext of a TLS connection is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is too early to say.
+    Open,
+    /// It is.
+    Decoded,
+    /// It is not, and has been counted.
+    Opaque,
+}
+
+/// Records in, calls out.
+#[derive(Debug)]
+pub struct Pipeline {
+    settings: Settings,
+    wanted: Wanted,
+    games: Games,
+    processes: BTreeMap<u32, Arc<Known>>,
+    connections: Connections<State>,
+    /// TLS objects that were never seen to use a socket, by process: each stands for one TLS connection of the process,
+    /// though nobody can say which.
+    unbound: BTreeMap<u32, u64>,
+    summary: Summary,
+    records: u64,
+    captured_bytes: u64,
+    malformed: u64,
+    evicted: u64,
+}
+
+impl Pipeline {
+    /// A pipeline that has seen nothing.
+    pub fn new(settings: Settings) -> Self {
+        Pipeline {
+            wanted: settings.rules.wanted_fields(),
+            connections: Connections::new(settings.connections),
+            settings,
+            games: Games::default(),
+            processes: BTreeMap::new(),
+            unbound: BTreeMap::new(),
+            summary: Summary::default(),
+            records: 0,
+            captured_bytes: 0,
+            malformed: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Takes other rules from now on. Processes keep the game that they have until they are read again.
+    pub fn replace_settings(&mut self, settings: Settings) {
+        self.wanted = settings.rules.wanted_fields();
+        self.settings = settings;
+    }
+
+    /// Takes the next record.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut dyn FnMut(Output)) {
+        let Ok(record) = Record::decode(bytes) else {
+            self.malformed += 1;
+            return;
+        };
+        self.records += 1;
+        self.captured_bytes += if record.header.kind == kind::DATA { record.payload.len() as u64 } else { 0 };
+        match record.header.kind {
+            kind::DATA => self.data(&record, out),
+            kind::OPEN => self.open(&record),
+            kind::CLOSE => self.close(&record.header, out),
+            kind::END => self.end(&record.header, out),
+            kind::BIND => self.bind(&record.header),
+            kind::FORK => self.fork(&record.header),
+            kind::EXIT => {
+                self.processes.remove(&record.header.pid);
+                self.unbound.remove(&record.header.pid);
+            }
+            kind::PROCESS => self.process(&record),
+            kind::LOSS => self.losses(record.payload),
+            // An exec is followed by what user space knows of the process now; the rest is answers to questions.
+            _ => {}
+        }
+    }
+
+    /// Lets time pass: what has been idle too long is forgotten, and TLS that stays dark is counted.
+    pub fn tick(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+        for (conn, mut connection) in self.connections.take_idle(now_ns.saturating_sub(IDLE_NS)) {
+            self.evicted += 1;
+            let last_ns = connection.last_ns;
+            self.finish(conn, &mut connection, last_ns, out);
+        }
+        let Pipeline { connections, unbound, summary, .. } = self;
+        for (_, connection) in connections.iter_mut() {
+            if let Speaks::Tls { since_ns, .. } = connection.state.speaks
+                && now_ns.saturating_sub(since_ns) >= TLS_JUDGED_AFTER_NS
+            {
+                judge(&mut connection.state, unbound, summary, now_ns);
+            }
+        }
+    }
+
+    /// Ends everything that is in flight, as when the tracer stops.
+    pub fn finish_all(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+        let open: Vec<u64> = self.connections.iter_mut().map(|(conn, _)| conn).collect();
+        for conn in open {
+            if let Some(mut connection) = self.connections.remove(conn) {
+                self.finish(conn, &mut connection, now_ns, out);
+            }
+        }
+    }
+
+    /// The game of a process by the rules in force, for the process record that user space writes.
+    pub fn game_of(&mut self, facts: &dyn crate::attribute::Facts) -> GameByProcess {
+        self.settings.rules.game_of_process(facts, &mut self.games)
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.settings.rules
+    }
+
+    /// How endpoints are told.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.settings.endpoints
+    }
+
+    /// Processes that are known, by game.
+    pub fn processes_by_game(&self) -> BTreeMap<Box<str>, u64> {
+        let mut count = BTreeMap::new();
+        for known in self.processes.values() {
+            let game = known.by_process.game.as_deref().unwrap_or(crate::summary::UNKNOWN_GAME);
+            *count.entry(game.into()).or_default() += 1;
+        }
+        count
+    }
+
+    /// Forgets figures of endpoints and games that have been idle for `idle_ns`.
+    pub fn expire(&mut self, now_ns: u64, idle_ns: u64) {
+        self.summary.expire(now_ns, idle_ns);
+    }
+
+    /// Everything that is counted, as of now.
+    pub fn summary(&mut self) -> Summary {
+        self.summary.tracked_connections = self.connections.len() as u64;
+        self.summary.records = self.records;
+        self.summary.captured_bytes = self.captured_bytes;
+        self.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
+        self.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
+        let mut in_flight: BTreeMap<(Option<Arc<str>>, Role), (u64, u64)> = BTreeMap::new();
+        for (_, connection) in self.connections.iter_mut() {
+            let Speaks::Http(decoder) = &connection.state.speaks else { continue };
+            let Some(role) = decoder.role() else { continue };
+            let game = connection.state.process.by_process.game.clone();
+            let (count, last_ns) = in_flight.entry((game, role)).or_default();
+            *count += decoder.in_flight() as u64;
+            *last_ns = (*last_ns).max(connection.last_ns);
+        }
+        self.summary.clear_active();
+        for ((game, role), (count, last_ns)) in in_flight {
+            *self.summary.coverage_mut(game.as_ref(), last_ns).active_requests.of_mut(role) = count;
+        }
+        self.summary.clone()
+    }
+
+    fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output)) {
+        let header = &record.header;
+        self.summary.observe(header.time_ns);
+        if self.connections.is_full() && self.connections.find(header.conn).is_none() {
+            self.make_room(header.time_ns, out);
+        }
+        let connection = self.connection(header);
+        if header.flags & flag::ENCRYPTED != 0 {
+            self.encrypted(header);
+            return;
+        }
+        if let Speaks::Nothing = connection.state.speaks {
+            let from_start = header.flags & flag::FROM_START != 0 || connection.state.from_start;
+            connection.state.speaks = Speaks::Http(Box::new(if from_start {
+                Decoder::from_start()
+            } else {
+                Decoder::joined_late()
+            }));
+        }
+        self.count_opened(header.conn, false);
+        self.bytes(header, record.payload, header.size, out);
+    }
+
+    /// Gives what a record brings of one direction to the decoder of its connection.
+    fn bytes(&mut self, header: &Header, captured: &[u8], size: u64, out: &mut dyn FnMut(Output)) {
+        let direction = direction_of(header);
+        let Pipeline { settings, wanted, games, connections, summary, .. } = self;
+        let Some(connection) = connections.find(header.conn) else { return };
+        let Connection { sent, received, state, .. } = connection;
+        let Speaks::Http(decoder) = &mut state.speaks else { return };
+        let stream = if direction == Direction::Sent { sent } else { received };
+        let lost = stream.missing_before(header.position);
+        let is_end = header.kind == kind::END;
+        let mut turn = header.flags & flag::TURN != 0;
+        let mut emit =
+            Emit { settings, games, summary, state: Shared::of(state.open, &state.process, header), out };
+        let chunks = stream.feed(header.position, captured, size).enumerate();
+        for (index, chunk) in chunks {
+            // A gap of lost records stands before the turn that this record saw.
+            let turn_here = turn && !(index == 0 && lost > 0);
+            turn &= !turn_here;
+            let piece = Piece { direction, at_ns: header.time_ns, turn: turn_here, chunk };
+            decoder.feed(wanted, piece, &mut |event| emit.event(event));
+        }
+        if is_end {
+            let piece = Piece { direction, at_ns: header.time_ns, turn: false, chunk: Chunk::End };
+            decoder.feed(wanted, piece, &mut |event| emit.event(event));
+        }
+        if decoder.is_opaque() {
+            let open = state.open;
+            state.speaks = Speaks::Opaque;
+            if let Some(open) = open.filter(|open| open.socket != 0) {
+                out(Output::Ignore { socket: open.socket, conn: header.conn });
+            }
+        }
+    }
+
+    fn end(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
+        if self.connections.find(header.conn).is_some() {
+            self.bytes(header, &[], 0, out);
+        }
+    }
+
+    fn open(&mut self, record: &Record<'_>) {
+        let Some(open) = record.open() else { return };
+        let header = &record.header;
+        let from_start = header.flags & flag::FROM_START != 0;
+        let state = &mut self.connection(header).state;
+        state.open = Some(open);
+        state.from_start |= from_start;
+    }
+
+    fn encrypted(&mut self, header: &Header) {
+        self.count_opened(header.conn, true);
+        let Pipeline { connections, unbound, summary, .. } = self;
+        let Some(connection) = connections.find(header.conn) else { return };
+        if !matches!(connection.state.speaks, Speaks::Tls { .. }) {
+            connection.state.speaks =
+                Speaks::Tls { since_ns: header.time_ns, object: None, bytes: 0, verdict: Verdict::Open };
+        }
+        if let Speaks::Tls { bytes, verdict, .. } = &mut connection.state.speaks {
+            *bytes += header.size;
+            if *verdict == Verdict::Opaque {
+                judge(&mut connection.state, unbound, summary, header.time_ns);
+            }
+        }
+    }
+
+    /// Counts a connection that was made while it was watched, once it has carried something.
+    fn count_opened(&mut self, conn: u64, is_tls: bool) {
+        let Pipeline { connections, summary, .. } = self;
+        let Some(Connection { state, last_ns, .. }) = connections.find(conn) else { return };
+        let Some(open) = state.open.filter(|_| state.from_start && !state.counted) else { return };
+        state.counted = true;
+        let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), *last_ns);
+        let opened =
+            coverage.opened.of_mut(if open.role == role::SERVER { Role::Server } else { Role::Client });
+        let count = if is_tls { &mut opened.tls } else { &mut opened.plain };
+        *count += 1;
+        if open.connect_started_ns > 0 && open.established_ns > open.connect_started_ns {
+            coverage.connect_ns += u128::from(open.established_ns - open.connect_started_ns);
+        }
+    }
+
+    fn bind(&mut self, header: &Header) {
+        let socket = header.extra;
+        let object = header.conn;
+        if socket == 0 {
+            *self.unbound.entry(header.pid).or_default() += 1;
+            self.connection(header);
+            return;
+        }
+        let mut open = None;
+        let mut from_start = false;
+        if let Some(Connection { state, .. }) = self.connections.find(socket) {
+            open = state.open;
+            from_start = state.from_start;
+            if let Speaks::Tls { object: known, verdict, .. } = &mut state.speaks {
+                *known = Some(object);
+                *verdict = if *verdict == Verdict::Open { Verdict::Decoded } else { *verdict };
+            }
+        }
+        let known = self.connections.find(object).is_some();
+        let state = &mut self.connection(header).state;
+        // The socket has been counted; its key is no key of a TLS object.
+        state.open = open.map(|open| Open { socket: 0, ..open });
+        state.counted = true;
+        state.from_start |= from_start;
+        if known && let Some(unbound) = self.unbound.get_mut(&header.pid) {
+            *unbound = unbound.saturating_sub(1);
+        }
+    }
+
+    fn close(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
+        // What was lost at the end of a direction is a gap like any other.
+        let Header { position: sent, size: received, .. } = *header;
+        for (direction, total) in [(direction::SENT, sent), (direction::RECEIVED, received)] {
+            let last = Header { direction, position: total, flags: header.flags & !flag::TURN, ..*header };
+            self.bytes(&last, &[], 0, out);
+        }
+        let Some(mut connection) = self.connections.remove(header.conn) else { return };
+        if let Speaks::Tls { object: Some(object), .. } = connection.state.speaks
+            && let Some(mut inside) = self.connections.remove(object)
+        {
+            self.finish(object, &mut inside, header.time_ns, out);
+        }
+        self.finish(header.conn, &mut connection, header.time_ns, out);
+    }
+
+    /// Ends what a connection has in flight.
+    fn finish(
+        &mut self,
+        conn: u64,
+        connection: &mut Connection<State>,
+        at_ns: u64,
+        out: &mut dyn FnMut(Output),
+    ) {
+        let Pipeline { settings, games, summary, unbound, .. } = self;
+        let Connection { state, .. } = connection;
+        match &mut state.speaks {
+            Speaks::Http(decoder) => {
+                let header = Header { conn, pid: state.pid, ..Header::default() };
+                let shared = Shared::of(state.open, &state.process, &header);
+                let mut emit = Emit { settings, games, summary, state: shared, out };
+                decoder.close(at_ns, &mut |event| emit.event(event));
+            }
+            Speaks::Tls { .. } => judge(state, unbound, summary, at_ns),
+            Speaks::Nothing | Speaks::Opaque => {}
+        }
+    }
+
+    fn make_room(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+        for (conn, mut connection) in self.connections.take_idle(0) {
+            self.evicted += 1;
+            self.finish(conn, &mut connection, now_ns, out);
+        }
+    }
+
+    fn fork(&mut self, header: &Header) {
+        let (child, pid) = (header.extra as u32, (header.extra >> 32) as u32);
+        let Some(parent) = self.processes.get(&header.pid) else { return };
+        // Until user space has read the child: it is a copy of its parent, but for its number.
+        let process = Process {
+            pid: if pid == 0 { child } else { pid },
+            start_ticks: 0,
+            ..Process::clone(&parent.process)
+        };
+        let known = Known { process: Arc::new(process), by_process: parent.by_process.clone() };
+        self.processes.insert(child, Arc::new(known));
+    }
+
+    fn process(&mut self, record: &Record<'_>) {
+        let Ok(facts) = serde_json::from_slice::<ProcessFacts>(record.payload) else {
+            self.malformed += 1;
+            return;
+        };
+        let ProcessFacts { pid, start_ticks, exe, game, headers_before } = facts;
+        let game = game.and_then(|game| self.games.name(&game));
+        let process = Process { pid, start_ticks, exe: exe.into(), game: game.clone() };
+        let by_process = GameByProcess::recorded(game, headers_before);
+        self.processes.insert(record.header.pid, Arc::new(Known { process: Arc::new(process), by_process }));
+    }
+
+    fn losses(&mut self, payload: &[u8]) {
+        let Ok(losses) = serde_json::from_slice::<Losses>(payload) else {
+            self.malformed += 1;
+            return;
+        };
+        for (_, reason) in LOSSES {
+            let count = losses.get("kernel").and_then(|kernel| kernel.get(reason));
+            self.summary.losses.insert(("kernel", reason), count.copied().unwrap_or(0));
+        }
+    }
+
+    /// The connection of a record; made when it is new, and handed to the process that uses it now.
+    fn connection(&mut self, header: &Header) -> &mut Connection<State> {
+        let Pipeline { connections, processes, .. } = self;
+        let known =
+            || processes.get(&header.pid).cloned().unwrap_or_else(|| Arc::new(Known::stranger(header.pid)));
+        let connection = connections.of(header.conn, header.time_ns, || State {
+            pid: header.pid,
+            process: known(),
+            open: None,
+            from_start: header.flags & flag::FROM_START != 0,
+            counted: false,
+            speaks: Speaks::Nothing,
+        });
+        let current = processes.get(&header.pid);
+        let state = &mut connection.state;
+        if let Some(current) = current.filter(|current| !Arc::ptr_eq(current, &state.process)) {
+            state.process = Arc::clone(current);
+        } else if state.pid != header.pid {
+            state.process = known();
+        }
+        state.pid = header.pid;
+        connection
+    }
+}
+
+impl Known {
+    /// A process whose record was lost, or stands behind its first bytes.
+    fn stranger(pid: u32) -> Self {
+        let process = Process { pid, start_ticks: 0, exe: "".into(), game: None };
+        Known { process: Arc::new(process), by_process: GameByProcess::recorded(None, 0) }
+    }
+}
+
+/// Decides whether a TLS connection is decoded; what was decided to be dark has its new bytes counted.
+fn judge(state: &mut State, unbound: &mut BTreeMap<u32, u64>, summary: &mut Summary, now_ns: u64) {
+    let Speaks::Tls { bytes, verdict, .. } = &mut state.speaks else { return };
+    if *verdict == Verdict::Open {
+        match unbound.get_mut(&state.pid).filter(|objects| **objects > 0) {
+            Some(objects) => {
+                *objects -= 1;
+                *verdict = Verdict::Decoded;
+            }
+            None => {
+                *verdict = Verdict::Opaque;
+                summary
+                    .coverage_mut(state.process.by_process.game.as_ref(), now_ns)
+                    .tls_opaque_connections += 1;
+            }
+        }
+    }
+    if *verdict == Verdict::Opaque {
+        let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), now_ns);
+        coverage.tls_opaque_bytes += std::mem::take(bytes);
+    }
+}
+
+fn direction_of(header: &Header) -> Direction {
+    if header.direction == direction::SENT { Direction::Sent } else { Direction::Received }
+}
+
+/// What all calls of a connection share.
+struct Shared<'a> {
+    open: Option<Open>,
+    known: &'a Known,
+    conn: u64,
+}
+
+impl<'a> Shared<'a> {
+    fn of(open: Option<Open>, known: &'a Known, header: &Header) -> Self {
+        Shared { open, known, conn: header.conn }
+    }
+}
+
+/// Makes calls of exchanges.
+struct Emit<'a> {
+    settings: &'a mut Settings,
+    games: &'a mut Games,
+    summary: &'a mut Summary,
+    state: Shared<'a>,
+    out: &'a mut dyn FnMut(Output),
+}
+
+impl Emit<'_> {
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Exchange(exchange) => self.exchange(*exchange),
+            Event::Unpaired(unpaired) => {
+                let game = self.state.known.by_process.game.as_ref();
+                let coverage = self.summary.coverage_mut(game, 0);
+                coverage.add_unpaired(unpaired);
+                match unpaired {
+                    Unpaired::Upgraded => coverage.add_opaque("upgraded"),
+                    Unpaired::NotHttp => coverage.add_opaque("not_http"),
+                    Unpaired::Response | Unpaired::Request | Unpaired::Resync => {}
+                }
+            }
+        }
+    }
+
+    fn exchange(&mut self, exchange: Exchange) {
+        if !self.settings.roles.contains(&exchange.role) {
+            return;
+        }
+        let Known { process, by_process } = self.state.known;
+        let game = self.settings.rules.game_of_call(by_process, &exchange.fields, self.games);
+        let Resolved { endpoint, path, tier } = self.settings.endpoints.resolve(
+            exchange.authority.as_deref(),
+            &exchange.method,
+            &exchange.target,
+        );
+        if tier == Tier::Ignored {
+            return;
+        }
+        let call = Call {
+            exchange,
+            process: Arc::clone(process),
+            game,
+            endpoint,
+            path,
+            conn: self.state.conn,
+            tls: self.state.conn & TLS_OBJECT != 0,
+            peer: self.state.open.as_ref().and_then(peer::address),
+        };
+        self.summary.record(&call);
+        (self.out)(Output::Call(Box::new(call)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

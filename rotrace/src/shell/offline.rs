@@ -1,0 +1,122 @@
+//! Given: files. Gives: `report` and `endpoints`, which need neither root nor a kernel. Refuses to know: probes.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+
+use anyhow::{Context, bail};
+
+use super::cli;
+use super::output::Format;
+use crate::capture::{Error, Reader};
+use crate::config::Config;
+use crate::endpoint::openapi::Document;
+use crate::endpoint::{self, Endpoints};
+use crate::exchange::Role;
+use crate::pipeline::{Output, Pipeline, Settings};
+use crate::report::{Style, WallClock, json, text};
+
+/// What the pipeline is asked for by a configuration. `roles` are those of the command, where the file names none.
+pub(super) fn settings(config: &Config, roles: &[Role]) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        rules: config.rules(),
+        endpoints: endpoints_of(config)?,
+        roles: config.roles.clone().unwrap_or_else(|| roles.iter().copied().collect::<BTreeSet<_>>()),
+        connections: config.limits.connections,
+    })
+}
+
+fn endpoints_of(config: &Config) -> anyhow::Result<Endpoints> {
+    let rule = |rule: &crate::config::EndpointRule| endpoint::Rule {
+        host: rule.host.clone(),
+        method: rule.method.clone(),
+        pattern: rule.pattern.clone(),
+        template: rule.template.clone(),
+        ignore: rule.ignore,
+    };
+    let settings = endpoint::Settings {
+        rules: config.endpoints.rules.iter().map(rule).collect(),
+        templates_per_authority: config.endpoints.templates_per_authority,
+        templates: config.endpoints.templates,
+        authorities: config.endpoints.authorities,
+    };
+    let mut documents = Vec::new();
+    for path in &config.endpoints.openapi {
+        let parsed = Document::parse(&cli::read(path)?);
+        documents.push(parsed.with_context(|| format!("the OpenAPI document {}", path.display()))?);
+    }
+    Endpoints::new(&settings, &documents).context("the configuration of endpoints")
+}
+
+/// `rotrace report`.
+pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()> {
+    let path = asked.capture.display();
+    let file = File::open(&asked.capture).with_context(|| format!("open the capture {path}"))?;
+    let mut reader = Reader::new(BufReader::new(file)).with_context(|| format!("read the capture {path}"))?;
+    let clock = WallClock { offset_ns: i128::from(reader.description().wall_clock_offset_ns) };
+    let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
+    let mut pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server])?);
+    let mut out: Box<dyn Write> = match &asked.output {
+        Some(path) => Box::new(io::BufWriter::new(
+            File::create(path).with_context(|| format!("create {}", path.display()))?,
+        )),
+        None => Box::new(io::BufWriter::new(io::stdout().lock())),
+    };
+    let mut written = Ok(());
+    let mut last_ns = 0;
+    let mut show = |output: Output| {
+        if let Output::Call(call) = output
+            && asked.format == Format::Json
+            && written.is_ok()
+        {
+            written = json::call_line(&call, clock, &keys)
+                .map_err(io::Error::from)
+                .and_then(|line| writeln!(out, "{line}"));
+        }
+    };
+    let end = loop {
+        match reader.next() {
+            Ok(Some(record)) => {
+                pipeline.feed(record, &mut show);
+                last_ns = time_of(record).max(last_ns);
+            }
+            Ok(None) => break None,
+            Err(why) => break Some(why),
+        }
+    };
+    pipeline.finish_all(last_ns, &mut show);
+    written?;
+    let summary = pipeline.summary();
+    match asked.format {
+        Format::Json => writeln!(out, "{}", json::summary_line(&summary)?)?,
+        Format::Text => write!(out, "{}", text::end_report(&summary, Style::Plain))?,
+    }
+    out.flush()?;
+    match end {
+        None => Ok(()),
+        Some(why @ (Error::Truncated(_) | Error::Damaged(_))) => {
+            bail!("the capture {path}: {why}; the report covers what stands before")
+        }
+        Some(why) => Err(why).with_context(|| format!("read the capture {path}")),
+    }
+}
+
+fn time_of(record: &[u8]) -> u64 {
+    rotrace_ebpf::record::Record::decode(record).map_or(0, |record| record.header.time_ns)
+}
+
+/// `rotrace endpoints`.
+pub(super) fn endpoints(asked: &cli::Endpoints, mut config: Config) -> anyhow::Result<()> {
+    config.endpoints.openapi.extend(asked.openapi.iter().cloned());
+    let mut endpoints = endpoints_of(&config)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for (number, line) in (1..).zip(io::stdin().lock().lines()) {
+        let line = line.with_context(|| format!("read line {number} of standard input"))?;
+        match endpoints.annotate(&line) {
+            Ok(annotated) => writeln!(out, "{annotated}")?,
+            Err(why) => bail!("line {number} of standard input: {why}"),
+        }
+    }
+    out.flush()?;
+    Ok(())
+}

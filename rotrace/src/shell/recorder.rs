@@ -1,0 +1,48 @@
+//! Given: records in their order. Gives: a capture file of mode 0600. Refuses to know: what the records mean.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::capture::{Description, Writer};
+
+/// A capture file that is being written.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    path: PathBuf,
+    writer: Writer<BufWriter<File>>,
+}
+
+impl Recorder {
+    /// Makes the file, which must not be readable by others: it tells who called whom.
+    pub(super) fn create(path: &Path, description: &Description) -> anyhow::Result<Self> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file = file.with_context(|| format!("create the capture file {}", path.display()))?;
+        let writer = Writer::new(BufWriter::new(file), description)
+            .with_context(|| format!("write the capture file {}", path.display()))?;
+        Ok(Recorder { path: path.to_owned(), writer })
+    }
+
+    /// Adds a record.
+    pub(super) fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        self.writer.write(record).map_err(|why| self.explain(why))
+    }
+
+    /// Gives everything to the file.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.writer.flush().map_err(|why| self.explain(why))
+    }
+
+    fn explain(&self, why: io::Error) -> io::Error {
+        io::Error::new(
+            why.kind(),
+            format!(
+                "write the capture file {}: {why}; what stands in it so far can be read",
+                self.path.display()
+            ),
+        )
+    }
+}

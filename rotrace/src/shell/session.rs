@@ -1,0 +1,363 @@
+//! Given: probes, a pipeline, and processes to watch. Gives: the loop in which records are drained, processes are read when
+//! they fork, execute or exit, and TLS probes follow them. Refuses to know: who asked for it, and who reads the calls.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use rotrace_ebpf::record::{HEADER_BYTES, Record, kind};
+use rotrace_ebpf::stats::{LOSSES, Stat};
+use tracing::{debug, warn};
+
+use super::clock::monotonic_ns;
+use super::recorder::Recorder;
+use crate::attribute;
+use crate::capture::{self, Losses, ProcessFacts};
+use crate::pipeline::{Output, Pipeline};
+use crate::probe::library::{Libraries, Scan};
+use crate::probe::{Probes, Resolved, TlsLink};
+use crate::process::{Procfs, Unreadable};
+
+/// Records are drained so often. Waking up for each would cost the traced threads far more than the records do.
+const DRAIN: Duration = Duration::from_millis(10);
+
+/// After a program has started, its libraries are looked for at these times: the dynamic linker maps them within
+/// milliseconds, an interpreter loads more while it starts.
+const SCANS_MS: [u64; 11] = [0, 2, 5, 10, 20, 40, 80, 160, 400, 1_000, 5_000];
+
+/// And then so often, for libraries that are opened late.
+const RESCAN_NS: u64 = 30_000_000_000;
+
+/// A process that is captured from.
+#[derive(Debug)]
+struct Target {
+    /// In the PID namespace of the user.
+    pid: u32,
+    started_ns: u64,
+    scans: usize,
+    next_scan_ns: u64,
+    /// TLS libraries that are probed in it, by device and inode.
+    libraries: BTreeMap<(u64, u64), Vec<TlsLink>>,
+    uncovered: Vec<String>,
+}
+
+/// Everything that one run of the daemon holds.
+pub(super) struct Session {
+    pub(super) probes: Probes,
+    pub(super) pipeline: Pipeline,
+    pub(super) procfs: Procfs,
+    pub(super) recorder: Option<Recorder>,
+    /// Whether TLS libraries are probed.
+    pub(super) openssl: bool,
+    /// By PID in the initial namespace.
+    targets: BTreeMap<u32, Target>,
+    libraries: Libraries,
+}
+
+/// What a drain brought beside calls.
+#[derive(Debug)]
+enum Change {
+    Forked { child: u32, pid: u32 },
+    Executed { process: u32 },
+    Exited { process: u32 },
+}
+
+impl Session {
+    pub(super) fn new(probes: Probes, pipeline: Pipeline, recorder: Option<Recorder>, openssl: bool) -> Self {
+        Session {
+            probes,
+            pipeline,
+            procfs: Procfs::new("/proc", Path::new("/etc/passwd")),
+            recorder,
+            openssl,
+            targets: BTreeMap::new(),
+            libraries: Libraries::default(),
+        }
+    }
+
+    /// How many processes are captured from.
+    pub(super) fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// True when the process, by the user's PID, is captured from.
+    pub(super) fn has_target(&self, pid: u32) -> bool {
+        self.targets.values().any(|target| target.pid == pid)
+    }
+
+    /// TLS libraries of targets that are not read, for the log and `check`.
+    pub(super) fn uncovered(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.targets
+            .values()
+            .flat_map(|target| target.uncovered.iter().map(|name| (target.pid, name.as_str())))
+    }
+
+    /// Watches a process from now on. `pid` is the user's.
+    pub(super) fn add(&mut self, pid: u32) -> anyhow::Result<()> {
+        let process = self.procfs.process(pid).with_context(|| format!("process {pid}"))?;
+        let Resolved { initial, level } = self.probes.resolve(process.pid())?;
+        let now_ns = monotonic_ns();
+        describe(&mut self.pipeline, &mut self.recorder, &process, initial, now_ns)?;
+        self.probes.add_target(Resolved { initial, level })?;
+        self.targets.insert(initial, Target::new(process.pid(), now_ns));
+        self.scan_due(now_ns);
+        Ok(())
+    }
+
+    /// Waits a moment, drains what has been written, and follows processes. Calls go to `call`.
+    pub(super) fn step(&mut self, call: &mut dyn FnMut(Output)) -> io::Result<()> {
+        self.probes.wait(DRAIN);
+        self.drain(call)?;
+        self.scan_due(monotonic_ns());
+        Ok(())
+    }
+
+    /// Lets the pipeline know what the probes have lost, and what time it is.
+    pub(super) fn tick(&mut self, call: &mut dyn FnMut(Output)) -> anyhow::Result<()> {
+        let now_ns = monotonic_ns();
+        let counters = self.probes.counters();
+        let count = |stat: Stat| counters.get(stat as usize).copied().unwrap_or(0);
+        let kernel = LOSSES.iter().map(|&(stat, reason)| (reason.to_owned(), count(stat))).collect();
+        let losses = Losses::from([("kernel".to_owned(), kernel)]);
+        let record = capture::loss_record(now_ns, &losses)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.write(&record)?;
+        }
+        self.pipeline.feed(&record, call);
+        self.pipeline.tick(now_ns, call);
+        Ok(())
+    }
+
+    /// Takes what is still in the ring, and ends what is in flight.
+    pub(super) fn finish(&mut self, call: &mut dyn FnMut(Output)) -> anyhow::Result<()> {
+        self.drain(call)?;
+        self.tick(call)?;
+        self.pipeline.finish_all(monotonic_ns(), call);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.finish()?;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, call: &mut dyn FnMut(Output)) -> io::Result<()> {
+        let mut changes = Vec::new();
+        let mut ignored = Vec::new();
+        let mut recorded = Ok(());
+        let Session { probes, pipeline, procfs, recorder, targets, .. } = self;
+        let mut out = |output: Output| match output {
+            Output::Ignore { socket, conn } => ignored.push((socket, conn)),
+            output => call(output),
+        };
+        probes.drain(|bytes| {
+            if let Some(recorder) = recorder
+                && recorded.is_ok()
+            {
+                recorded = recorder.write(exact(bytes));
+            }
+            pipeline.feed(bytes, &mut out);
+            let Ok(record) = Record::decode(bytes) else { return };
+            // What a program is called must be known before its first call is read: right here, in order.
+            if let Some(change) = Change::of(&record) {
+                follow(&change, &record, targets, pipeline, procfs, recorder);
+                changes.push(change);
+            }
+        });
+        for change in changes {
+            self.apply(change);
+        }
+        for (socket, conn) in ignored {
+            self.probes.ignore(socket, conn);
+        }
+        recorded
+    }
+
+    fn apply(&mut self, change: Change) {
+        let now_ns = monotonic_ns();
+        match change {
+            Change::Forked { child, pid } => {
+                self.targets.entry(child).or_insert_with(|| Target::new(pid, now_ns));
+            }
+            Change::Executed { process } => {
+                if let Some(target) = self.targets.get_mut(&process) {
+                    target.started_ns = now_ns;
+                    target.scans = 0;
+                    target.next_scan_ns = now_ns;
+                }
+            }
+            Change::Exited { process } => {
+                if let Some(target) = self.targets.remove(&process) {
+                    self.probes.detach_tls(target.libraries.into_values().flatten().collect());
+                }
+            }
+        }
+    }
+
+    /// Looks for TLS libraries in the targets whose time has come.
+    fn scan_due(&mut self, now_ns: u64) {
+        if !self.openssl {
+            return;
+        }
+        let Session { probes, procfs, targets, libraries, .. } = self;
+        for target in targets.values_mut().filter(|target| target.next_scan_ns <= now_ns) {
+            target.scans += 1;
+            target.next_scan_ns = match SCANS_MS.get(target.scans) {
+                Some(after_ms) => target.started_ns + after_ms * 1_000_000,
+                None => now_ns + RESCAN_NS,
+            };
+            let scan = match procfs.process(target.pid).map_err(anyhow::Error::from) {
+                Ok(process) => libraries.scan(&process),
+                Err(why) => Err(why),
+            };
+            match scan {
+                Ok(Scan { covered, uncovered }) => {
+                    target.uncovered = uncovered;
+                    for library in covered {
+                        if target.libraries.contains_key(&library.identity) {
+                            continue;
+                        }
+                        let links = probes.attach_tls(target.pid, &library.path, &library.points);
+                        let links = links.unwrap_or_else(|why| {
+                            warn!(pid = target.pid, library = library.name, "TLS is not read: {why:#}");
+                            Vec::new()
+                        });
+                        debug!(pid = target.pid, library = library.name, probes = links.len(), "TLS library");
+                        target.libraries.insert(library.identity, links);
+                    }
+                }
+                // It has ended, and its exit record will say so.
+                Err(why) => debug!(pid = target.pid, "cannot look for TLS libraries: {why:#}"),
+            }
+        }
+    }
+}
+
+impl Target {
+    fn new(pid: u32, now_ns: u64) -> Self {
+        Target {
+            pid,
+            started_ns: now_ns,
+            scans: 0,
+            next_scan_ns: now_ns,
+            libraries: BTreeMap::new(),
+            uncovered: Vec::new(),
+        }
+    }
+}
+
+impl Change {
+    fn of(record: &Record<'_>) -> Option<Self> {
+        let header = &record.header;
+        match header.kind {
+            kind::FORK => {
+                let (child, namespaced) = (header.extra as u32, (header.extra >> 32) as u32);
+                Some(Change::Forked { child, pid: if namespaced == 0 { child } else { namespaced } })
+            }
+            kind::EXEC => Some(Change::Executed { process: header.pid }),
+            kind::EXIT => Some(Change::Exited { process: header.pid }),
+            _ => None,
+        }
+    }
+}
+
+/// The record without the padding that the ring buffer may have put behind it.
+fn exact(bytes: &[u8]) -> &[u8] {
+    let length = bytes.first_chunk::<4>().map_or(0, |length| u32::from_ne_bytes(*length) as usize);
+    bytes.get(..length.max(HEADER_BYTES)).unwrap_or(bytes)
+}
+
+/// Tells the pipeline, and the capture, what a process is now.
+fn describe(
+    pipeline: &mut Pipeline,
+    recorder: &mut Option<Recorder>,
+    process: &dyn Described,
+    initial: u32,
+    now_ns: u64,
+) -> io::Result<()> {
+    let by_process = pipeline.game_of(process.facts());
+    let facts = ProcessFacts {
+        pid: process.pid(),
+        start_ticks: process.start_ticks(),
+        exe: process.facts().exe().unwrap_or_default().to_owned(),
+        headers_before: by_process.headers_before(),
+        game: by_process.game.as_deref().map(str::to_owned),
+    };
+    let record = capture::process_record(now_ns, initial, &facts)?;
+    if let Some(recorder) = recorder {
+        recorder.write(&record)?;
+    }
+    // A process record yields no calls.
+    pipeline.feed(&record, &mut |_| {});
+    Ok(())
+}
+
+/// A process, alive or not, as far as [`describe`] speaks of it.
+trait Described {
+    fn pid(&self) -> u32;
+    fn start_ticks(&self) -> u64;
+    fn facts(&self) -> &dyn attribute::Facts;
+}
+
+impl Described for crate::process::Process {
+    fn pid(&self) -> u32 {
+        crate::process::Process::pid(self)
+    }
+
+    fn start_ticks(&self) -> u64 {
+        crate::process::Process::start_ticks(self)
+    }
+
+    fn facts(&self) -> &dyn attribute::Facts {
+        self
+    }
+}
+
+impl Described for attribute::ProcessFacts {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn start_ticks(&self) -> u64 {
+        self.start_ticks
+    }
+
+    fn facts(&self) -> &dyn attribute::Facts {
+        self
+    }
+}
+
+/// Reads a process that was forked or has executed a program, before its next record.
+fn follow(
+    change: &Change,
+    record: &Record<'_>,
+    targets: &BTreeMap<u32, Target>,
+    pipeline: &mut Pipeline,
+    procfs: &Procfs,
+    recorder: &mut Option<Recorder>,
+) {
+    let (initial, pid) = match *change {
+        Change::Forked { child, pid } => (child, pid),
+        Change::Executed { process } => (process, targets.get(&process).map_or(process, |target| target.pid)),
+        Change::Exited { .. } => return,
+    };
+    let now_ns = record.header.time_ns;
+    let described = match procfs.process(pid) {
+        Ok(process) => describe(pipeline, recorder, &process, initial, now_ns),
+        // It has ended already. What it executed, the record itself says; a fork is a copy of its parent.
+        Err(Unreadable::Gone) if record.header.kind == kind::EXEC => {
+            let words = record.payload.split(|&byte| byte == 0).filter(|word| !word.is_empty());
+            let cmdline: Vec<String> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            let facts = attribute::ProcessFacts { pid, cmdline, ..attribute::ProcessFacts::default() };
+            describe(pipeline, recorder, &facts, initial, now_ns)
+        }
+        Err(Unreadable::Gone) => Ok(()),
+        Err(why) => {
+            debug!(pid, "cannot read the process: {why}");
+            Ok(())
+        }
+    };
+    if let Err(why) = described {
+        warn!(pid, "cannot record what the process is: {why}");
+    }
+}

@@ -1,0 +1,313 @@
+//! Given: a configuration, or PIDs. Gives: `run` and `attach`. Refuses to know: records and libraries; that is the
+//! session's.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, anyhow, bail};
+use tracing::{debug, error, info, warn};
+
+use super::cli;
+use super::clock::{monotonic_ns, wall_clock};
+use super::offline::settings;
+use super::output::Output;
+use super::recorder::Recorder;
+use super::server::{self, Readiness, State};
+use super::session::Session;
+use super::signals::Signals;
+use crate::capture::Description;
+use crate::config::{self, Config};
+use crate::exchange::Role;
+use crate::metrics::{Scrape, SelfMetrics};
+use crate::pipeline::Pipeline;
+use crate::probe::host::Host;
+use crate::probe::{self, Probes};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const SECOND_NS: u64 = 1_000_000_000;
+/// A process that was seen younger than this may still execute the program that a rule waits for.
+const YOUNG_NS: u64 = 10 * SECOND_NS;
+/// So often all processes are compared with the rules again.
+const SWEEP_NS: u64 = 30 * SECOND_NS;
+/// Records of the last calls of a process may follow on its end by so much.
+const AFTERMATH: usize = 3;
+
+/// `rotrace attach`.
+pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> {
+    let host = Host::read(Path::new("/"));
+    let clock = wall_clock();
+    let keys = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
+    let mut output = Output::new(asked.format, clock, keys);
+    let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server])?);
+    let probes = Probes::load(&host, probe_settings(config))?;
+    let description = Description {
+        rotrace: VERSION.to_owned(),
+        kernel: host.release.clone(),
+        wall_clock_offset_ns: clock.offset_ns as i64,
+        redacted: !asked.unredacted,
+    };
+    let recorder = asked.record.as_deref().map(|path| Recorder::create(path, &description)).transpose()?;
+    let family = probes.family().name();
+    let mut session = Session::new(probes, pipeline, recorder, config.tls.openssl);
+    for &pid in &asked.pids {
+        if pid == std::process::id() {
+            bail!("process {pid} is rotrace itself, which is never traced");
+        }
+        session.add(pid).with_context(|| format!("cannot attach to process {pid}"))?;
+    }
+    let signals = Signals::default();
+    serve_in_background(signals.clone(), None)?;
+    let processes = if session.targets() == 1 { "process" } else { "processes" };
+    let _ = writeln!(
+        io::stderr(),
+        "rotrace: attached to {} {processes} (probes: {family}); Ctrl-C ends",
+        session.targets(),
+    );
+    for (pid, library) in session.uncovered() {
+        warn!(pid, "its TLS is not read: {library}");
+    }
+    let until_ns = asked.duration.map(|duration| monotonic_ns().saturating_add(duration.as_nanos() as u64));
+    let watched = watch(&mut session, &mut output, &signals, until_ns);
+    let finished = session.finish(&mut |event| output.take(event));
+    output.summary(&session.pipeline.summary());
+    watched.and(finished)?;
+    output.result()
+}
+
+/// Shows calls until it is time to stop, or there is nobody left to watch, or nobody to show them to.
+fn watch(
+    session: &mut Session,
+    output: &mut Output,
+    signals: &Signals,
+    until_ns: Option<u64>,
+) -> anyhow::Result<()> {
+    let mut next_tick_ns = monotonic_ns() + SECOND_NS;
+    let mut alone = 0;
+    while !signals.stop() && alone < AFTERMATH && !output.is_done() {
+        session.step(&mut |event| output.take(event))?;
+        alone = if session.targets() == 0 { alone + 1 } else { 0 };
+        let now_ns = monotonic_ns();
+        if now_ns >= next_tick_ns {
+            next_tick_ns = now_ns + SECOND_NS;
+            session.tick(&mut |event| output.take(event))?;
+        }
+        output.flush();
+        if until_ns.is_some_and(|until_ns| now_ns >= until_ns) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// `rotrace run`.
+pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
+    let listener = server::bind(config.metrics.listen)?;
+    let address = listener.local_addr()?;
+    let published = Arc::new(Mutex::new(empty_scrape()));
+    let reader = Arc::clone(&published);
+    let state = Arc::new(State::new(
+        VERSION,
+        Box::new(move || reader.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+    ));
+    let host = Host::read(Path::new("/"));
+    let probes = Probes::load(&host, probe_settings(&config))?;
+    let family = probes.family().name();
+    info!("probes: {family}, kernel {}; metrics: http://{address}/metrics", host.release);
+    if let Some(clock) = host
+        .clocksource
+        .as_deref()
+        .filter(|clock| !matches!(*clock, "tsc" | "kvm-clock" | "arch_sys_counter"))
+    {
+        warn!("the clock source of this host is {clock}: reading it makes every record dearer");
+    }
+    let pipeline = Pipeline::new(settings(&config, &[Role::Client])?);
+    let session = Session::new(probes, pipeline, None, config.tls.openssl);
+    let signals = Signals::default();
+    let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
+    let mut daemon = Daemon { session, config, family, published, seen: BTreeMap::new(), swept_ns: 0 };
+    daemon.sweep(monotonic_ns())?;
+    daemon.publish(monotonic_ns());
+    state.replace_readiness(Readiness::Ready);
+    let ran = daemon.run(path, &signals);
+    state.replace_readiness(Readiness::NotReady("shutting down".to_owned()));
+    let finished = daemon.session.finish(&mut |_| {});
+    daemon.publish(monotonic_ns());
+    info!(calls = daemon.session.pipeline.summary().calls(), "stopped");
+    // A failed loop has not been asked to stop, so the server has not either.
+    ran.and(finished)?;
+    served.join().map_err(|_| anyhow!("the metrics server panicked"))?
+}
+
+/// The state of `run`.
+struct Daemon {
+    session: Session,
+    config: Config,
+    family: &'static str,
+    published: Arc<Mutex<Scrape>>,
+    /// Processes that no rule selected, by PID: when they were first seen.
+    seen: BTreeMap<u32, u64>,
+    /// When all of them were last compared with the rules.
+    swept_ns: u64,
+}
+
+impl Daemon {
+    fn run(&mut self, path: &Path, signals: &Signals) -> anyhow::Result<()> {
+        let mut next_tick_ns = monotonic_ns() + SECOND_NS;
+        while !signals.stop() {
+            self.session.step(&mut |_| {})?;
+            if signals.take_reload() {
+                self.reload(path);
+            }
+            let now_ns = monotonic_ns();
+            if now_ns >= next_tick_ns {
+                next_tick_ns = now_ns + SECOND_NS;
+                self.sweep(now_ns)?;
+                self.session.tick(&mut |_| {})?;
+                self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
+                self.publish(now_ns);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for new processes that a rule selects. Processes do not say when they are born, but a new one has a new
+    /// number; what it executes is asked again while it is young, and from time to time.
+    fn sweep(&mut self, now_ns: u64) -> anyhow::Result<()> {
+        let pids = self.session.procfs.list().context("list the processes of /proc")?;
+        let all = now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS;
+        if all {
+            self.swept_ns = now_ns;
+        }
+        self.seen.retain(|pid, _| pids.binary_search(pid).is_ok());
+        for pid in pids {
+            let since_ns = *self.seen.entry(pid).or_insert(now_ns);
+            if !all && now_ns.saturating_sub(since_ns) > YOUNG_NS
+                || pid == std::process::id()
+                || self.session.has_target(pid)
+            {
+                continue;
+            }
+            let Ok(process) = self.session.procfs.process(pid) else { continue };
+            if !self.session.pipeline.rules().matches_target(&process) {
+                continue;
+            }
+            match self.session.add(pid) {
+                Ok(()) => debug!(pid, "watched"),
+                Err(why) => warn!(pid, "cannot watch the process: {why:#}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the configuration again; a bad one leaves the old one in force.
+    fn reload(&mut self, path: &Path) {
+        let loaded = config::load(path).map_err(anyhow::Error::from).and_then(|new| {
+            new.require_targets(path)?;
+            let settings = settings(&new, &[Role::Client])?;
+            Ok((new, settings))
+        });
+        match loaded {
+            Ok((new, settings)) => {
+                let changes = self.config.changes(&new);
+                let fixed: Vec<_> = changes.iter().filter(|key| matches!(**key, "limits" | "log")).collect();
+                if !fixed.is_empty() || self.config.metrics.listen != new.metrics.listen {
+                    warn!("limits, log and metrics.listen change with a restart only");
+                }
+                info!(
+                    "configuration read again; changed: {}",
+                    if changes.is_empty() { "nothing".to_owned() } else { changes.join(", ") }
+                );
+                self.session.pipeline.replace_settings(settings);
+                self.session.openssl = new.tls.openssl;
+                self.config = new;
+                self.swept_ns = 0;
+            }
+            Err(why) => error!("the old configuration stays in force: {why:#}"),
+        }
+    }
+
+    fn publish(&mut self, _now_ns: u64) {
+        let pipeline = &mut self.session.pipeline;
+        let (cpu_seconds, resident_bytes) = own_cost();
+        let endpoints = pipeline.endpoints();
+        let own = SelfMetrics {
+            version: VERSION,
+            probe_family: Some(self.family),
+            cpu_seconds,
+            resident_bytes,
+            processes: pipeline.processes_by_game(),
+            endpoint_templates: endpoints
+                .templates()
+                .map(|(authority, tier, count)| ((authority.into(), tier.as_str()), count as u64))
+                .collect(),
+            endpoint_overflow: endpoints
+                .overflow()
+                .map(|(authority, calls)| (authority.into(), calls))
+                .collect(),
+            targets: self.session.targets() as u64,
+        };
+        let summary = Arc::new(self.session.pipeline.summary());
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Scrape { summary, own };
+    }
+}
+
+fn empty_scrape() -> Scrape {
+    Scrape { summary: Arc::default(), own: SelfMetrics { version: VERSION, ..SelfMetrics::default() } }
+}
+
+fn probe_settings(config: &Config) -> probe::Settings {
+    probe::Settings {
+        ring_bytes: config.limits.ring_bytes,
+        sockets: config.limits.sockets,
+        targets: config.limits.targets,
+    }
+}
+
+/// Listens to signals, and serves when there is something to serve, until it is time to stop.
+fn serve_in_background(
+    signals: Signals,
+    serving: Option<(TcpListener, Arc<State>)>,
+) -> anyhow::Result<thread::JoinHandle<anyhow::Result<()>>> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let serve = move || {
+        runtime.block_on(async {
+            let stop = async {
+                if let Err(why) = signals.listen().await {
+                    warn!("cannot listen to signals: {why}");
+                }
+            };
+            match serving {
+                Some((listener, state)) => server::serve(listener, state, stop).await,
+                None => {
+                    stop.await;
+                    Ok(())
+                }
+            }
+        })
+    };
+    thread::Builder::new().name("rotrace-serve".to_owned()).spawn(serve).context("start a thread")
+}
+
+/// Processor time and memory of this process, as far as procfs says.
+fn own_cost() -> (Option<f64>, Option<u64>) {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: a valid rusage for this process.
+    let read = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    // SAFETY: zeroed is a valid rusage, filled or not.
+    let usage = unsafe { usage.assume_init() };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let cpu = (read == 0).then(|| seconds(usage.ru_utime) + seconds(usage.ru_stime));
+    let resident = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
+        let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+        // SAFETY: sysconf has no preconditions.
+        let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        pages.checked_mul(u64::try_from(page_bytes).ok()?)
+    });
+    (cpu, resident)
+}
