@@ -100,7 +100,7 @@ fn client_of_a_server_with_rare_framings() {
 const RARE: [&str; 12] = [
     "/plain/0",
     "/drip/300",
-    "/uneven/100000",
+    "/uneven/15000",
     "/early/10",
     "/none/204",
     "/close/5000",

@@ -18,7 +18,7 @@ def context():
 
 
 def parts():
-    for size in (1, 700, 20000, 5):
+    for size in (1, 700, 9000, 5):
         yield b"p" * size
 
 
