@@ -7,6 +7,7 @@ mod decoder;
 mod pending;
 #[cfg(test)]
 mod properties;
+mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +42,8 @@ pub enum Role {
 pub enum Outcome {
     /// Request and response were seen whole, or what was left out of them has a known length.
     Complete,
-    /// The connection ended, or the process did, before the response was over.
+    /// The connection ended, or the process did, before the response was over. A client that closes a connection while
+    /// the response goes on until the connection ends is taken to give up; a server ends its response that way.
     Aborted,
     /// Head and status are known; the end of a body was not seen, so its size and the end time are not known.
     Unbounded,
@@ -60,7 +62,8 @@ pub struct Exchange {
     pub protocol: Protocol,
     /// The method as sent.
     pub method: Box<str>,
-    /// The request target as sent: origin-form, absolute-form, authority-form or `*`; not UTF-8 bytes replaced.
+    /// The request target as sent: origin-form, absolute-form, authority-form or `*`; not UTF-8 bytes replaced,
+    /// and cut to [`TARGET_BYTES_MAX`].
     pub target: Box<str>,
     /// From the target or the Host field, lower case; `None` when neither names one.
     pub authority: Option<Box<str>>,
@@ -68,17 +71,19 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// Start line and fields with their line ends.
     pub request_head_bytes: u64,
-    /// Payload bytes, without chunk framing and trailers.
+    /// Payload bytes, without chunk framing and trailers. `None` as well when the response was over before it.
     pub request_body_bytes: Option<u64>,
     /// Of the final response.
     pub response_head_bytes: Option<u64>,
     /// Payload bytes, without chunk framing and trailers.
     pub response_body_bytes: Option<u64>,
-    /// When the call that moved the first byte of the request ended; CLOCK_MONOTONIC.
+    /// When the call that moved the first byte of the request ended; CLOCK_MONOTONIC. Where that call ended after the
+    /// response had begun, the first byte of the response.
     pub started_ns: u64,
     /// First byte of the final response.
     pub first_byte_ns: Option<u64>,
-    /// Last byte of the response, or the end of the connection for an aborted exchange.
+    /// Last byte of the response, or the end of the connection for an aborted exchange. `None` as well when the last
+    /// byte was lost and only its number is known.
     pub ended_ns: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,

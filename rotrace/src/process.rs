@@ -192,6 +192,12 @@ impl Process {
         Ok(mappings(&self.directory.read("maps", MAPS_BYTES)?))
     }
 
+    /// The path of one of its files in procfs, such as `map_files`. It holds while `self` lives, and leads nowhere once
+    /// the process has ended.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path(name)
+    }
+
     fn executable(&self) -> Option<&Exe> {
         self.exe.get_or_init(|| self.directory.link("exe").ok().map(Exe::parse)).as_ref()
     }

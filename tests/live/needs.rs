@@ -4,17 +4,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Above other processes of the host, so that times in two logs are not those of a queue for the processor.
-const PRIORITY: i32 = -15;
-
 /// The `rotrace` under test; tracing needs root.
 pub(crate) fn rotrace() -> PathBuf {
     // SAFETY: takes nothing and cannot fail (geteuid(2)).
     let user = unsafe { libc::geteuid() };
     assert_eq!(user, 0, "live tests need root: they load probes and start servers");
-    // SAFETY: concerns this thread alone, and what it starts from now on (setpriority(2)).
-    let raised = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PRIORITY) };
-    assert_eq!(raised, 0, "live tests need the right to raise their priority");
     PathBuf::from(env!("CARGO_BIN_EXE_rotrace"))
 }
 

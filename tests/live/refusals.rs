@@ -118,10 +118,10 @@ fn a_bad_configuration_names_line_key_and_the_nearest_key() {
     let directory = TempDir::with_prefix("rotrace-live-").unwrap();
     let path = directory.path().join("rotrace.toml").to_str().unwrap().to_owned();
     refused(&["run", "--config", &path], 1, &[&path]);
-    std::fs::write(&path, "[[target]]\nexe = \"/nothing/here\"\n[metrics]\nlisten_on = \"127.0.0.1:0\"\n")
+    std::fs::write(&path, "[[target]]\nexe = \"/nothing/here\"\n[metrics]\nlisen = \"127.0.0.1:0\"\n")
         .unwrap();
-    refused(&["run", "--config", &path], 1, &[&path, "4", "listen_on", "`listen`"]);
-    refused(&["check", "--config", &path], 1, &[&path, "4", "listen_on", "`listen`"]);
+    refused(&["run", "--config", &path], 1, &[&path, "4", "lisen", "listen"]);
+    refused(&["check", "--config", &path], 1, &[&path, "4", "lisen", "listen"]);
 }
 
 #[test]

@@ -1,6 +1,88 @@
-//! Given: a command. Gives: set-up, builds, the demo, tests and benches. Refuses to know: anything a user needs at
-//! run time.
+//! Given: a command. Gives: set-up, the BPF object, tests and the demo. Refuses to know: anything a user needs at run
+//! time.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these commands talk to the person who runs them"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tools read files and clocks; the rule is for the daemon's core"
+)]
 
-fn main() -> anyhow::Result<()> {
-    Ok(())
+mod demo;
+mod ebpf;
+mod repository;
+mod setup;
+mod steps;
+#[cfg(test)]
+mod tidy;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, the BPF object, tests and the demo of rotrace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building the BPF object and running the tests need (Debian; elsewhere: say what to install)
+    Setup {
+        /// Only this part
+        #[arg(long = "for", value_name = "PART")]
+        part: Option<setup::Part>,
+    },
+    /// Build the BPF object, check it, and write it to rotrace/bpf
+    BuildEbpf {
+        /// Compare with rotrace/bpf and write nothing
+        #[arg(long)]
+        check: bool,
+    },
+    /// All checks and tests, in order
+    Test {
+        /// Leave out the tests on this kernel, which need root
+        #[arg(long)]
+        no_live: bool,
+        /// Only this step
+        #[arg(long, value_name = "STEP")]
+        only: Option<steps::Step>,
+    },
+    /// Run three games against an API server, with the daemon watching (needs root)
+    Demo {
+        /// Go on until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+        /// How long the games run
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        seconds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup { part } => setup::set_up(part),
+        Command::BuildEbpf { check: true } => ebpf::compare(),
+        Command::BuildEbpf { check: false } => ebpf::build(),
+        Command::Test { no_live, only } => steps::run(|step| match only {
+            Some(only) => step == only,
+            None => !(no_live && step == steps::Step::Live),
+        }),
+        Command::Demo { keep, seconds } => {
+            demo::run((!keep).then(|| Duration::from_secs(u64::from(seconds))))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

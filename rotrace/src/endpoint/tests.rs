@@ -1,3 +1,5 @@
+//! Given: rules, documents and calls. Gives: whether each call has the endpoint it should. Refuses to know: how.
+
 use proptest::prelude::*;
 
 use super::*;

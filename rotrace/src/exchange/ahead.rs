@@ -31,18 +31,34 @@ pub(super) struct Waiting {
 
 #[derive(Clone, Debug)]
 enum OwnedChunk {
-    Bytes(Box<[u8]>),
+    Bytes(Vec<u8>),
     Gap(u64),
     End,
 }
 
-/// There is no room for a chunk.
+/// Memory of one entry: twice its size, because the queue grows by doubling.
+const ENTRY_BYTES: usize = 2 * size_of::<Waiting>();
+
+/// There is no room for a chunk; what waited before may be incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
 impl Ahead {
     pub(super) fn push(&mut self, at_ns: u64, chunk: Chunk<'_>) -> Result<(), Full> {
-        let waiting = Waiting::new(at_ns, chunk);
+        // Bytes of one call go into one entry, so that small pieces of it do not take more room than a large one.
+        let waiting = match (self.chunks.pop_back(), chunk) {
+            (Some(Waiting { at_ns: last_ns, chunk: OwnedChunk::Bytes(mut last) }), Chunk::Bytes(more))
+                if last_ns == at_ns =>
+            {
+                self.bytes -= ENTRY_BYTES + last.capacity();
+                last.extend_from_slice(more);
+                Waiting { at_ns, chunk: OwnedChunk::Bytes(last) }
+            }
+            (last, chunk) => {
+                self.chunks.extend(last);
+                Waiting::new(at_ns, chunk)
+            }
+        };
         if self.bytes + waiting.bytes() > AHEAD_BYTES_MAX {
             return Err(Full);
         }
@@ -75,11 +91,6 @@ impl Ahead {
         self.chunks.is_empty()
     }
 
-    /// True when the end of the direction is all that waits.
-    pub(super) fn is_end(&self) -> bool {
-        matches!(self.chunks.front(), Some(Waiting { chunk: OwnedChunk::End, .. }))
-    }
-
     /// When the first chunk that waits was seen.
     pub(super) fn since_ns(&self) -> Option<u64> {
         self.chunks.front().map(|waiting| waiting.at_ns)
@@ -109,8 +120,6 @@ impl Waiting {
     }
 
     fn bytes(&self) -> usize {
-        let payload = if let OwnedChunk::Bytes(bytes) = &self.chunk { bytes.len() } else { 0 };
-        // Twice, because the queue grows by doubling.
-        2 * size_of::<Waiting>() + payload
+        ENTRY_BYTES + if let OwnedChunk::Bytes(bytes) = &self.chunk { bytes.capacity() } else { 0 }
     }
 }

@@ -340,7 +340,8 @@ proptest! {
         piece_size in 1usize..150,
         lost in 0usize..40,
     ) {
-        let fates: Vec<_> = (0..1000).map(|index| if index == lost { Fate::Lost } else { Fate::Kept }).collect();
+        // More fates than there can be records, since they are dealt out in turn.
+        let fates: Vec<_> = (0..20_000).map(|index| if index == lost { Fate::Lost } else { Fate::Kept }).collect();
         let ops = bursts(&truths, &[1], piece_size, &fates);
         let complete = nothing_is_invented(&truths, &decode(&ops, false, Role::Client))?;
         // The loss is seen only with the next record of its direction, so it can cost two calls and no more.

@@ -189,7 +189,6 @@ mod tests {
     fn streams_are_told_apart() {
         let check = |bytes: &[u8], expect| assert_eq!(sniff(bytes), expect);
         check(b"GET / HTTP/1.1\r\n", Sniff::Request);
-        check(b"\r\nPATCH http://a/", Sniff::Request);
         check(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", Sniff::Response);
         check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Sniff::Http2Preface);
         check(b"\x16\x03\x01\x02\x00\x01", Sniff::Tls);

@@ -286,7 +286,7 @@ mod tests {
         let summary = Summary::default();
         assert_eq!(
             summary_line(&summary).expect("a line"),
-            r#"{"type":"summary","calls":0,"lost":{},"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"games":[]}"#
+            r#"{"type":"summary","calls":0,"lost":{},"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[]}"#
         );
     }
 
@@ -305,7 +305,7 @@ mod tests {
         coverage.opened.client = Opened { plain: 1, tls: 2 };
         let figures = r#""calls":2,"errors":1,"unanswered":0,"codes":{"2xx":1,"5xx":1},"request_bytes":200,"response_bytes":2400,"request_body_bytes":0,"response_body_bytes":2000,"p50_ns":12000000,"p99_ns":12000000"#;
         let expect = [
-            r#"{"type":"summary","calls":2,"lost":{"probe":{"ring_full":3}},"observed_ns":1012000000,"overflow_calls":0,"tracked_connections":0,"games":[{"game":"chess","client":{"#,
+            r#"{"type":"summary","calls":2,"lost":{"probe":{"ring_full":3}},"observed_ns":1012000000,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[{"game":"chess","client":{"#,
             figures,
             r#","endpoints":[{"endpoint":"api/a","#,
             figures,

@@ -16,7 +16,7 @@ use super::recorder::Recorder;
 use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
 use crate::pipeline::{Output, Pipeline};
-use crate::probe::library::{Libraries, Scan};
+use crate::probe::library::{self, Library, Scan};
 use crate::probe::{Probes, Resolved, TlsLink};
 use crate::process::{Procfs, Unreadable};
 
@@ -25,7 +25,7 @@ const DRAIN: Duration = Duration::from_millis(10);
 
 /// After a program has started, its libraries are looked for at these times: the dynamic linker maps them within
 /// milliseconds, an interpreter loads more while it starts.
-const SCANS_MS: [u64; 11] = [0, 2, 5, 10, 20, 40, 80, 160, 400, 1_000, 5_000];
+const SCANS_MS: [u64; 14] = [0, 1, 2, 3, 5, 7, 10, 20, 40, 80, 160, 400, 1_000, 5_000];
 
 /// And then so often, for libraries that are opened late.
 const RESCAN_NS: u64 = 30_000_000_000;
@@ -40,7 +40,7 @@ struct Target {
     next_scan_ns: u64,
     /// TLS libraries that are probed in it, by device and inode.
     libraries: BTreeMap<(u64, u64), Vec<TlsLink>>,
-    uncovered: Vec<String>,
+    uncovered: Vec<library::Uncovered>,
 }
 
 /// Everything that one run of the daemon holds.
@@ -53,7 +53,7 @@ pub(super) struct Session {
     pub(super) openssl: bool,
     /// By PID in the initial namespace.
     targets: BTreeMap<u32, Target>,
-    libraries: Libraries,
+    libraries: library::Cache,
 }
 
 /// What a drain brought beside calls.
@@ -73,7 +73,7 @@ impl Session {
             recorder,
             openssl,
             targets: BTreeMap::new(),
-            libraries: Libraries::default(),
+            libraries: library::Cache::default(),
         }
     }
 
@@ -88,10 +88,8 @@ impl Session {
     }
 
     /// TLS libraries of targets that are not read, for the log and `check`.
-    pub(super) fn uncovered(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.targets
-            .values()
-            .flat_map(|target| target.uncovered.iter().map(|name| (target.pid, name.as_str())))
+    pub(super) fn uncovered(&self) -> impl Iterator<Item = (u32, &library::Uncovered)> {
+        self.targets.values().flat_map(|target| target.uncovered.iter().map(|library| (target.pid, library)))
     }
 
     /// Watches a process from now on. `pid` is the user's.
@@ -101,14 +99,19 @@ impl Session {
         let now_ns = monotonic_ns();
         describe(&mut self.pipeline, &mut self.recorder, &process, initial, now_ns)?;
         self.probes.add_target(Resolved { initial, level })?;
-        self.targets.insert(initial, Target::new(process.pid(), now_ns));
+        let mut target = Target::new(process.pid(), now_ns);
+        if self.openssl {
+            let Session { probes, libraries, .. } = self;
+            target.attach(probes, library::installed(&process, libraries));
+        }
+        self.targets.insert(initial, target);
         self.scan_due(now_ns);
         Ok(())
     }
 
     /// Waits a moment, drains what has been written, and follows processes. Calls go to `call`.
     pub(super) fn step(&mut self, call: &mut dyn FnMut(Output)) -> io::Result<()> {
-        self.probes.wait(DRAIN);
+        self.probes.wait(self.until_next());
         self.drain(call)?;
         self.scan_due(monotonic_ns());
         Ok(())
@@ -139,6 +142,12 @@ impl Session {
             recorder.finish()?;
         }
         Ok(())
+    }
+
+    /// How long nothing has to be done: records wait, a program that has just started does not.
+    fn until_next(&self) -> Duration {
+        let next_ns = self.targets.values().map(|target| target.next_scan_ns).min().unwrap_or(u64::MAX);
+        DRAIN.min(Duration::from_nanos(next_ns.saturating_sub(monotonic_ns())))
     }
 
     fn drain(&mut self, call: &mut dyn FnMut(Output)) -> io::Result<()> {
@@ -207,24 +216,13 @@ impl Session {
                 None => now_ns + RESCAN_NS,
             };
             let scan = match procfs.process(target.pid).map_err(anyhow::Error::from) {
-                Ok(process) => libraries.scan(&process),
+                Ok(process) => library::scan(&process, libraries).map_err(anyhow::Error::from),
                 Err(why) => Err(why),
             };
             match scan {
-                Ok(Scan { covered, uncovered }) => {
+                Ok(Scan { covered, uncovered, unread: _ }) => {
                     target.uncovered = uncovered;
-                    for library in covered {
-                        if target.libraries.contains_key(&library.identity) {
-                            continue;
-                        }
-                        let links = probes.attach_tls(target.pid, &library.path, &library.points);
-                        let links = links.unwrap_or_else(|why| {
-                            warn!(pid = target.pid, library = library.name, "TLS is not read: {why:#}");
-                            Vec::new()
-                        });
-                        debug!(pid = target.pid, library = library.name, probes = links.len(), "TLS library");
-                        target.libraries.insert(library.identity, links);
-                    }
+                    target.attach(probes, covered);
                 }
                 // It has ended, and its exit record will say so.
                 Err(why) => debug!(pid = target.pid, "cannot look for TLS libraries: {why:#}"),
@@ -242,6 +240,22 @@ impl Target {
             next_scan_ns: now_ns,
             libraries: BTreeMap::new(),
             uncovered: Vec::new(),
+        }
+    }
+
+    /// Attaches the probes of libraries that are not probed yet.
+    fn attach(&mut self, probes: &mut Probes, libraries: Vec<Library>) {
+        for library in libraries {
+            if self.libraries.contains_key(&library.identity) {
+                continue;
+            }
+            let links = probes.attach_tls(self.pid, &library.path(), &library.points);
+            let links = links.unwrap_or_else(|why| {
+                warn!(pid = self.pid, library = library.name, "TLS is not read: {why:#}");
+                Vec::new()
+            });
+            debug!(pid = self.pid, library = library.name, probes = links.len(), "TLS library");
+            self.libraries.insert(library.identity, links);
         }
     }
 }

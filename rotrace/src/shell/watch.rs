@@ -69,7 +69,7 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
         session.targets(),
     );
     for (pid, library) in session.uncovered() {
-        warn!(pid, "its TLS is not read: {library}");
+        warn!(pid, "TLS is not read: {library}");
     }
     let until_ns = asked.duration.map(|duration| monotonic_ns().saturating_add(duration.as_nanos() as u64));
     let watched = watch(&mut session, &mut output, &signals, until_ns);

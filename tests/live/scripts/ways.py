@@ -19,7 +19,7 @@ class Segment(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 
 
-class Message(ctypes.Structure):
+class Header(ctypes.Structure):
     _fields_ = [
         ("name", ctypes.c_void_p),
         ("name_length", ctypes.c_uint),
@@ -28,8 +28,11 @@ class Message(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
         ("flags", ctypes.c_int),
-        ("moved", ctypes.c_uint),
     ]
+
+
+class Message(ctypes.Structure):
+    _fields_ = [("header", Header), ("moved", ctypes.c_uint)]
 
 
 def messages(buffers):
@@ -37,8 +40,8 @@ def messages(buffers):
     segments = (Segment * len(buffers))(*[Segment(ctypes.addressof(b), len(b)) for b in buffers])
     made = (Message * (len(buffers) // 2))()
     for index, message in enumerate(made):
-        message.segments = ctypes.cast(ctypes.byref(segments, index * 2 * ctypes.sizeof(Segment)), ctypes.POINTER(Segment))
-        message.segment_count = 2
+        message.header.segments = ctypes.cast(ctypes.byref(segments, index * 2 * ctypes.sizeof(Segment)), ctypes.POINTER(Segment))
+        message.header.segment_count = 2
     made.keep = segments
     return made
 

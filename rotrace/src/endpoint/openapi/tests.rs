@@ -1,3 +1,5 @@
+//! Given: documents and paths. Gives: whether each path has the template of its document. Refuses to know: how.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Given: paths. Gives: whether their shapes are those that a reader would name. Refuses to know: how.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -116,8 +116,10 @@ impl Request<'_> {
             if self.method == "CONNECT" { Some(self.target) } else { absolute_authority(self.target) };
         let named = named.or(host)?;
         let named = memchr::memrchr(b'@', named).and_then(|at| named.get(at + 1..)).unwrap_or(named);
-        let fits = |&byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte);
-        if named.is_empty() || named.len() > AUTHORITY_BYTES_MAX || !named.iter().all(fits) {
+        if named.is_empty()
+            || named.len() > AUTHORITY_BYTES_MAX
+            || !named.iter().all(|&byte| AUTHORITY.has(byte))
+        {
             return None;
         }
         let mut authority = String::from_utf8_lossy(named).into_owned().into_boxed_str();
@@ -216,8 +218,8 @@ impl Framing {
 
     /// The value is a list, and a list may go on in a further field.
     fn note_coding(&mut self, value: &[u8]) {
-        let codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        let last = codings.filter(|coding| !coding.is_empty()).next_back();
+        let mut codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        let last = codings.rfind(|coding| !coding.is_empty());
         let is_chunked = last.map(|coding| coding.eq_ignore_ascii_case(b"chunked"));
         self.last_coding_is_chunked = is_chunked.or(self.last_coding_is_chunked).or(Some(false));
     }
@@ -276,9 +278,38 @@ fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, bytes.get(at + 1..)?))
 }
 
-/// Only characters of RFC 9110 §5.6.2.
 fn is_token(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    bytes.iter().all(|&byte| TOKEN.has(byte))
+}
+
+/// A set of bytes. A head has hundreds to look up.
+struct Set([bool; 256]);
+
+/// `tchar` of RFC 9110 §5.6.2.
+static TOKEN: Set = Set::of_letters_digits_and(b"!#$%&'*+-.^_`|~");
+
+/// What an authority without user information may hold (RFC 3986 §3.2).
+static AUTHORITY: Set = Set::of_letters_digits_and(b"-._~:[]%!$&'()*+,;=");
+
+impl Set {
+    const fn of_letters_digits_and(others: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            set[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < others.len() {
+            set[others[at] as usize] = true;
+            at += 1;
+        }
+        Set(set)
+    }
+
+    fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte)]
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,282 @@
+//! Given: the chunks of the direction that carries responses. Gives: the exchanges they complete. Refuses to know: the
+//! bytes of the other direction.
+
+use std::mem;
+
+use super::{Decoder, Emit, Ending};
+use crate::exchange::pending::{Method, Pending};
+use crate::exchange::reader::{State, payload_bytes};
+use crate::exchange::{AHEAD_NS_MAX, Event, Exchange, Outcome, Role, Unpaired};
+use crate::http::h1::body::{Body, Skipped, Taken};
+use crate::http::h1::head::{self, Declared, Framing};
+use crate::http::h1::{HeadStep, skip_line_ends};
+use crate::http::sniff::Sniff;
+use crate::stream::Chunk;
+
+impl Decoder {
+    /// Gives back what cannot be read before the next request is there.
+    pub(super) fn feed_response<'a>(
+        &mut self,
+        at_ns: u64,
+        mut turn: bool,
+        chunk: Chunk<'a>,
+        emit: &mut Emit<'_>,
+    ) -> Option<&'a [u8]> {
+        let mut bytes = match chunk {
+            Chunk::Bytes(bytes) => bytes,
+            Chunk::Gap(length) => {
+                self.skip_response(length, at_ns, emit);
+                return None;
+            }
+            Chunk::End => {
+                self.end_responses(Ending::Sender, at_ns, emit);
+                return None;
+            }
+        };
+        while !bytes.is_empty() && !self.opaque {
+            if let State::Body(body) = &mut self.responses.state {
+                match body.take(bytes) {
+                    Taken::UnderWay => return None,
+                    Taken::Done(used) => bytes = bytes.get(used..).unwrap_or_default(),
+                    Taken::Broken => {
+                        self.lose_response_body(emit);
+                        return None;
+                    }
+                }
+                self.complete(Some(at_ns), emit);
+            } else {
+                if !self.responses.may_read(turn) {
+                    return None;
+                }
+                if self.may_be_ahead() {
+                    skip_line_ends(&mut bytes);
+                    return (!bytes.is_empty()).then_some(bytes);
+                }
+                match self.responses.read_head(&mut bytes, at_ns, turn) {
+                    HeadStep::More => {
+                        self.check_candidate_response(emit);
+                        return None;
+                    }
+                    HeadStep::Whole(head) => self.take_response(&head, at_ns, emit),
+                    HeadStep::TooLong => self.refuse_response(emit),
+                }
+            }
+            turn = false;
+        }
+        None
+    }
+
+    fn skip_response(&mut self, length: u64, at_ns: u64, emit: &mut Emit<'_>) {
+        match &mut self.responses.state {
+            // The gap may hide the head that the first request waits for.
+            State::Hunting | State::Candidate
+                if !self.queue.is_empty() && !self.queue.first_is_answered() =>
+            {
+                self.lose_responses(emit);
+            }
+            State::Hunting | State::Candidate => self.responses.hunt(),
+            State::Head => self.lose_responses(emit),
+            State::Body(body) => match body.skip(length) {
+                Skipped::UnderWay => {}
+                Skipped::Lost => self.lose_response_body(emit),
+                Skipped::Done(left) => {
+                    // Where the gap stands for lost records, it is seen only with the next record, maybe much later.
+                    let overdue = self.queue.second().is_some_and(|second| second.began_at_turn);
+                    self.complete((left == 0 && !overdue).then_some(at_ns), emit);
+                    if left > 0 {
+                        self.lose_responses(emit);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Which request the next response answers is not known.
+    pub(super) fn lose_responses(&mut self, emit: &mut Emit<'_>) {
+        emit(Event::Unpaired(Unpaired::Resync));
+        self.settle(emit);
+        self.responses.hunt();
+    }
+
+    /// Where the body ends is not known. Its exchange waits: the end of the connection may end it.
+    fn lose_response_body(&mut self, emit: &mut Emit<'_>) {
+        emit(Event::Unpaired(Unpaired::Resync));
+        self.responses.hunt();
+    }
+
+    fn check_candidate_response(&mut self, emit: &mut Emit<'_>) {
+        let is_one = matches!(self.responses.sniff(&[]), Sniff::Response | Sniff::NeedMore);
+        if self.responses.state == State::Candidate && !is_one {
+            self.refuse_response(emit);
+        }
+    }
+
+    /// What stands where a response should begin is none.
+    fn refuse_response(&mut self, emit: &mut Emit<'_>) {
+        if self.responses.state != State::Candidate {
+            return self.lose_responses(emit);
+        }
+        // An earlier response is still under way, so the request that waits is not the next to be answered.
+        if !self.queue.first_is_answered() {
+            self.settle(emit);
+        }
+        self.responses.hunt();
+        self.count_hunted_turn(emit);
+    }
+
+    fn take_response(&mut self, head: &[u8], at_ns: u64, emit: &mut Emit<'_>) {
+        let is_candidate = self.responses.state == State::Candidate;
+        let response = head::response(head);
+        let Some(response) = response.filter(|response| !is_candidate || response.is_certain()) else {
+            return self.refuse_response(emit);
+        };
+        self.hunted_turns = 0;
+        let is_interim = (100..200).contains(&response.status) && response.status != 101;
+        if self.queue.first_is_answered() {
+            self.settle(emit);
+        }
+        let Some(first) = self.queue.first() else {
+            if is_interim {
+                return;
+            }
+            emit(Event::Unpaired(Unpaired::Response));
+            return self.responses.hunt();
+        };
+        self.responses.state = State::Head;
+        if is_interim {
+            return;
+        }
+        let Exchange { status, response_head_bytes, first_byte_ns, started_ns, ambiguous_framing, .. } =
+            &mut *first.exchange;
+        let began_ns = self.responses.began_ns;
+        *status = Some(response.status);
+        *response_head_bytes = Some(head.len() as u64);
+        *first_byte_ns = Some(began_ns);
+        // Calls are recorded when they end; the request had surely begun when its response was read.
+        *started_ns = began_ns.min(*started_ns);
+        let mut framing = Framing::default();
+        response.fields.for_each(|field| framing.note(&field));
+        *ambiguous_framing |= framing.is_ambiguous();
+        let body = match (first.method, response.status, framing.declared()) {
+            (Method::Connect, 200..300, _) | (_, 101, _) => {
+                self.complete(Some(at_ns), emit);
+                return self.give_up(Unpaired::Upgraded, emit);
+            }
+            (Method::Head, ..) | (_, 204 | 304, _) | (.., Declared::Length(0)) => {
+                return self.complete(Some(at_ns), emit);
+            }
+            (.., Declared::Length(length)) => Body::with_length(length),
+            (.., Declared::Chunked) => Body::chunked(),
+            (.., Declared::Nothing | Declared::OtherCoding) => Body::until_close(),
+            // RFC 9112 §6.3: a client must close the connection, since no length is known.
+            (.., Declared::Invalid) => return self.lose_response_body(emit),
+        };
+        self.responses.state = State::Body(body);
+    }
+
+    /// The first exchange is over, with its response.
+    fn complete(&mut self, ended_ns: Option<u64>, emit: &mut Emit<'_>) {
+        let body = mem::replace(&mut self.responses.state, State::Head);
+        let Some(Pending { mut exchange, .. }) = self.queue.pop() else { return };
+        exchange.response_body_bytes = Some(payload_bytes(&body).unwrap_or(0));
+        exchange.ended_ns = ended_ns;
+        exchange.outcome = Outcome::Complete;
+        emit(Event::Exchange(exchange));
+    }
+
+    /// No more responses will come: what waits for one is over.
+    pub(super) fn end_responses(&mut self, ending: Ending, at_ns: u64, emit: &mut Emit<'_>) {
+        if ending == Ending::Connection {
+            self.note_partial_request_body();
+        }
+        if self.queue.first_is_answered() {
+            match &self.responses.state {
+                // A server ends such a body by closing the connection; when a client closes it, it gives up.
+                State::Body(body)
+                    if body.is_until_close()
+                        && (ending == Ending::Sender || self.role == Some(Role::Server)) =>
+                {
+                    self.complete(Some(at_ns), emit);
+                }
+                State::Hunting | State::Candidate => self.settle_first(emit),
+                State::Body(_) | State::Head => {}
+            }
+        }
+        let mut response_body_bytes = payload_bytes(&self.responses.state);
+        while let Some(Pending { mut exchange, .. }) = self.queue.pop() {
+            exchange.response_body_bytes = response_body_bytes.take();
+            exchange.ended_ns = Some(at_ns);
+            exchange.outcome = Outcome::Aborted;
+            emit(Event::Exchange(exchange));
+        }
+        self.responses.head.clear();
+        if matches!(self.responses.state, State::Body(_) | State::Candidate) {
+            self.responses.hunt();
+        }
+    }
+
+    /// For an exchange that ends now, what was sent of its request's body is all there is.
+    fn note_partial_request_body(&mut self) {
+        let payload = payload_bytes(&self.requests.state);
+        let ordinal = self.next_ordinal.saturating_sub(1);
+        if let Some(last) = self.queue.last().filter(|last| last.exchange.ordinal == ordinal) {
+            last.exchange.request_body_bytes = last.exchange.request_body_bytes.or(payload);
+        }
+    }
+}
+
+/// Responses that were recorded before their requests.
+impl Decoder {
+    /// True when bytes of a response come while no request waits, and the request may be recorded right after: a client
+    /// whose requests are all known. A server has read a request before it answers.
+    pub(super) fn may_be_ahead(&self) -> bool {
+        self.role == Some(Role::Client)
+            && self.queue.is_empty()
+            && self.responses.state == State::Head
+            && self.responses.head.begun().is_empty()
+            && matches!(self.requests.state, State::Head | State::Body(_))
+    }
+
+    pub(super) fn keep_ahead(&mut self, at_ns: u64, chunk: Chunk<'_>, emit: &mut Emit<'_>) {
+        if self.ahead.push(at_ns, chunk).is_err() {
+            self.refuse_ahead(emit);
+        }
+    }
+
+    /// Reads what waits for the request that has just been queued, until the next request is needed.
+    pub(super) fn take_ahead(&mut self, emit: &mut Emit<'_>) {
+        let Some(since_ns) = self.ahead.since_ns() else { return };
+        if self.requests.began_ns.saturating_sub(since_ns) > AHEAD_NS_MAX {
+            return self.drop_ahead(emit);
+        }
+        while let Some(waiting) = self.ahead.pop() {
+            if let Some(rest) = self.feed_response(waiting.at_ns, false, waiting.chunk(), emit) {
+                return self.ahead.put_back(waiting.at_ns, rest);
+            }
+        }
+    }
+
+    /// What was ahead of its request is a response to none.
+    pub(super) fn drop_ahead(&mut self, emit: &mut Emit<'_>) {
+        if !self.ahead.is_empty() {
+            self.refuse_ahead(emit);
+        }
+    }
+
+    pub(super) fn refuse_ahead(&mut self, emit: &mut Emit<'_>) {
+        emit(Event::Unpaired(Unpaired::Response));
+        self.ahead.clear();
+        self.responses.hunt();
+    }
+
+    /// The first bytes of a response that is ahead of its request were taken before the role was known.
+    pub(super) fn move_ahead(&mut self, emit: &mut Emit<'_>) {
+        let begun = mem::take(&mut self.responses.head);
+        if self.role == Some(Role::Client) && self.responses.state == State::Head && !begun.begun().is_empty()
+        {
+            self.keep_ahead(self.responses.began_ns, Chunk::Bytes(begun.begun()), emit);
+        } else {
+            self.responses.head = begun;
+        }
+    }
+}

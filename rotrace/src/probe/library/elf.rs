@@ -1,0 +1,415 @@
+//! Given: the bytes of a file. Gives: where the TLS functions that the probes know stand in it, and which TLS stacks it
+//! carries that they do not. Refuses to know: processes, and what the file is called. Any bytes are walked without panic.
+//!
+//! The file may be a game of gigabytes, and whoever runs the game can write what they like into it. So it is never
+//! mapped (one that is cut meanwhile would end this process) nor read whole. The names that matter are first looked for
+//! in a string table, piece by piece, and only then symbols that bear them: memory stays constant, and most files are
+//! done with after their strings.
+//!
+//! Format: System V ABI, chapters 4 and 5 (ELF header, sections, string and symbol tables, program headers).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::LazyLock;
+
+use object::LittleEndian as Le;
+use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
+use object::pod::{Pod, slice_from_all_bytes};
+use regex::bytes::Regex;
+
+use crate::probe::Function;
+
+/// Bytes of a string table that are searched at one time.
+const PIECE_BYTES: u64 = 256 * 1024;
+
+/// Bytes by which pieces overlap, so that no name is cut: more than the longest one.
+const OVERLAP_BYTES: u64 = 32;
+
+/// Symbols that are looked at at one time.
+const PIECE_SYMBOLS: u64 = 8 * 1024;
+
+/// Places in a string table at which names that matter are found. A linker writes each name once or, with other
+/// versions of it, a few times.
+const NAMES_MAX: usize = 1024;
+
+/// Functions found in one file. OpenSSL has the eight of [`NAMES`]; a program that links two copies has both.
+const POINTS_MAX: usize = 64;
+
+/// Bytes of section names that are looked at.
+const SECTION_NAMES_BYTES: u64 = 64 * 1024;
+
+/// What a defined function of this name is.
+const NAMES: [(&str, Meaning); 13] = [
+    ("SSL_read", Meaning::Probed(Function::Read)),
+    ("SSL_write", Meaning::Probed(Function::Write)),
+    ("SSL_read_ex", Meaning::Probed(Function::ReadEx)),
+    ("SSL_write_ex", Meaning::Probed(Function::WriteEx)),
+    ("SSL_do_handshake", Meaning::Probed(Function::Handshake)),
+    ("SSL_connect", Meaning::Probed(Function::Handshake)),
+    ("SSL_accept", Meaning::Probed(Function::Handshake)),
+    ("SSL_free", Meaning::Probed(Function::Free)),
+    ("gnutls_record_send", Meaning::Carries(Stack::GnuTls)),
+    ("SSL_ImportFD", Meaning::Carries(Stack::Nss)),
+    ("mbedtls_ssl_write", Meaning::Carries(Stack::MbedTls)),
+    // Not `wolfSSL_read`: `SSL_read` is a tail of it.
+    ("wolfSSL_Init", Meaning::Carries(Stack::WolfSsl)),
+    ("s2n_send", Meaning::Carries(Stack::S2n)),
+];
+
+/// The crate `rustls` in a mangled name, with its length in front (both manglings of Rust).
+const RUSTLS: &str = "6rustls";
+
+/// Sections that only the Go linker writes.
+const GO_SECTIONS: [&[u8]; 2] = [b".note.go.buildid", b".gopclntab"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Probed(Function),
+    Carries(Stack),
+}
+
+/// A TLS implementation that the probes do not follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stack {
+    /// GnuTLS.
+    GnuTls,
+    /// Network Security Services, of Mozilla.
+    Nss,
+    /// Mbed TLS.
+    MbedTls,
+    /// wolfSSL.
+    WolfSsl,
+    /// s2n-tls, of Amazon.
+    S2n,
+    /// rustls.
+    Rustls,
+    /// `crypto/tls` of Go. Known by the program being one of Go, so it may not use TLS at all.
+    Go,
+    /// The Java virtual machine's own, which is Java code.
+    Java,
+    /// The Mbed TLS within the Unity player, without symbols.
+    Unity,
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stack::GnuTls => "GnuTLS",
+            Stack::Nss => "NSS",
+            Stack::MbedTls => "Mbed TLS",
+            Stack::WolfSsl => "wolfSSL",
+            Stack::S2n => "s2n-tls",
+            Stack::Rustls => "rustls",
+            Stack::Go => "Go crypto/tls",
+            Stack::Java => "Java TLS",
+            Stack::Unity => "UnityTLS",
+        })
+    }
+}
+
+/// Architectures whose calling convention the probes read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    X86_64,
+    Arm64,
+}
+
+impl Machine {
+    /// The one that this program runs on; `None` when it is neither.
+    pub const HOST: Option<Machine> = if cfg!(target_arch = "x86_64") {
+        Some(Machine::X86_64)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Machine::Arm64)
+    } else {
+        None
+    };
+}
+
+/// What is found in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Points {
+    /// What it was compiled for.
+    pub machine: Machine,
+    /// Function and file offset of the instruction to probe, in the order of offsets, each offset once.
+    pub functions: Vec<(Function, u64)>,
+    /// Stacks that it carries besides.
+    pub stacks: BTreeSet<Stack>,
+}
+
+impl Points {
+    /// Plaintext can be seen: at least one function that moves it was found.
+    pub fn carries_plaintext(&self) -> bool {
+        self.functions.iter().any(|(function, _)| !matches!(function, Function::Handshake | Function::Free))
+    }
+}
+
+/// Why a file has no points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotElf {
+    /// It does not begin as an ELF file.
+    Magic,
+    /// It is not a program or shared library of 64 bits for x86-64 or arm64. On 32-bit x86 arguments are on the stack,
+    /// where the probes do not look.
+    Foreign,
+    /// A table reaches behind its end.
+    Truncated,
+    /// A table has entries of a size that the format does not have.
+    Malformed,
+    /// Its tables are larger than was allowed, or name the functions more often than a linker does.
+    TooLarge,
+    /// Reading it failed.
+    Unreadable(io::ErrorKind),
+}
+
+impl fmt::Display for NotElf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotElf::Magic => f.write_str("it is not an ELF file"),
+            NotElf::Foreign => f.write_str("it is not a 64-bit program or library for x86-64 or arm64"),
+            NotElf::Truncated => f.write_str("it is truncated"),
+            NotElf::Malformed => f.write_str("it is malformed"),
+            NotElf::TooLarge => f.write_str("its symbol tables are too large"),
+            NotElf::Unreadable(kind) => write!(f, "it cannot be read: {kind}"),
+        }
+    }
+}
+
+/// Looks for the functions in `file`, of which at most `bytes_max` bytes are read.
+///
+/// A file without section headers has no symbols here: no linker makes one.
+pub fn points(file: impl Read + Seek, bytes_max: u64) -> Result<Points, NotElf> {
+    let mut file = Bounded::new(file, bytes_max)?;
+    let header = *file.table::<FileHeader64<Le>>(0, 1)?.first().ok_or(NotElf::Truncated)?;
+    if header.e_ident.magic != elf::ELFMAG {
+        return Err(NotElf::Magic);
+    }
+    let kind = header.e_type.get(Le);
+    if header.e_ident.class != elf::ELFCLASS64
+        || header.e_ident.data != elf::ELFDATA2LSB
+        || (kind != elf::ET_EXEC && kind != elf::ET_DYN)
+    {
+        return Err(NotElf::Foreign);
+    }
+    let machine = match header.e_machine.get(Le) {
+        elf::EM_X86_64 => Machine::X86_64,
+        elf::EM_AARCH64 => Machine::Arm64,
+        _ => return Err(NotElf::Foreign),
+    };
+    // More than 65279 sections are counted elsewhere and read as none here: no file that runs has as many.
+    let sections: Vec<SectionHeader64<Le>> = match header.e_shnum.get(Le) {
+        0 => Vec::new(),
+        _ if usize::from(header.e_shentsize.get(Le)) != size_of::<SectionHeader64<Le>>() => {
+            return Err(NotElf::Malformed);
+        }
+        count => file.table(header.e_shoff.get(Le), count.into())?,
+    };
+    let mut found = Found::default();
+    if is_go(&mut file, &header, &sections)? {
+        found.stacks.insert(Stack::Go);
+    }
+    for section in &sections {
+        if matches!(section.sh_type.get(Le), elf::SHT_DYNSYM | elf::SHT_SYMTAB) {
+            let strings = sections.get(section.sh_link.get(Le) as usize).copied().ok_or(NotElf::Malformed)?;
+            found.symbols(&mut file, section, &strings)?;
+        }
+    }
+    let functions = if found.addresses.is_empty() {
+        Vec::new()
+    } else {
+        if usize::from(header.e_phentsize.get(Le)) != size_of::<ProgramHeader64<Le>>() {
+            return Err(NotElf::Malformed);
+        }
+        let segments = file.table(header.e_phoff.get(Le), header.e_phnum.get(Le).into())?;
+        offsets(&mut file, machine, &segments, &found.addresses)?
+    };
+    Ok(Points { machine, functions, stacks: found.stacks })
+}
+
+#[derive(Default)]
+struct Found {
+    /// Virtual address and function, over all symbol tables: `.dynsym` and `.symtab` mostly repeat each other.
+    addresses: BTreeSet<(u64, Function)>,
+    stacks: BTreeSet<Stack>,
+}
+
+impl Found {
+    fn symbols<F: Read + Seek>(
+        &mut self,
+        file: &mut Bounded<F>,
+        section: &SectionHeader64<Le>,
+        strings: &SectionHeader64<Le>,
+    ) -> Result<(), NotElf> {
+        const SYMBOL_BYTES: u64 = size_of::<Sym64<Le>>() as u64;
+        if section.sh_entsize.get(Le) != SYMBOL_BYTES {
+            return Err(NotElf::Malformed);
+        }
+        let names = self.names(file, strings)?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        let count = section.sh_size.get(Le) / SYMBOL_BYTES;
+        for first in (0..count).step_by(PIECE_SYMBOLS as usize) {
+            let at = section.sh_offset.get(Le).checked_add(first * SYMBOL_BYTES).ok_or(NotElf::Truncated)?;
+            for symbol in file.table::<Sym64<Le>>(at, PIECE_SYMBOLS.min(count - first))? {
+                let address = symbol.st_value.get(Le);
+                let defined = symbol.st_shndx.get(Le) != elf::SHN_UNDEF && address != 0;
+                if !defined || symbol.st_type() != elf::STT_FUNC {
+                    continue;
+                }
+                let name = u64::from(symbol.st_name.get(Le));
+                let Ok(index) = names.binary_search_by_key(&name, |(at, _)| *at) else { continue };
+                match names.get(index) {
+                    Some((_, Meaning::Probed(function))) => {
+                        self.addresses.insert((address, *function));
+                    }
+                    Some((_, Meaning::Carries(stack))) => {
+                        self.stacks.insert(*stack);
+                    }
+                    None => {}
+                }
+                if self.addresses.len() > POINTS_MAX {
+                    return Err(NotElf::TooLarge);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where in a string table the names of [`NAMES`] begin, ascending.
+    ///
+    /// What stands before a name does not matter: linkers let a name share the tail of a longer one.
+    fn names<F: Read + Seek>(
+        &mut self,
+        file: &mut Bounded<F>,
+        strings: &SectionHeader64<Le>,
+    ) -> Result<Vec<(u64, Meaning)>, NotElf> {
+        let mut names = Vec::new();
+        let length = strings.sh_size.get(Le);
+        for first in (0..length).step_by(PIECE_BYTES as usize) {
+            let at = strings.sh_offset.get(Le).checked_add(first).ok_or(NotElf::Truncated)?;
+            let piece = file.bytes(at, (PIECE_BYTES + OVERLAP_BYTES).min(length - first))?;
+            for name in PATTERN.find_iter(&piece) {
+                let start = name.start() as u64;
+                if start >= PIECE_BYTES {
+                    continue;
+                }
+                let Some((_, meaning)) = name
+                    .as_bytes()
+                    .split_last()
+                    .and_then(|(_, name)| NAMES.iter().find(|(known, _)| known.as_bytes() == name))
+                else {
+                    self.stacks.insert(Stack::Rustls);
+                    continue;
+                };
+                if names.len() == NAMES_MAX {
+                    return Err(NotElf::TooLarge);
+                }
+                names.push((first + start, *meaning));
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// A name of [`NAMES`] to its end or its version (`SSL_read@@OPENSSL_3.0.0`, as `ld` writes into `.symtab`), or a trace
+/// of rustls.
+static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
+    let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
+    Regex::new(&format!(r"(?-u)(?:{})[\x00@]|{RUSTLS}", names.join("|"))).expect("names are plain letters")
+});
+
+fn is_go<F: Read + Seek>(
+    file: &mut Bounded<F>,
+    header: &FileHeader64<Le>,
+    sections: &[SectionHeader64<Le>],
+) -> Result<bool, NotElf> {
+    let Some(names) = sections.get(usize::from(header.e_shstrndx.get(Le).0)) else { return Ok(false) };
+    let names = file.bytes(names.sh_offset.get(Le), names.sh_size.get(Le).min(SECTION_NAMES_BYTES))?;
+    Ok(sections.iter().any(|section| {
+        let rest = names.get(section.sh_name.get(Le) as usize..).unwrap_or_default();
+        rest.split(|&byte| byte == 0).next().is_some_and(|name| GO_SECTIONS.contains(&name))
+    }))
+}
+
+/// File offsets of the instructions to probe.
+///
+/// A uprobe is placed by file offset, and what maps a file into memory are segments; sections may say anything.
+fn offsets<F: Read + Seek>(
+    file: &mut Bounded<F>,
+    machine: Machine,
+    segments: &[ProgramHeader64<Le>],
+    addresses: &BTreeSet<(u64, Function)>,
+) -> Result<Vec<(Function, u64)>, NotElf> {
+    let mut offsets = BTreeSet::new();
+    for &(address, function) in addresses {
+        let Some((offset, rest)) = segments.iter().find_map(|segment| place(segment, address)) else {
+            continue;
+        };
+        let first = file.bytes(offset, rest.min(6))?;
+        let skipped = if machine == Machine::X86_64 { skipped_bytes(&first) } else { 0 };
+        offsets.insert((offset + skipped, function));
+    }
+    let offsets: Vec<_> = offsets.into_iter().map(|(offset, function)| (function, offset)).collect();
+    // Two functions with one body cannot be told apart when it runs, so neither is probed.
+    Ok(offsets.chunk_by(|a, b| a.1 == b.1).filter(|same| same.len() == 1).flatten().copied().collect())
+}
+
+/// Where `address` is in the file, and how many bytes of the segment follow it there.
+fn place(segment: &ProgramHeader64<Le>, address: u64) -> Option<(u64, u64)> {
+    if segment.p_type.get(Le) != elf::PT_LOAD || segment.p_flags.get(Le).0 & elf::PF_X.0 == 0 {
+        return None;
+    }
+    let within = address.checked_sub(segment.p_vaddr.get(Le))?;
+    let rest = segment.p_filesz.get(Le).checked_sub(within)?;
+    (rest > 0).then_some((segment.p_offset.get(Le).checked_add(within)?, rest))
+}
+
+/// Bytes at the start of a function that are better not probed.
+///
+/// The kernel emulates `push` but steps over `endbr64` with two traps (`branch_setup_xol_ops` and `push_setup_xol_ops`,
+/// arch/x86/kernel/uprobes.c, 6.1). Where the one follows the other the probe stands behind `endbr64`: arguments are
+/// unchanged, and the return address is still at `rsp`, where a return probe replaces it.
+fn skipped_bytes(first: &[u8]) -> u64 {
+    match first {
+        [0xf3, 0x0f, 0x1e, 0xfa, 0x50..=0x57, ..] | [0xf3, 0x0f, 0x1e, 0xfa, 0x41, 0x50..=0x57] => 4,
+        _ => 0,
+    }
+}
+
+/// A file of which only so much is read.
+struct Bounded<F> {
+    file: F,
+    length: u64,
+    left: u64,
+}
+
+impl<F: Read + Seek> Bounded<F> {
+    fn new(mut file: F, bytes_max: u64) -> Result<Self, NotElf> {
+        let length = file.seek(SeekFrom::End(0)).map_err(|error| NotElf::Unreadable(error.kind()))?;
+        Ok(Bounded { file, length, left: bytes_max })
+    }
+
+    fn table<T: Pod>(&mut self, at: u64, count: u64) -> Result<Vec<T>, NotElf> {
+        let bytes = self.bytes(at, count.checked_mul(size_of::<T>() as u64).ok_or(NotElf::Truncated)?)?;
+        // The types have no alignment (feature `unaligned`), so that a whole number of them always fits.
+        slice_from_all_bytes(&bytes).map(<[T]>::to_vec).map_err(|()| NotElf::Malformed)
+    }
+
+    /// Exactly these bytes. Nothing is reserved for what the file does not have.
+    fn bytes(&mut self, at: u64, count: u64) -> Result<Vec<u8>, NotElf> {
+        if at.checked_add(count).is_none_or(|end| end > self.length) {
+            return Err(NotElf::Truncated);
+        }
+        self.left = self.left.checked_sub(count).ok_or(NotElf::TooLarge)?;
+        let mut bytes = vec![0; usize::try_from(count).map_err(|_| NotElf::TooLarge)?];
+        self.file
+            .seek(SeekFrom::Start(at))
+            .and_then(|_| self.file.read_exact(&mut bytes))
+            .map_err(|error| NotElf::Unreadable(error.kind()))?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+pub(in crate::probe::library) mod tests;

@@ -1,0 +1,314 @@
+//! Given: made-up mappings, files that this test maps itself, and a child that it starts. Gives: that the files of a
+//! process are found, opened without trust, and read once. Refuses to know: processes that it did not start.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::elf::tests::Sample;
+use super::*;
+use crate::process::{Procfs, mappings};
+
+fn this_process() -> Process {
+    process(std::process::id())
+}
+
+fn process(pid: u32) -> Process {
+    Procfs::new("/proc", Path::new("/dev/null")).process(pid).unwrap()
+}
+
+/// A file that is mapped into this process as code while this lives.
+struct Mapped {
+    path: PathBuf,
+    address: *mut libc::c_void,
+    length: usize,
+}
+
+impl Mapped {
+    fn new(directory: &TempDir, name: &str, bytes: &[u8]) -> Mapped {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        // SAFETY: a new private mapping of an open file, at an address of the kernel's choice.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes.len(),
+                libc::PROT_READ | libc::PROT_EXEC,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        assert_ne!(address, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        Mapped { path, address, length: bytes.len() }
+    }
+
+    fn mapping(&self) -> Mapping {
+        let start = self.address as u64;
+        this_process().maps().unwrap().into_iter().find(|mapping| mapping.start == start).unwrap()
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `new` made; nothing points into it.
+        unsafe { libc::munmap(self.address, self.length) };
+    }
+}
+
+fn openssl() -> Sample {
+    Sample::new().function("SSL_read", 8).function("SSL_write", 16)
+}
+
+/// What is said of one file, when this process maps `bytes` under `name`.
+fn scanned(name: &str, bytes: &[u8]) -> (Option<Library>, Vec<Why>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mapped = Mapped::new(&directory, name, bytes);
+    let scan = scan(&this_process(), &mut Cache::default()).unwrap();
+    let covered = scan.covered.into_iter().find(|library| library.name == mapped.name());
+    let uncovered = scan.uncovered.into_iter().filter(|missed| missed.name == mapped.name());
+    (covered, uncovered.map(|missed| missed.why).collect())
+}
+
+#[test]
+fn the_files_with_code_are_candidates_once_and_in_order_of_expectation() {
+    let maps = mappings(
+        b"1000-2000 r--p 00000000 08:01 10 /game/server\n\
+          2000-3000 r-xp 00001000 08:01 10 /game/server\n\
+          3000-4000 r-xp 00000000 08:01 11 /game/plugin.so\n\
+          4000-5000 r-xp 00000000 08:01 12 /lib/libssl.so.3 (deleted)\n\
+          5000-6000 r-xp 00003000 08:01 12 /lib/libssl.so.3 (deleted)\n\
+          6000-7000 r-xp 00000000 08:02 12 /wheel/libssl-5e2c8f.so.1.1\n\
+          7000-8000 r-xp 00000000 08:01 13 /lib/libgnutls.so.30.34.3\n\
+          8000-9000 r-xp 00000000 08:01 14 /lib/libssl3.so\n\
+          9000-a000 rw-p 00000000 08:01 15 /lib/libssl.so.1.0.0\n\
+          a000-b000 r-xp 00000000 00:00 0 [vdso]\n\
+          b000-c000 rwxp 00000000 00:00 0 \n",
+    );
+    let found: Vec<_> = candidates(&maps, Some("/game/server"))
+        .iter()
+        .map(|candidate| (candidate.expectation, candidate.mapping.start))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Expectation::OpenSsl, 0x4000),
+            (Expectation::OpenSsl, 0x6000),
+            (Expectation::Executable, 0x2000),
+            (Expectation::Carries(Stack::GnuTls), 0x7000),
+            (Expectation::Carries(Stack::Nss), 0x8000),
+            (Expectation::Nothing, 0x3000),
+        ],
+    );
+}
+
+#[test]
+fn a_file_of_any_name_is_covered_when_it_has_the_functions() {
+    for name in ["libssl.so.3", "engine plugin.so"] {
+        let (covered, uncovered) = scanned(name, &openssl().bytes());
+        let library = covered.unwrap();
+        assert_eq!(uncovered, []);
+        let functions: Vec<_> = library.points.iter().map(|(function, _)| *function).collect();
+        assert_eq!(functions, [Function::Read, Function::Write]);
+        // The file is gone by now, and the path still leads to it.
+        let bytes = fs::read(library.path()).unwrap();
+        assert_eq!(bytes, openssl().bytes());
+        assert_eq!(library.identity.1, fs::metadata(library.path()).unwrap().ino());
+    }
+}
+
+#[test]
+fn what_is_not_covered_is_said_with_its_reason() {
+    let missed = |name: &str, bytes: &[u8]| {
+        let (covered, uncovered) = scanned(name, bytes);
+        assert!(covered.is_none());
+        uncovered
+    };
+    assert_eq!(missed("libssl.so.3", &Sample::new().bytes()), [Why::NoFunctions]);
+    let handshake = Sample::new().function("SSL_connect", 0).bytes();
+    assert_eq!(missed("libssl.so.3", &handshake), [Why::NoFunctions]);
+    assert_eq!(missed("libssl.so.3", b"no ELF"), [Why::NotElf(NotElf::Truncated)]);
+    assert_eq!(missed("libwolfssl.so.35", b"never read"), [Why::Stack(Stack::WolfSsl)]);
+    let static_copy = Sample::new().function("mbedtls_ssl_write", 0).bytes();
+    assert_eq!(missed("godot", &static_copy), [Why::Stack(Stack::MbedTls)]);
+    assert_eq!(missed("plugin.so", &Sample::new().bytes()), []);
+    let mut foreign = openssl().bytes();
+    foreign[18] = if Machine::HOST == Some(Machine::X86_64) { 183 } else { 62 };
+    assert_eq!(missed("libssl.so.3", &foreign), [Why::Machine]);
+}
+
+#[test]
+fn a_stack_is_named_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = Mapped::new(&directory, "libs2n.so.1", b"first");
+    let _second = Mapped::new(&directory, "libs2n.so.2", b"second");
+    let scan = scan(&this_process(), &mut Cache::default()).unwrap();
+    let named = scan.uncovered.iter().filter(|missed| missed.why == Why::Stack(Stack::S2n));
+    assert_eq!(named.count(), 1);
+}
+
+#[test]
+fn below_the_root_only_the_mapped_file_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let mapped = Mapped::new(&directory, "libssl.so.3", &openssl().bytes());
+    let mapping = mapped.mapping();
+    let inode = fs::metadata(&mapped.path).unwrap().ino();
+    let opened = open_in_root(&this_process(), &mapping).unwrap();
+    assert_eq!(opened.metadata().unwrap().ino(), inode);
+
+    let kept = directory.path().join("kept");
+    fs::rename(&mapped.path, &kept).unwrap();
+    let gone = open_in_root(&this_process(), &mapping).unwrap_err();
+    assert_eq!(gone, Why::Unopened(io::ErrorKind::NotFound));
+    fs::write(&mapped.path, openssl().bytes()).unwrap();
+    assert_eq!(open_in_root(&this_process(), &mapping).unwrap_err(), Why::Replaced);
+    let removed = Mapping { deleted: true, ..mapping.clone() };
+    assert_eq!(open_in_root(&this_process(), &removed).unwrap_err(), Why::Replaced);
+
+    // A link of the kernel's own would leave the root, so it is not followed even to the right file.
+    fs::remove_file(&mapped.path).unwrap();
+    symlink(descriptor(&File::open(&kept).unwrap()), &mapped.path).unwrap();
+    assert!(matches!(open_in_root(&this_process(), &mapping), Err(Why::Unopened(_))));
+    fs::remove_file(&mapped.path).unwrap();
+    symlink("kept", &mapped.path).unwrap();
+    assert!(open_in_root(&this_process(), &mapping).is_ok());
+    fs::remove_file(&mapped.path).unwrap();
+    fs::create_dir(&mapped.path).unwrap();
+    assert_eq!(open_in_root(&this_process(), &mapping).unwrap_err(), Why::NotElf(NotElf::Magic));
+}
+
+#[test]
+fn a_file_is_read_once_until_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, openssl().bytes()).unwrap();
+    let mut cache = Cache::default();
+    let first = cache.points(&File::open(&path).unwrap(), UNEXPECTED_BYTES).unwrap();
+    assert_eq!(cache.points(&File::open(&path).unwrap(), UNEXPECTED_BYTES).unwrap(), first);
+    assert_eq!(cache.entries.len(), 1);
+    assert!(cache.points(&File::open(&path).unwrap(), 1).is_err());
+    assert_eq!(cache.entries.len(), 2, "another bound is another question");
+    fs::write(&path, openssl().function("SSL_free", 24).bytes()).unwrap();
+    let second = cache.points(&File::open(&path).unwrap(), UNEXPECTED_BYTES).unwrap();
+    assert_eq!(second.1.functions.len(), 3);
+}
+
+#[test]
+fn the_cache_forgets_what_was_used_longest_ago() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, openssl().bytes()).unwrap();
+    let file = File::open(&path).unwrap();
+    let mut cache = Cache::default();
+    for bytes_max in 0..CACHE_FILES as u64 {
+        let _ = cache.points(&file, bytes_max);
+    }
+    let _ = cache.points(&file, 0);
+    let _ = cache.points(&file, UNEXPECTED_BYTES);
+    assert_eq!(cache.entries.len(), CACHE_FILES);
+    let known = |bytes_max| cache.entries.iter().any(|(key, _)| key.bytes_max == bytes_max);
+    assert!(known(0) && known(UNEXPECTED_BYTES) && !known(1) && known(2));
+}
+
+#[test]
+fn names_cannot_speak_to_a_terminal() {
+    let maps = mappings(b"1000-2000 r-xp 00000000 08:01 10 /a\x1b[2Jb \xff\n");
+    assert_eq!(name(&maps[0]), "/a\u{fffd}[2Jb \u{fffd}");
+}
+
+/// A Python that has loaded its TLS module and waits until its input ends.
+struct Python(Child);
+
+impl Python {
+    fn start() -> Python {
+        let mut child = Command::new("/usr/bin/python3")
+            .args(["-c", "import ssl; print('ready', flush=True); input()"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test needs /usr/bin/python3");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "this test needs a Python with TLS");
+        Python(child)
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// `nm` and `readelf` are another reading of the same file.
+#[test]
+fn this_hosts_openssl_is_found_in_a_process_that_uses_it() {
+    let python = Python::start();
+    let mut cache = Cache::default();
+    let found = scan(&process(python.0.id()), &mut cache).unwrap();
+    let library =
+        found.covered.iter().find(|library| library.name.contains("/libssl")).expect("libssl is mapped");
+    assert_eq!(found.unread, 0);
+
+    let text = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).arg(&library.name).output().expect("binutils");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
+    let segments: Vec<[u64; 3]> = text("readelf", &["-lW"])
+        .lines()
+        .filter(|line| line.trim_start().starts_with("LOAD") && line.contains(" R E "))
+        .map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            [1, 2, 4].map(|field| hexadecimal(fields[field]))
+        })
+        .collect();
+    let mut expected: Vec<_> = text("nm", &["-D", "--defined-only"])
+        .lines()
+        .filter_map(|line| {
+            let [address, "T", symbol] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+            let function = match symbol.split('@').next()? {
+                "SSL_read" => Function::Read,
+                "SSL_write" => Function::Write,
+                "SSL_read_ex" => Function::ReadEx,
+                "SSL_write_ex" => Function::WriteEx,
+                "SSL_do_handshake" | "SSL_connect" | "SSL_accept" => Function::Handshake,
+                "SSL_free" => Function::Free,
+                _ => return None,
+            };
+            let address = hexadecimal(address);
+            let [offset, start, _] =
+                segments.iter().find(|[_, start, size]| (*start..start + size).contains(&address))?;
+            Some((function, address - start + offset))
+        })
+        .collect();
+    expected.sort_by_key(|(_, offset)| *offset);
+    assert!(expected.len() >= 6);
+    let bytes = fs::read(library.path()).unwrap();
+    for (_, offset) in &mut expected {
+        // On x86-64 with `-fcf-protection`, as distributions may build it.
+        if bytes[*offset as usize..].starts_with(&[0xf3, 0x0f, 0x1e, 0xfa])
+            && (0x50..0x58)
+                .contains(&bytes[*offset as usize + if bytes[*offset as usize + 4] == 0x41 { 5 } else { 4 }])
+        {
+            *offset += 4;
+        }
+    }
+    assert_eq!(library.points, expected);
+
+    let entries = cache.entries.len();
+    let second = Python::start();
+    let again = scan(&process(second.0.id()), &mut cache).unwrap();
+    assert_eq!(again.covered.len(), found.covered.len());
+    assert_eq!(cache.entries.len(), entries, "the second process with the same files reads none");
+}
