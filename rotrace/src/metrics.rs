@@ -359,20 +359,32 @@ mod tests {
     fn what_may_stay_hidden_stands_at_zero_before_it_does() {
         let mut summary = Summary::default();
         summary.coverage_mut(Some(&"chess".into()), 0).add_opaque("not_http");
-        let own = SelfMetrics { processes: [("go".into(), 1)].into(), ..SelfMetrics::default() };
+        let own = SelfMetrics {
+            processes: [("go".into(), 1)].into(),
+            endpoint_templates: [(("api".into(), "shape"), 1)].into(),
+            ..SelfMetrics::default()
+        };
         let text = render(Scrape { summary: Arc::new(summary), own }, Format::Text).expect("text");
         let samples = parse(&text, Format::Text);
         let check = |name: &str, expect: &[(&str, &str, f64)]| {
             let of_name = samples.iter().filter(|sample| sample.name == name);
             let got: Vec<_> = of_name
-                .map(|sample| (&*sample.labels[0].1, sample.labels.get(1).map_or("", |label| &label.1), sample.value))
+                .map(|sample| {
+                    (&*sample.labels[0].1, sample.labels.get(1).map_or("", |label| &label.1), sample.value)
+                })
                 .collect();
             assert_eq!(got, expect, "{name}");
         };
+        check("rotrace_endpoint_overflow_total", &[("api", "", 0.)]);
         check("rotrace_tls_opaque_connections_total", &[("chess", "", 0.), ("go", "", 0.)]);
         check(
             "rotrace_opaque_connections_total",
-            &[("chess", "not_http", 1.), ("chess", "upgraded", 0.), ("go", "not_http", 0.), ("go", "upgraded", 0.)],
+            &[
+                ("chess", "not_http", 1.),
+                ("chess", "upgraded", 0.),
+                ("go", "not_http", 0.),
+                ("go", "upgraded", 0.),
+            ],
         );
         let unpaired = ["not_http", "request", "response", "resync", "upgraded"];
         let zeros = ["chess", "go"].into_iter().flat_map(|game| unpaired.map(|reason| (game, reason, 0.)));
@@ -383,9 +395,7 @@ mod tests {
     fn what_is_not_known_has_no_sample() {
         let scrape = Scrape { summary: Arc::default(), own: SelfMetrics::default() };
         let text = render(scrape, Format::Text).expect("text");
-        for name in
-            ["rotrace_process_cpu_seconds_total", "rotrace_probe_family_info"]
-        {
+        for name in ["rotrace_process_cpu_seconds_total", "rotrace_probe_family_info"] {
             assert!(parse(&text, Format::Text).iter().all(|sample| sample.name != name), "{name}");
         }
     }

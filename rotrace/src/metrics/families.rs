@@ -242,8 +242,12 @@ pub static FAMILIES: [Family; 32] = [
         help: "Calls whose path went to the catch-all template, because its authority has too many.",
         labels: &["authority"],
         samples: |scrape, samples| {
-            let mut overflow = scrape.own.endpoint_overflow.iter();
-            overflow.try_for_each(|(authority, &count)| samples.counter(&[authority], count))
+            // An authority with templates has had no overflow yet: a 0 from which its first will rise.
+            let authorities = scrape.own.endpoint_templates.keys().map(|(authority, _)| (authority, 0));
+            let mut overflow: BTreeMap<_, _> = authorities.collect();
+            overflow
+                .extend(scrape.own.endpoint_overflow.iter().map(|(authority, &count)| (authority, count)));
+            overflow.into_iter().try_for_each(|(authority, count)| samples.counter(&[authority], count))
         },
     },
     Family {
