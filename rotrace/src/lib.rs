@@ -5,7 +5,7 @@
 //! ```text
 //! capture → stream → conn → http → exchange → attribute → endpoint → call → summary → pipeline   (pure)
 //!         → metrics, report                                                              (pure renderers)
-//!         → probe, process, config, shell, main                                          (the shell)
+//!         → process, probe, config, shell, main                                          (the shell)
 //! ```
 //!
 //! From `stream` to `pipeline` the code is pure: bytes and their own timestamps in, values out. No clock, file, thread,
