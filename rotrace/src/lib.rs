@@ -35,11 +35,11 @@ pub mod metrics;
 
 pub mod report;
 
-#[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
-pub mod probe;
-
 #[expect(clippy::disallowed_methods, reason = "reads procfs")]
 pub mod process;
+
+#[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
+pub mod probe;
 
 #[expect(clippy::disallowed_methods, reason = "reads the configuration file")]
 pub mod config;
