@@ -263,6 +263,7 @@ impl Probes {
                     self.ebpf.program_mut(name).context("a program was lost")?.try_into()?;
                 let link = program
                     .attach(UProbeAttachLocation::AbsoluteOffset(offset), file, UProbeScope::OneProcess(pid))
+                    .map_err(|why| self::refused_uprobe(anyhow::Error::from(why)))
                     .with_context(|| format!("attach {name} to {} of process {pid}", file.display()))?;
                 links.push(TlsLink { program: name, link });
             }
@@ -403,6 +404,16 @@ fn raise_memlock() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid limit; newer kernels do not need it, so a refusal is no error.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
+}
+
+/// Since 6.17, and in stable kernels since July 2025, `perf_uprobe_event_init` (kernel/events/core.c) asks for more than
+/// CAP_PERFMON: a probe in the middle of an instruction can break the program.
+fn refused_uprobe(why: anyhow::Error) -> anyhow::Error {
+    let is_denied = why
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM)));
+    if is_denied { why.context("this kernel asks for CAP_SYS_ADMIN to probe user code; add it to have TLS read") } else { why }
 }
 
 fn refused(why: aya::EbpfError) -> anyhow::Error {
