@@ -27,6 +27,8 @@ mod python;
 #[path = "live/tracer.rs"]
 mod tracer;
 
+#[path = "live/captures.rs"]
+mod captures;
 #[path = "live/clients.rs"]
 mod clients;
 #[path = "live/identity.rs"]

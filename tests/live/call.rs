@@ -48,6 +48,8 @@ pub(crate) struct Summary {
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Call>,
     pub(crate) summary: Summary,
+    /// As printed.
+    pub(crate) lines: Vec<String>,
 }
 
 impl Seen {
@@ -71,7 +73,7 @@ impl Seen {
         }
         let summary: Summary = summary.unwrap_or_else(|| panic!("no summary behind {} calls", calls.len()));
         assert_eq!(summary.calls, calls.len() as u64, "the summary counts other calls than were printed");
-        Seen { calls, summary }
+        Seen { calls, summary, lines: lines.to_vec() }
     }
 
     /// The calls of one role.

@@ -44,6 +44,8 @@ impl Nginx {
         command.arg("-p").arg(root).arg("-c").arg(root.join("nginx.conf")).args(["-e", "error.log"]);
         let running = Running::start(command);
         let nginx = Nginx { running, directory, port, tls_port };
+        // The master listens before it forks.
+        until("the workers of nginx", || (nginx.workers().len() == workers).then_some(()));
         // A connection that sends nothing leaves no line in the log.
         until("nginx to listen", || TcpStream::connect(("127.0.0.1", tls_port)).ok());
         nginx

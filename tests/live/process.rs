@@ -192,7 +192,7 @@ pub(crate) fn held<S: AsRef<OsStr>>(
     command
 }
 
-/// The command line of a script under an interpreter.
+/// Words of a command line that more are added to.
 pub(crate) fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }

@@ -63,6 +63,26 @@ fn python_aiohttp_over_tls_through_memory() {
     python_library("aiohttp", 18);
 }
 
+fn node(api: &str, requests: usize) {
+    let nginx = Nginx::start();
+    // Node takes further certificates from its environment alone.
+    let mut arguments = vec![format!("NODE_EXTRA_CA_CERTS={}", nginx.certificate())];
+    arguments.extend([needs::program("node").to_str().unwrap().to_owned(), needs::script("client.mjs")]);
+    arguments.extend([api.to_owned(), nginx.tls_url("")]);
+    clients::check(nginx, needs::program("env"), arguments, requests);
+}
+
+/// Node carries its own OpenSSL, and it too writes to memory.
+#[test]
+fn node_https_with_an_agent_that_keeps_connections() {
+    node("http", 25);
+}
+
+#[test]
+fn node_fetch_over_tls() {
+    node("fetch", 50);
+}
+
 #[test]
 fn asyncio_server_over_tls_through_memory() {
     let server = PythonServer::start(Transport::Tls);
