@@ -116,6 +116,12 @@ pub enum Unpaired {
     NotHttp,
 }
 
+impl Unpaired {
+    /// Each of them.
+    pub const ALL: [Unpaired; 5] =
+        [Unpaired::Response, Unpaired::Request, Unpaired::Resync, Unpaired::Upgraded, Unpaired::NotHttp];
+}
+
 /// What a connection yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

@@ -6,7 +6,7 @@
 //! capture → stream → conn → http → exchange → attribute → endpoint → call → summary → pipeline   (pure)
 //!                                           → redact                                     (pure; before a capture)
 //!         → metrics, report                                                              (pure renderers)
-//!         → probe, process, config, shell, main                                          (the shell)
+//!         → process, probe, config, shell, main                                          (the shell)
 //! ```
 //!
 //! From `stream` to `pipeline` the code is pure: bytes and their own timestamps in, values out. No clock, file, thread,
@@ -38,11 +38,11 @@ pub mod metrics;
 
 pub mod report;
 
-#[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
-pub mod probe;
-
 #[expect(clippy::disallowed_methods, reason = "reads procfs")]
 pub mod process;
+
+#[expect(clippy::disallowed_methods, reason = "IO shell: loads the probes and reads what the host offers")]
+pub mod probe;
 
 #[expect(clippy::disallowed_methods, reason = "reads the configuration file")]
 pub mod config;

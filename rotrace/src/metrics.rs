@@ -6,7 +6,7 @@
 pub mod accept;
 pub mod families;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -112,8 +112,17 @@ impl Samples<'_> {
         self.counter_f64(labels, seconds(value_ns))
     }
 
-    fn by_reason(&mut self, game: &str, counts: &BTreeMap<&'static str, u64>) -> fmt::Result {
-        counts.iter().try_for_each(|(reason, &count)| self.counter(&[game, reason], count))
+    /// Every reason of `known` has a sample: one that begins at 1 has no rate when it first happens.
+    fn by_reason(
+        &mut self,
+        game: &str,
+        known: &[&'static str],
+        counts: &BTreeMap<&'static str, u64>,
+    ) -> fmt::Result {
+        let reasons: BTreeSet<_> = known.iter().chain(counts.keys()).copied().collect();
+        reasons
+            .into_iter()
+            .try_for_each(|reason| self.counter(&[game, reason], counts.get(reason).copied().unwrap_or(0)))
     }
 
     fn gauge(&mut self, labels: &[&str], value: u64) -> fmt::Result {
@@ -165,7 +174,6 @@ mod tests {
     use crate::summary::Opened;
     use crate::summary::fixture::call;
     use families::Family;
-    use std::collections::BTreeSet;
 
     /// A scrape in which every family has a sample.
     fn full() -> Scrape {
@@ -345,6 +353,42 @@ mod tests {
             assert_eq!(labels[0], ("game".to_owned(), game.to_owned()));
             assert_eq!(labels[1], ("endpoint".to_owned(), "api/{x}\\".to_owned()));
         }
+    }
+
+    #[test]
+    fn what_may_stay_hidden_stands_at_zero_before_it_does() {
+        let mut summary = Summary::default();
+        summary.coverage_mut(Some(&"chess".into()), 0).add_opaque("not_http");
+        let own = SelfMetrics {
+            processes: [("go".into(), 1)].into(),
+            endpoint_templates: [(("api".into(), "shape"), 1)].into(),
+            ..SelfMetrics::default()
+        };
+        let text = render(Scrape { summary: Arc::new(summary), own }, Format::Text).expect("text");
+        let samples = parse(&text, Format::Text);
+        let check = |name: &str, expect: &[(&str, &str, f64)]| {
+            let of_name = samples.iter().filter(|sample| sample.name == name);
+            let got: Vec<_> = of_name
+                .map(|sample| {
+                    (&*sample.labels[0].1, sample.labels.get(1).map_or("", |label| &label.1), sample.value)
+                })
+                .collect();
+            assert_eq!(got, expect, "{name}");
+        };
+        check("rotrace_endpoint_overflow_total", &[("api", "", 0.)]);
+        check("rotrace_tls_opaque_connections_total", &[("chess", "", 0.), ("go", "", 0.)]);
+        check(
+            "rotrace_opaque_connections_total",
+            &[
+                ("chess", "not_http", 1.),
+                ("chess", "upgraded", 0.),
+                ("go", "not_http", 0.),
+                ("go", "upgraded", 0.),
+            ],
+        );
+        let unpaired = ["not_http", "request", "response", "resync", "upgraded"];
+        let zeros = ["chess", "go"].into_iter().flat_map(|game| unpaired.map(|reason| (game, reason, 0.)));
+        check("rotrace_unpaired_total", &zeros.collect::<Vec<_>>());
     }
 
     #[test]

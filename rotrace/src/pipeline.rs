@@ -2,21 +2,25 @@
 //! them and of what was not seen. Refuses to know: where records come from, and who reads the calls. The only place that
 //! knows the order of the core's modules.
 
+mod calls;
 mod peer;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rotrace_ebpf::record::{Header, Open, Record, TLS_OBJECT, direction, flag, kind, role};
+use rotrace_ebpf::record::{Header, Open, Record, direction, flag, kind, role};
 use rotrace_ebpf::stats::LOSSES;
 
 use crate::attribute::{GameByProcess, Games, Rules};
 use crate::call::{Call, Process};
 use crate::capture::{Losses, ProcessFacts};
 use crate::conn::{Connection, Connections};
-use crate::endpoint::{Endpoints, Resolved, Tier};
-use crate::exchange::{Decoder, Direction, Event, Exchange, Role, Unpaired, Wanted, pieces};
+use crate::endpoint::Endpoints;
+use crate::exchange::{Decoder, Direction, Role, Wanted, pieces};
 use crate::summary::Summary;
+use calls::{Emit, Shared};
+use tls::{Verdict, judge};
 
 /// A TLS connection whose plaintext has not shown up for so long is not decoded.
 const TLS_JUDGED_AFTER_NS: u64 = 5_000_000_000;
@@ -91,17 +95,6 @@ enum Speaks {
     },
 }
 
-/// Whether the plaintext of a TLS connection is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It is too early to say.
-    Open,
-    /// It is.
-    Decoded,
-    /// It is not, and has been counted.
-    Opaque,
-}
-
 /// Records in, calls out.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -152,6 +145,10 @@ impl Pipeline {
         };
         self.records += 1;
         self.captured_bytes += if record.header.kind == kind::DATA { record.payload.len() as u64 } else { 0 };
+        let makes_known = matches!(record.header.kind, kind::DATA | kind::OPEN | kind::BIND);
+        if makes_known && self.connections.is_full() && self.connections.find(record.header.conn).is_none() {
+            self.make_room(record.header.time_ns, out);
+        }
         match record.header.kind {
             kind::DATA => self.data(&record, out),
             kind::OPEN => self.open(&record),
@@ -234,18 +231,14 @@ impl Pipeline {
         self.summary.captured_bytes = self.captured_bytes;
         self.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
         self.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
-        let mut in_flight: BTreeMap<(Option<Arc<str>>, Role), (u64, u64)> = BTreeMap::new();
-        for (_, connection) in self.connections.iter_mut() {
-            let Speaks::Http(decoder) = &connection.state.speaks else { continue };
-            let Some(role) = decoder.role() else { continue };
-            let game = connection.state.process.by_process.game.clone();
-            let (count, last_ns) = in_flight.entry((game, role)).or_default();
-            *count += decoder.in_flight() as u64;
-            *last_ns = (*last_ns).max(connection.last_ns);
-        }
         self.summary.clear_active();
-        for ((game, role), (count, last_ns)) in in_flight {
-            *self.summary.coverage_mut(game.as_ref(), last_ns).active_requests.of_mut(role) = count;
+        let Pipeline { connections, summary, .. } = self;
+        for (_, connection) in connections.iter_mut() {
+            let Speaks::Http(decoder) = &connection.state.speaks else { continue };
+            let Some(role) = decoder.role().filter(|_| decoder.in_flight() > 0) else { continue };
+            let game = connection.state.process.by_process.game.as_ref();
+            let coverage = summary.coverage_mut(game, connection.last_ns);
+            *coverage.active_requests.of_mut(role) += decoder.in_flight() as u64;
         }
         self.summary.clone()
     }
@@ -253,9 +246,6 @@ impl Pipeline {
     fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output)) {
         let header = &record.header;
         self.summary.observe(header.time_ns);
-        if self.connections.is_full() && self.connections.find(header.conn).is_none() {
-            self.make_room(header.time_ns, out);
-        }
         let connection = self.connection(header);
         if header.flags & flag::ENCRYPTED != 0 {
             self.encrypted(header);
@@ -481,97 +471,6 @@ impl Known {
     fn stranger(pid: u32) -> Self {
         let process = Process { pid, start_ticks: 0, exe: "".into(), game: None };
         Known { process: Arc::new(process), by_process: GameByProcess::recorded(None, 0) }
-    }
-}
-
-/// Decides whether a TLS connection is decoded; what was decided to be dark has its new bytes counted.
-fn judge(state: &mut State, unbound: &mut BTreeMap<u32, u64>, summary: &mut Summary, now_ns: u64) {
-    let Speaks::Tls { bytes, verdict, .. } = &mut state.speaks else { return };
-    if *verdict == Verdict::Open {
-        match unbound.get_mut(&state.pid).filter(|objects| **objects > 0) {
-            Some(objects) => {
-                *objects -= 1;
-                *verdict = Verdict::Decoded;
-            }
-            None => {
-                *verdict = Verdict::Opaque;
-                summary
-                    .coverage_mut(state.process.by_process.game.as_ref(), now_ns)
-                    .tls_opaque_connections += 1;
-            }
-        }
-    }
-    if *verdict == Verdict::Opaque {
-        let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), now_ns);
-        coverage.tls_opaque_bytes += std::mem::take(bytes);
-    }
-}
-
-/// What all calls of a connection share.
-struct Shared<'a> {
-    open: Option<Open>,
-    known: &'a Known,
-    conn: u64,
-}
-
-impl<'a> Shared<'a> {
-    fn of(open: Option<Open>, known: &'a Known, header: &Header) -> Self {
-        Shared { open, known, conn: header.conn }
-    }
-}
-
-/// Makes calls of exchanges.
-struct Emit<'a> {
-    settings: &'a mut Settings,
-    games: &'a mut Games,
-    summary: &'a mut Summary,
-    state: Shared<'a>,
-    out: &'a mut dyn FnMut(Output),
-}
-
-impl Emit<'_> {
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Exchange(exchange) => self.exchange(*exchange),
-            Event::Unpaired(unpaired) => {
-                let game = self.state.known.by_process.game.as_ref();
-                let coverage = self.summary.coverage_mut(game, 0);
-                coverage.add_unpaired(unpaired);
-                match unpaired {
-                    Unpaired::Upgraded => coverage.add_opaque("upgraded"),
-                    Unpaired::NotHttp => coverage.add_opaque("not_http"),
-                    Unpaired::Response | Unpaired::Request | Unpaired::Resync => {}
-                }
-            }
-        }
-    }
-
-    fn exchange(&mut self, exchange: Exchange) {
-        if !self.settings.roles.contains(&exchange.role) {
-            return;
-        }
-        let Known { process, by_process } = self.state.known;
-        let game = self.settings.rules.game_of_call(by_process, &exchange.fields, self.games);
-        let Resolved { endpoint, path, tier } = self.settings.endpoints.resolve(
-            exchange.authority.as_deref(),
-            &exchange.method,
-            &exchange.target,
-        );
-        if tier == Tier::Ignored {
-            return;
-        }
-        let call = Call {
-            exchange,
-            process: Arc::clone(process),
-            game,
-            endpoint,
-            path,
-            conn: self.state.conn,
-            tls: self.state.conn & TLS_OBJECT != 0,
-            peer: self.state.open.as_ref().and_then(peer::address),
-        };
-        self.summary.record(&call);
-        (self.out)(Output::Call(Box::new(call)));
     }
 }
 

@@ -242,19 +242,26 @@ impl Game {
 impl Coverage {
     /// Counts something that did not become a call.
     pub fn add_unpaired(&mut self, unpaired: Unpaired) {
-        let reason = match unpaired {
-            Unpaired::Response => "response",
-            Unpaired::Request => "request",
-            Unpaired::Resync => "resync",
-            Unpaired::Upgraded => "upgraded",
-            Unpaired::NotHttp => "not_http",
-        };
-        *self.unpaired.entry(reason).or_default() += 1;
+        *self.unpaired.entry(unpaired_reason(unpaired)).or_default() += 1;
     }
 
     /// Counts a connection that was given up.
     pub fn add_opaque(&mut self, reason: &'static str) {
         *self.opaque.entry(reason).or_default() += 1;
+    }
+}
+
+/// Reasons for which the pipeline gives a connection up.
+pub const OPAQUE_REASONS: [&str; 2] = ["not_http", "upgraded"];
+
+/// As in the `reason` label.
+pub fn unpaired_reason(unpaired: Unpaired) -> &'static str {
+    match unpaired {
+        Unpaired::Response => "response",
+        Unpaired::Request => "request",
+        Unpaired::Resync => "resync",
+        Unpaired::Upgraded => "upgraded",
+        Unpaired::NotHttp => "not_http",
     }
 }
 

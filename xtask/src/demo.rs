@@ -32,11 +32,11 @@ const GAMES: [(&str, bool); 3] = [("obby-rush", false), ("pet-market", true), ("
 /// How long a process of the demo may take for what it does in well under a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// From one line to the next while the games run.
-const BEAT: Duration = Duration::from_secs(1);
+/// How often the daemon is asked while the games run. It counts anew once a second, and that is when a line appears.
+const BEAT: Duration = Duration::from_millis(100);
 
-/// Without a new call for so long, the daemon has counted all: it drains its buffer many times in between.
-const QUIET: Duration = Duration::from_millis(500);
+/// Without a new call for so long, the daemon has counted all: twice the time in which it counts anew, and some more.
+const QUIET: Duration = Duration::from_millis(2500);
 
 /// Lines of `/metrics` that are shown as a sample.
 const SAMPLE_LINES: usize = 8;
@@ -168,7 +168,7 @@ fn wait_until_watching(stage: &Stage, watcher: &mut Process, stop: &Stop) -> any
     }
 }
 
-/// One line a second of what the daemon sees.
+/// A line for each time that the daemon has counted anew.
 fn watch(
     stage: &Stage,
     watcher: &mut Process,
@@ -177,22 +177,24 @@ fn watch(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let mut before = (started, Figures::default());
-    for beat in 1.. {
-        let moment = started + BEAT * beat;
-        if limit.is_some_and(|limit| moment > started + limit) {
-            return Ok(());
-        }
-        stop.wait_until(moment);
+    loop {
+        let end = limit.map(|limit| started + limit);
+        stop.wait_until(end.map_or(Instant::now() + BEAT, |end| end.min(Instant::now() + BEAT)));
         if stop.is_asked() {
             println!("\nending …");
             return Ok(());
         }
         check_alive(stage, watcher)?;
         let now = (Instant::now(), figures(stage.listen)?);
-        println!("{beat:>4} s{}", now.1.progress(&before.1, now.0 - before.0));
-        before = now;
+        if now.1.calls() != before.1.calls() {
+            let elapsed = now.0 - started;
+            println!("{:>5.1} s{}", elapsed.as_secs_f64(), now.1.progress(&before.1, now.0 - before.0));
+            before = now;
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// Ends the games in order, and takes what they have counted.
@@ -216,15 +218,17 @@ fn made(games: &mut [(&'static str, Process)]) -> anyhow::Result<BTreeMap<&'stat
 /// `/metrics` when no call has been added for a while.
 fn settled_page(listen: SocketAddr) -> anyhow::Result<String> {
     let deadline = Instant::now() + PATIENCE;
-    let mut last = None;
+    let mut last = (Instant::now(), 0);
     loop {
         let page = scrape::page(listen, "/metrics")?;
         let calls = Figures::of(&scrape::samples(&page)).calls();
-        if last == Some(calls) || Instant::now() > deadline {
+        if calls != last.1 {
+            last = (Instant::now(), calls);
+        }
+        if last.0.elapsed() > QUIET || Instant::now() > deadline {
             return Ok(page);
         }
-        last = Some(calls);
-        std::thread::sleep(QUIET);
+        std::thread::sleep(BEAT);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Given: a command. Gives: set-up, the BPF object, tests and the demo. Refuses to know: anything a user needs at run
-//! time.
+//! Given: a command. Gives: set-up, the BPF object, dashboards, tests and the demo. Refuses to know: anything a user
+//! needs at run time.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -10,6 +10,7 @@
     reason = "tools read files and clocks; the rule is for the daemon's core"
 )]
 
+mod dashboards;
 mod demo;
 mod ebpf;
 mod repository;
@@ -45,6 +46,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write the Grafana dashboard and the Prometheus rules from the metric table
+    Dashboards,
     /// All checks and tests, in order
     Test {
         /// Leave out the tests on this kernel, which need root
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Setup { part } => setup::set_up(part),
         Command::BuildEbpf { check: true } => ebpf::compare(),
         Command::BuildEbpf { check: false } => ebpf::build(),
+        Command::Dashboards => dashboards::run(),
         Command::Test { no_live, only } => steps::run(|step| match only {
             Some(only) => step == only,
             None => !(no_live && step == steps::Step::Live),

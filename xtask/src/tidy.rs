@@ -15,12 +15,13 @@ const LINES_MAX: usize = 500;
 const EXCUSE: &str = "long because";
 
 /// Modules of `rotrace` in pipeline order: one uses only what stands before it, or beside it in its own row.
-const ORDER: [&[&str]; 19] = [
+const ORDER: [&[&str]; 20] = [
     &["capture"],
     &["stream"],
     &["conn"],
     &["http"],
     &["exchange"],
+    &["redact"],
     &["attribute"],
     &["endpoint"],
     &["call"],
@@ -29,8 +30,8 @@ const ORDER: [&[&str]; 19] = [
     &["metrics"],
     &["report"],
     &["tui"],
-    &["probe"],
     &["process"],
+    &["probe"],
     &["config"],
     &["shell"],
     &["args"],
@@ -132,7 +133,8 @@ fn unexplained(manifest: &str) -> Vec<&str> {
     for line in manifest.lines() {
         if line.starts_with('[') {
             among_dependencies = line.contains("dependencies");
-        } else if among_dependencies && line.contains('=') && !line.contains(" # ") {
+        } else if among_dependencies && !line.starts_with('#') && line.contains('=') && !line.contains(" # ")
+        {
             lines.push(line);
         }
     }
@@ -277,7 +279,10 @@ fn links(document: &str) -> Vec<&str> {
 
 #[test]
 fn the_checks_see_what_they_look_for() {
-    assert_eq!(unexplained("[dependencies]\na = \"1\" # why\nb = \"2\"\n[lints]\nc = 1\n"), ["b = \"2\""]);
+    assert_eq!(
+        unexplained("[dependencies]\na = \"1\" # why\n# x = 1\nb = \"2\"\n[lints]\nc = 1\n"),
+        ["b = \"2\""]
+    );
     assert!(speaks_of_a_machine(concat!("see /wo", "rk/notes")));
     assert!(speaks_of_a_machine(concat!("\"/ro", "ot/.cargo\"")));
     assert!(!speaks_of_a_machine("https://example.com/home/x and ../work/y"));

@@ -23,8 +23,6 @@
 //! responses. From it the queue starts anew, and what was waiting is given up as [`Outcome::Lost`], or as
 //! [`Outcome::Unbounded`] when the head of its response was seen. A gap in one direction leaves certain what the other
 //! one has shown: requests that wait keep their responses when later requests are lost.
-//!
-//! This file is long because the transitions of both directions stand in one place.
 
 mod requests;
 mod responses;

@@ -3,7 +3,6 @@
 //! A transcript is one piece a line, at the time of its number: `> bytes` from the client and `< bytes` from the server
 //! with escapes, `>gap n` and `<gap n`, `>end` and `<end`, `close`. A `!` behind the arrow says that the probes saw a
 //! turn there, and `@n` at the beginning of a line sets the time. A line `late` says that the connection was joined late.
-//! It is long because every rule of the decoder has its transcripts here.
 
 mod bounds;
 mod doubts;

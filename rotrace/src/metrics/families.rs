@@ -3,14 +3,15 @@
 //!
 //! Names and labels are a contract with dashboards and alerts: base units, one quantity per name, no PID, no raw path.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::{Samples, Scrape};
-use crate::exchange::Role;
-use crate::summary::{Game, Opened, Series};
+use crate::exchange::{Role, Unpaired};
+use crate::summary::{Game, OPAQUE_REASONS, Opened, Series, unpaired_reason};
 
 /// One metric family: the table row.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ pub struct Family {
     pub(super) stem: &'static str,
     pub(super) unit: Option<Unit>,
     pub(super) kind: MetricType,
-    pub(super) help: &'static str,
+    /// What its samples mean: a sentence or two.
+    pub help: &'static str,
     /// Names of the labels, in the order of the values that `samples` gives.
     pub labels: &'static [&'static str],
     pub(super) samples: fn(&Scrape, &mut Samples<'_>) -> fmt::Result,
@@ -188,7 +190,7 @@ pub static FAMILIES: [Family; 32] = [
         help: "Connections that could not be decoded, or not any more.",
         labels: &["game", "reason"],
         samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.by_reason(name, &game.coverage.opaque))
+            each_game(scrape, |name, game| samples.by_reason(name, &OPAQUE_REASONS, &game.coverage.opaque))
         },
     },
     Family {
@@ -198,7 +200,9 @@ pub static FAMILIES: [Family; 32] = [
         help: "What was seen on connections and did not become a call.",
         labels: &["game", "reason"],
         samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.by_reason(name, &game.coverage.unpaired))
+            each_game(scrape, |name, game| {
+                samples.by_reason(name, &Unpaired::ALL.map(unpaired_reason), &game.coverage.unpaired)
+            })
         },
     },
     Family {
@@ -238,8 +242,12 @@ pub static FAMILIES: [Family; 32] = [
         help: "Calls whose path went to the catch-all template, because its authority has too many.",
         labels: &["authority"],
         samples: |scrape, samples| {
-            let mut overflow = scrape.own.endpoint_overflow.iter();
-            overflow.try_for_each(|(authority, &count)| samples.counter(&[authority], count))
+            // An authority with templates has had no overflow yet: a 0 from which its first will rise.
+            let authorities = scrape.own.endpoint_templates.keys().map(|(authority, _)| (authority, 0));
+            let mut overflow: BTreeMap<_, _> = authorities.collect();
+            overflow
+                .extend(scrape.own.endpoint_overflow.iter().map(|(authority, &count)| (authority, count)));
+            overflow.into_iter().try_for_each(|(authority, count)| samples.counter(&[authority], count))
         },
     },
     Family {
@@ -333,10 +341,30 @@ impl Family {
         };
         format!("{}{unit}{suffix}", self.stem)
     }
+
+    /// The unit of its values, `None` when they are counts.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.as_ref().map(Unit::as_str)
+    }
+
+    /// Its type as in the text format: `counter`, `gauge`, `histogram` or `info`.
+    pub fn type_name(&self) -> &'static str {
+        match self.kind {
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
+            MetricType::Info => "info",
+            MetricType::Unknown => "unknown",
+        }
+    }
 }
 
-fn each_game<'a>(scrape: &'a Scrape, mut each: impl FnMut(&'a str, &'a Game) -> fmt::Result) -> fmt::Result {
-    scrape.summary.games().try_for_each(|(name, game)| each(name, game))
+/// A game whose processes are watched and have said nothing yet stands at zero: what it says first is then an increase.
+fn each_game(scrape: &Scrape, mut each: impl FnMut(&str, &Game) -> fmt::Result) -> fmt::Result {
+    let silent = Game::default();
+    let mut games: BTreeMap<_, _> = scrape.own.processes.keys().map(|name| (&**name, &silent)).collect();
+    games.extend(scrape.summary.games());
+    games.into_iter().try_for_each(|(name, game)| each(name, game))
 }
 
 fn each_series(

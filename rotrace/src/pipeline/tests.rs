@@ -1,1 +1,262 @@
-//! Given: records as the probes write them. Gives: proof that the pipeline makes the calls of them that were made.
+//! Given: records as the probes write them. Gives: proof that the pipeline makes the calls of them that were made, and
+//! counts what it could not see. Refuses to know: how the probes come to write them.
+
+use rotrace_ebpf::record::{HEADER_BYTES, Open, VERSION};
+
+use super::*;
+use crate::attribute::GameRule;
+use crate::capture::{loss_record, process_record};
+use crate::endpoint;
+use crate::exchange::Exchange;
+
+const PID: u32 = 7;
+const SOCKET: u64 = 100;
+const OBJECT: u64 = rotrace_ebpf::record::TLS_OBJECT | 1;
+
+/// Writes records, the clock going on by a millisecond for each.
+struct Probes {
+    pipeline: Pipeline,
+    now_ns: u64,
+    positions: BTreeMap<(u64, u8), u64>,
+    lines: Vec<String>,
+}
+
+impl Probes {
+    fn new() -> Self {
+        let rules = Rules::new(Vec::new(), vec![GameRule::header("x-game").expect("a field name")]);
+        let settings = Settings {
+            rules,
+            endpoints: Endpoints::new(&endpoint::Settings::default(), &[]).expect("no rules"),
+            roles: [Role::Client, Role::Server].into(),
+            connections: 16,
+        };
+        Probes { pipeline: Pipeline::new(settings), now_ns: 0, positions: BTreeMap::new(), lines: Vec::new() }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let lines = &mut self.lines;
+        self.pipeline.feed(bytes, &mut |output| {
+            lines.push(match output {
+                Output::Call(call) => {
+                    let Exchange { role, status, response_body_bytes, outcome, .. } = &call.exchange;
+                    let game = call.game.as_deref().unwrap_or("-");
+                    let tls = if call.tls { " tls" } else { "" };
+                    format!(
+                        "{role:?} {game} {} {} {status:?} {response_body_bytes:?} {outcome:?}{tls}",
+                        call.process.pid, call.endpoint
+                    )
+                }
+                Output::Ignore { socket, conn } => format!("ignore {socket} {conn}"),
+            });
+        });
+    }
+
+    fn record(&mut self, header: Header, payload: &[u8]) {
+        self.now_ns += 1_000_000;
+        let length = (HEADER_BYTES + payload.len()) as u32;
+        let header = Header { length, version: VERSION, time_ns: self.now_ns, pid: PID, tid: PID, ..header };
+        self.feed(&[&header.to_bytes()[..], payload].concat());
+    }
+
+    fn process(&mut self, game: Option<&str>) {
+        let facts = ProcessFacts {
+            pid: 1007,
+            game: game.map(str::to_owned),
+            headers_before: 1,
+            ..ProcessFacts::default()
+        };
+        let record = process_record(self.now_ns, PID, &facts).expect("plain values");
+        self.feed(&record);
+    }
+
+    fn open(&mut self, conn: u64, role: u8) {
+        let open = Open {
+            remote: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1],
+            remote_port: 80,
+            role,
+            connect_started_ns: 1,
+            established_ns: 501,
+            socket: 0xdead,
+            ..Open::default()
+        };
+        let header = Header { kind: kind::OPEN, conn, flags: flag::FROM_START, ..Header::default() };
+        self.record(header, &open.to_bytes());
+    }
+
+    fn data(&mut self, conn: u64, direction: u8, flags: u8, bytes: &[u8], size: u64) {
+        let position = self.positions.entry((conn, direction)).or_default();
+        let header = Header {
+            kind: kind::DATA,
+            conn,
+            direction,
+            flags: flags | flag::FROM_START,
+            position: *position,
+            size,
+            ..Header::default()
+        };
+        *position += size;
+        self.record(header, bytes);
+    }
+
+    fn text(&mut self, conn: u64, direction: u8, text: &str) {
+        self.data(conn, direction, flag::TURN, text.as_bytes(), text.len() as u64);
+    }
+
+    fn close(&mut self, conn: u64) {
+        let at = |direction| self.positions.get(&(conn, direction)).copied().unwrap_or(0);
+        let header = Header { kind: kind::CLOSE, conn, position: at(0), size: at(1), ..Header::default() };
+        self.record(header, &[]);
+    }
+
+    fn coverage(&mut self, game: &str) -> crate::summary::Coverage {
+        let summary = self.pipeline.summary();
+        let found = summary.games().find(|(name, _)| *name == game).map(|(_, game)| game.coverage.clone());
+        found.unwrap_or_default()
+    }
+}
+
+const GET: &str = "GET /v1/users/7 HTTP/1.1\r\nHost: api\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+#[test]
+fn a_call_of_a_known_process() {
+    let mut probes = Probes::new();
+    probes.process(Some("chess"));
+    probes.open(SOCKET, role::CLIENT);
+    probes.text(SOCKET, direction::SENT, GET);
+    probes.text(SOCKET, direction::RECEIVED, OK);
+    probes.close(SOCKET);
+    assert_eq!(probes.lines, ["Client chess 1007 api/v1/users/{id} Some(200) Some(2) Complete"]);
+    let coverage = probes.coverage("chess");
+    assert_eq!((coverage.opened.client.plain, coverage.connect_ns), (1, 500));
+}
+
+#[test]
+fn a_field_of_the_request_names_the_game() {
+    let mut probes = Probes::new();
+    probes.process(None);
+    probes.open(SOCKET, role::SERVER);
+    probes.text(SOCKET, direction::RECEIVED, "GET /a HTTP/1.1\r\nHost: api\r\nX-Game: go\r\n\r\n");
+    probes.text(SOCKET, direction::SENT, OK);
+    assert_eq!(probes.lines, ["Server go 1007 api/a Some(200) Some(2) Complete"]);
+}
+
+#[test]
+fn what_was_left_out_of_a_body_is_counted_and_what_is_lost_at_the_end_is_a_gap() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    probes.text(SOCKET, direction::SENT, GET);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+    probes.data(SOCKET, direction::RECEIVED, flag::TURN, head, head.len() as u64 + 50_000);
+    probes.data(SOCKET, direction::RECEIVED, 0, &[], 40_000);
+    // The record of the last 10 000 bytes is lost; only the close record tells of them.
+    *probes.positions.entry((SOCKET, direction::RECEIVED)).or_default() += 10_000;
+    probes.close(SOCKET);
+    assert_eq!(probes.lines, ["Client - 7 api/v1/users/{id} Some(200) Some(100000) Complete"]);
+}
+
+#[test]
+fn a_tunnel_is_ignored_from_then_on() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    probes.text(SOCKET, direction::SENT, "CONNECT api:443 HTTP/1.1\r\nHost: api:443\r\n\r\n");
+    probes.text(SOCKET, direction::RECEIVED, "HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(probes.lines.last().map(String::as_str), Some("ignore 57005 100"));
+    assert_eq!(probes.coverage("unknown").opaque.get("upgraded"), Some(&1));
+}
+
+#[test]
+fn plaintext_of_a_bound_object_takes_the_address_of_its_socket() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    probes.data(SOCKET, direction::SENT, flag::ENCRYPTED, b"\x16\x03\x01", 500);
+    let bind = Header { kind: kind::BIND, conn: OBJECT, extra: SOCKET, ..Header::default() };
+    probes.record(bind, &[]);
+    probes.text(OBJECT, direction::SENT, GET);
+    probes.text(OBJECT, direction::RECEIVED, OK);
+    probes.close(SOCKET);
+    assert_eq!(probes.lines, ["Client - 7 api/v1/users/{id} Some(200) Some(2) Complete tls"]);
+    let coverage = probes.coverage("unknown");
+    assert_eq!((coverage.opened.client.tls, coverage.tls_opaque_connections), (1, 0));
+}
+
+#[test]
+fn a_request_in_flight_ends_with_the_socket_that_carries_its_tls() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    probes.data(SOCKET, direction::SENT, flag::ENCRYPTED, &[], 500);
+    probes.record(Header { kind: kind::BIND, conn: OBJECT, extra: SOCKET, ..Header::default() }, &[]);
+    probes.text(OBJECT, direction::SENT, GET);
+    probes.close(SOCKET);
+    assert_eq!(probes.lines, ["Client - 7 api/v1/users/{id} None None Aborted tls"]);
+}
+
+#[test]
+fn tls_without_plaintext_is_counted_in_connections_and_bytes() {
+    let mut probes = Probes::new();
+    probes.process(Some("chess"));
+    probes.open(SOCKET, role::CLIENT);
+    probes.data(SOCKET, direction::SENT, flag::ENCRYPTED, &[], 500);
+    let early = probes.now_ns + 1;
+    probes.pipeline.tick(early, &mut |_| {});
+    assert_eq!(probes.coverage("chess").tls_opaque_connections, 0, "it is too early to say");
+    probes.pipeline.tick(early + TLS_JUDGED_AFTER_NS, &mut |_| {});
+    probes.data(SOCKET, direction::RECEIVED, flag::ENCRYPTED, &[], 700);
+    probes.close(SOCKET);
+    let coverage = probes.coverage("chess");
+    assert_eq!((coverage.tls_opaque_connections, coverage.tls_opaque_bytes), (1, 1200));
+}
+
+#[test]
+fn an_object_without_a_socket_stands_for_one_tls_connection_of_its_process() {
+    let mut probes = Probes::new();
+    for socket in [SOCKET, SOCKET + 1] {
+        probes.open(socket, role::CLIENT);
+        probes.data(socket, direction::SENT, flag::ENCRYPTED, &[], 500);
+    }
+    probes.record(Header { kind: kind::BIND, conn: OBJECT, extra: 0, ..Header::default() }, &[]);
+    probes.text(OBJECT, direction::SENT, GET);
+    probes.text(OBJECT, direction::RECEIVED, OK);
+    probes.close(SOCKET);
+    probes.close(SOCKET + 1);
+    assert_eq!(probes.lines.len(), 1);
+    assert_eq!(probes.coverage("unknown").tls_opaque_connections, 1, "the other one is dark");
+}
+
+#[test]
+fn a_child_is_of_its_parents_game_until_it_is_read() {
+    let mut probes = Probes::new();
+    probes.process(Some("chess"));
+    let fork = Header { kind: kind::FORK, extra: u64::from(PID + 1) | 1008 << 32, ..Header::default() };
+    probes.record(fork, &[]);
+    assert_eq!(probes.pipeline.processes_by_game().get("chess"), Some(&2));
+}
+
+#[test]
+fn losses_are_those_that_the_last_record_says() {
+    let mut probes = Probes::new();
+    let losses = |count| Losses::from([("kernel".to_owned(), [("ring_full".to_owned(), count)].into())]);
+    for count in [3, 5] {
+        let record = loss_record(1, &losses(count)).expect("plain values");
+        probes.feed(&record);
+    }
+    assert_eq!(probes.pipeline.summary().losses.get(&("kernel", "ring_full")), Some(&5));
+    probes.feed(b"not a record");
+    assert_eq!(probes.pipeline.summary().losses.get(&("pipeline", "malformed_record")), Some(&1));
+}
+
+#[test]
+fn connections_are_bounded_and_what_makes_room_is_counted() {
+    let mut probes = Probes::new();
+    for conn in 1..=40 {
+        probes.open(conn, role::CLIENT);
+        probes.text(conn, direction::SENT, GET);
+    }
+    let summary = probes.pipeline.summary();
+    assert!(summary.tracked_connections <= 17, "{}", summary.tracked_connections);
+    assert_eq!(
+        summary.losses.get(&("pipeline", "connection_evicted")),
+        Some(&(40 - summary.tracked_connections))
+    );
+    assert_eq!(probes.lines.len() as u64, 40 - summary.tracked_connections, "each evicted request is a call");
+}

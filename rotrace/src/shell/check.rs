@@ -1,6 +1,206 @@
-//! Given: this host, and perhaps a process. Gives: what can be seen here and what will be missed, in plain words. Refuses to
-//! know: how anything is probed; nothing is loaded.
+//! Given: this host, and perhaps a process and a configuration. Gives: what can be seen here and what will be missed, in
+//! plain words. Refuses to know: how anything is probed; nothing is loaded.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
 use super::cli;
-pub(super) fn check(_asked: &cli::Check) -> anyhow::Result<()> {
-    Ok(())
+use super::output::Format;
+use crate::attribute::{Facts, Games};
+use crate::config::{self, Config};
+use crate::probe::host::{CAPABILITIES, Host};
+use crate::probe::library;
+use crate::process::Procfs;
+
+/// How a finding bears on what will be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Something will be missed.
+    Missed,
+    /// Nothing will be seen.
+    Fatal,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    found: String,
+    /// What follows from it, for people.
+    means: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+/// `rotrace check`: exit status 1 when nothing would be seen.
+pub(super) fn check(asked: &cli::Check) -> anyhow::Result<()> {
+    let config = asked.config.as_deref().map(config::load).transpose()?;
+    let host = Host::read(Path::new("/"));
+    let mut findings = of_host(&host);
+    if let Some(pid) = asked.pid {
+        findings.extend(of_process(pid, config.as_ref())?);
+    }
+    let mut out = io::stdout().lock();
+    for finding in &findings {
+        match asked.format {
+            Format::Json => {
+                writeln!(out, "{}", serde_json::to_string(&Line { r#type: "check", finding })?)?;
+            }
+            Format::Text => {
+                let Finding { what, verdict, found, means } = finding;
+                let mark = match verdict {
+                    Verdict::Ok => "ok    ",
+                    Verdict::Missed => "missed",
+                    Verdict::Fatal => "fatal ",
+                };
+                writeln!(out, "{mark} {what:<12} {found}")?;
+                if !means.is_empty() {
+                    writeln!(out, "{:20}{means}", "")?;
+                }
+            }
+        }
+    }
+    out.flush()?;
+    match findings.iter().find(|finding| finding.verdict == Verdict::Fatal) {
+        None => Ok(()),
+        Some(finding) => bail!("nothing can be seen on this host: {}", finding.found),
+    }
+}
+
+fn finding(
+    what: &'static str,
+    verdict: Verdict,
+    found: impl Into<String>,
+    means: impl Into<String>,
+) -> Finding {
+    Finding { what, verdict, found: found.into(), means: means.into() }
+}
+
+fn of_host(host: &Host) -> Vec<Finding> {
+    let mut findings = vec![finding("kernel", Verdict::Ok, host.release.clone(), "")];
+    findings.push(match host.btf_bytes {
+        Some(bytes) => finding("BTF", Verdict::Ok, format!("/sys/kernel/btf/vmlinux, {bytes} bytes"), ""),
+        None => finding("BTF", Verdict::Fatal, "none", "The probes need the types of the kernel."),
+    });
+    for (index, (bit, name, purpose)) in CAPABILITIES.into_iter().enumerate() {
+        let (verdict, found) = match (host.may(bit), index) {
+            (true, _) => (Verdict::Ok, format!("{name}: there")),
+            (false, 0 | 1) => (Verdict::Fatal, format!("{name}: missing")),
+            (false, _) => (Verdict::Missed, format!("{name}: missing")),
+        };
+        findings.push(finding("capability", verdict, found, format!("It {purpose}.")));
+    }
+    findings.push(finding(
+        "lockdown",
+        if host.lockdown.as_deref() == Some("confidentiality") { Verdict::Fatal } else { Verdict::Ok },
+        host.lockdown.clone().unwrap_or_else(|| "none".to_owned()),
+        "",
+    ));
+    if let Some(clock) = &host.clocksource {
+        let slow = !matches!(clock.as_str(), "tsc" | "kvm-clock" | "arch_sys_counter");
+        let means = if slow { "Reading it is slow, and every record reads it." } else { "" };
+        findings.push(finding("clock", Verdict::Ok, clock.clone(), means));
+    }
+    if host.is_nested {
+        findings.push(finding(
+            "PIDs",
+            Verdict::Ok,
+            "of a PID namespace of its own",
+            "PIDs are those of this namespace.",
+        ));
+    }
+    findings.push(match host.family() {
+        Ok(family) => finding(
+            "probes",
+            Verdict::Ok,
+            format!("{}: one program at the end of every system call", family.name()),
+            "Not seen: io_uring, 32-bit programs, unix sockets, HTTP/2 and HTTP/3. HTTP/2 and TLS that is not decoded are counted.",
+        ),
+        Err(refusal) => finding("probes", Verdict::Fatal, "none", refusal.to_string()),
+    });
+    findings
+}
+
+fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>> {
+    let procfs = Procfs::new("/proc", Path::new("/etc/passwd"));
+    let process = procfs.process(pid).with_context(|| format!("process {pid}"))?;
+    let mut findings = vec![finding(
+        "process",
+        Verdict::Ok,
+        format!("{pid}: {}", process.exe().unwrap_or("no executable")),
+        "",
+    )];
+    if let Some(config) = config {
+        let rules = config.rules();
+        let is_target = rules.matches_target(&process);
+        findings.push(finding(
+            "target",
+            if is_target || config.targets.is_empty() { Verdict::Ok } else { Verdict::Missed },
+            if is_target { "a [[target]] rule selects it" } else { "no [[target]] rule selects it" },
+            if is_target { "" } else { "`rotrace run` will not watch it; `rotrace attach` does." },
+        ));
+        let game = rules.game_of_process(&process, &mut Games::default()).game;
+        findings.push(match game {
+            Some(game) => finding("game", Verdict::Ok, &*game, ""),
+            None => finding(
+                "game",
+                Verdict::Missed,
+                "none",
+                "No [[game]] rule names it; its calls are of the game `unknown`.",
+            ),
+        });
+    }
+    match library::scan(&process, &mut library::Cache::default()) {
+        Ok(scan) => {
+            for library in &scan.covered {
+                findings.push(finding(
+                    "TLS",
+                    Verdict::Ok,
+                    library.name.clone(),
+                    "Its calls are read before they are encrypted.",
+                ));
+            }
+            for uncovered in &scan.uncovered {
+                findings.push(finding(
+                    "TLS",
+                    Verdict::Missed,
+                    uncovered.to_string(),
+                    "Its connections are counted, and not decoded.",
+                ));
+            }
+            if scan.covered.is_empty() && scan.uncovered.is_empty() {
+                findings.push(finding(
+                    "TLS",
+                    Verdict::Ok,
+                    "no TLS library is mapped",
+                    "One that is loaded later will be found.",
+                ));
+            }
+            if scan.unread > 0 {
+                let found = format!("{} mapped files could not be looked at", scan.unread);
+                findings.push(finding(
+                    "TLS",
+                    Verdict::Missed,
+                    found,
+                    "A TLS library among them would not be found.",
+                ));
+            }
+        }
+        Err(why) => {
+            findings.push(finding("TLS", Verdict::Missed, format!("cannot look at its files: {why}"), ""))
+        }
+    }
+    Ok(findings)
 }

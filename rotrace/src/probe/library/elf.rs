@@ -152,7 +152,7 @@ pub enum NotElf {
     /// It is not a program or shared library of 64 bits for x86-64 or arm64. On 32-bit x86 arguments are on the stack,
     /// where the probes do not look.
     Foreign,
-    /// A table reaches behind its end.
+    /// A header or a table reaches behind its end.
     Truncated,
     /// A table has entries of a size that the format does not have.
     Malformed,
@@ -180,10 +180,10 @@ impl fmt::Display for NotElf {
 /// A file without section headers has no symbols here: no linker makes one.
 pub fn points(file: impl Read + Seek, bytes_max: u64) -> Result<Points, NotElf> {
     let mut file = Bounded::new(file, bytes_max)?;
-    let header = *file.table::<FileHeader64<Le>>(0, 1)?.first().ok_or(NotElf::Truncated)?;
-    if header.e_ident.magic != elf::ELFMAG {
+    if file.bytes(0, elf::ELFMAG.len() as u64)? != elf::ELFMAG {
         return Err(NotElf::Magic);
     }
+    let header = *file.table::<FileHeader64<Le>>(0, 1)?.first().ok_or(NotElf::Truncated)?;
     let kind = header.e_type.get(Le);
     if header.e_ident.class != elf::ELFCLASS64
         || header.e_ident.data != elf::ELFDATA2LSB

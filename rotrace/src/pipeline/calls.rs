@@ -1,0 +1,80 @@
+//! Given: what a connection yields, and who uses it. Gives: calls, counted. Refuses to know: bytes.
+
+use std::sync::Arc;
+
+use rotrace_ebpf::record::{Header, Open, TLS_OBJECT};
+
+use super::{Known, Output, Settings, peer};
+use crate::attribute::Games;
+use crate::call::Call;
+use crate::endpoint::{Resolved, Tier};
+use crate::exchange::{Event, Exchange, Unpaired};
+use crate::summary::Summary;
+
+/// What all calls of a connection share.
+pub(super) struct Shared<'a> {
+    open: Option<Open>,
+    known: &'a Known,
+    conn: u64,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn of(open: Option<Open>, known: &'a Known, header: &Header) -> Self {
+        Shared { open, known, conn: header.conn }
+    }
+}
+
+/// Makes calls of exchanges.
+pub(super) struct Emit<'a> {
+    pub(super) settings: &'a mut Settings,
+    pub(super) games: &'a mut Games,
+    pub(super) summary: &'a mut Summary,
+    pub(super) state: Shared<'a>,
+    pub(super) out: &'a mut dyn FnMut(Output),
+}
+
+impl Emit<'_> {
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Exchange(exchange) => self.exchange(*exchange),
+            Event::Unpaired(unpaired) => {
+                let game = self.state.known.by_process.game.as_ref();
+                let coverage = self.summary.coverage_mut(game, 0);
+                coverage.add_unpaired(unpaired);
+                match unpaired {
+                    Unpaired::Upgraded => coverage.add_opaque("upgraded"),
+                    Unpaired::NotHttp => coverage.add_opaque("not_http"),
+                    Unpaired::Response | Unpaired::Request | Unpaired::Resync => {}
+                }
+            }
+        }
+    }
+
+    fn exchange(&mut self, exchange: Exchange) {
+        if !self.settings.roles.contains(&exchange.role) {
+            return;
+        }
+        let Known { process, by_process } = self.state.known;
+        let game = self.settings.rules.game_of_call(by_process, &exchange.fields, self.games);
+        let Resolved { endpoint, path, tier } = self.settings.endpoints.resolve(
+            exchange.authority.as_deref(),
+            &exchange.method,
+            &exchange.target,
+        );
+        if tier == Tier::Ignored {
+            return;
+        }
+        let call = Call {
+            exchange,
+            process: Arc::clone(process),
+            game,
+            endpoint,
+            path,
+            conn: self.state.conn,
+            tls: self.state.conn & TLS_OBJECT != 0,
+            peer: self.state.open.as_ref().and_then(peer::address),
+        };
+        self.summary.record(&call);
+        (self.out)(Output::Call(Box::new(call)));
+    }
+}

@@ -1,0 +1,52 @@
+//! Given: this host. Gives: the programs and rights that the live tests stand on, or a failure that names what is
+//! missing. Refuses to know: what they are used for; and it never skips.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The `rotrace` under test; tracing needs root.
+pub(crate) fn rotrace() -> PathBuf {
+    // SAFETY: takes nothing and cannot fail (geteuid(2)).
+    let user = unsafe { libc::geteuid() };
+    assert_eq!(user, 0, "live tests need root: they load probes and start servers");
+    PathBuf::from(env!("CARGO_BIN_EXE_rotrace"))
+}
+
+/// A program of the search path.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let directories = std::env::var("PATH").expect("live tests need PATH");
+    let found =
+        directories.split(':').chain(["/usr/sbin", "/sbin"]).map(|directory| Path::new(directory).join(name));
+    found.into_iter().find(|path| is_executable(path)).unwrap_or_else(|| {
+        panic!("live tests need {name}: it is not in PATH; `cargo xtask setup` says how to get it")
+    })
+}
+
+/// The system's Python, which uses the system's OpenSSL.
+pub(crate) fn python() -> PathBuf {
+    let path = PathBuf::from("/usr/bin/python3");
+    assert!(is_executable(&path), "live tests need {}", path.display());
+    path
+}
+
+/// Python with requests, httpx and aiohttp.
+pub(crate) fn venv_python() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
+    assert!(
+        is_executable(&path),
+        "live tests need {}: a venv of /usr/bin/python3 with tests/requirements.txt; `cargo xtask setup` makes it",
+        path.display()
+    );
+    path
+}
+
+/// A script of these tests.
+pub(crate) fn script(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/live/scripts").join(name);
+    assert!(path.is_file(), "no script {}", path.display());
+    path.to_str().unwrap().to_owned()
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}

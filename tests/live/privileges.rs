@@ -1,0 +1,95 @@
+//! Given: rotrace with fewer rights than root. Gives: proof that the four capabilities it asks for are enough, that each
+//! is needed, and that it says which is missing. Refuses to know: what each is for.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::compare::assert_equal;
+use crate::needs;
+use crate::nginx::Nginx;
+use crate::process::{Running, held, outcome, words};
+use crate::tracer::Tracer;
+
+/// All that `attach` needs, as setpriv names them.
+const NEEDED: &str = "+bpf,+perfmon,+sys_ptrace,+dac_read_search";
+
+/// The user that owns nothing.
+const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+
+/// A copy of rotrace that anyone may execute.
+fn executable() -> (TempDir, PathBuf) {
+    let directory = TempDir::with_prefix("rotrace-live-").unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("rotrace");
+    std::fs::copy(needs::rotrace(), &copy).unwrap();
+    (directory, copy)
+}
+
+/// setpriv with exactly these capabilities, as nobody.
+fn unprivileged(capabilities: &str) -> Command {
+    let mut command = Command::new(needs::program("setpriv"));
+    command.args(NOBODY);
+    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+        command.arg(format!("{set}=-all{}{capabilities}", if capabilities.is_empty() { "" } else { "," }));
+    }
+    command
+}
+
+/// A client of nobody, held.
+fn client(arguments: Vec<String>) -> Running {
+    let held = held(needs::program("curl"), arguments);
+    let mut command = Command::new(needs::program("setpriv"));
+    command.args(NOBODY).arg(held.get_program()).args(held.get_args());
+    Running::start(command)
+}
+
+fn check_with_needed(arguments: Vec<String>, nginx: Nginx) {
+    let (_directory, rotrace) = executable();
+    let client = client(arguments);
+    let mut command = unprivileged(NEEDED);
+    command.arg(rotrace).args(["attach", &client.pid().to_string(), "--format", "json"]);
+    let tracer = Tracer::started(command);
+    client.run();
+    let seen = tracer.finish();
+    let log = nginx.quit();
+    assert_eq!(log.len(), 10);
+    assert_equal(&seen.calls, &log);
+}
+
+#[test]
+fn four_capabilities_are_enough() {
+    let nginx = Nginx::start();
+    check_with_needed(vec!["-s".to_owned(), nginx.url("/v1/least/[1-10]")], nginx);
+}
+
+#[test]
+fn four_capabilities_are_enough_for_tls() {
+    let nginx = Nginx::start();
+    // The certificate lies in a directory of root, and what is proved here is not trust.
+    let mut arguments = words(["-s", "-k", "--http1.1"]);
+    arguments.push(nginx.tls_url("/v1/least/[1-10]"));
+    check_with_needed(arguments, nginx);
+}
+
+#[test]
+fn without_a_capability_it_says_which() {
+    let (_directory, rotrace) = executable();
+    let client = client(words(["-V"]));
+    let pid = client.pid().to_string();
+    for (capabilities, missing) in [
+        ("", "CAP_BPF"),
+        ("+perfmon,+sys_ptrace,+dac_read_search", "CAP_BPF"),
+        ("+bpf,+sys_ptrace,+dac_read_search", "CAP_PERFMON"),
+    ] {
+        let mut command = unprivileged(capabilities);
+        command.arg(&rotrace).args(["attach", &pid, "--format", "json"]);
+        let (status, printed, complaints) = outcome(command);
+        assert_eq!(status, Some(1), "{capabilities}: {complaints}");
+        assert!(complaints.contains(missing), "{capabilities}: does not name {missing}: {complaints}");
+        assert!(!complaints.contains("panicked"), "{complaints}");
+        assert_eq!(printed, "");
+    }
+}

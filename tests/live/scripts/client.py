@@ -1,0 +1,109 @@
+"""Given: the name of an HTTP library, the base URL of a server, and the certificate to trust. Gives: the same calls made
+through that library, on as few connections as it wants. Refuses to know: whether it is traced.
+"""
+
+import asyncio
+import http.client
+import ssl
+import sys
+import urllib.parse
+
+LIBRARY, BASE = sys.argv[1:3]
+CERTIFICATE = sys.argv[3] if len(sys.argv) > 3 else None
+BODY = b"b" * 3000
+
+
+def context():
+    return ssl.create_default_context(cafile=CERTIFICATE)
+
+
+def parts():
+    for size in (1, 700, 9000, 5):
+        yield b"p" * size
+
+
+async def async_parts():
+    for part in parts():
+        yield part
+
+
+def calls():
+    """Method, path, body or None."""
+    for number in range(10):
+        yield "GET", f"/v1/{LIBRARY}/{number}?page={number}", None
+    yield "HEAD", f"/v1/{LIBRARY}/head", None
+    yield "POST", f"/echo/{LIBRARY}/post", BODY
+    yield "PUT", f"/echo/{LIBRARY}/chunked", parts
+    yield "GET", f"/missing/{LIBRARY}", None
+    yield "DELETE", f"/empty/{LIBRARY}", None
+    yield "GET", f"/moved/{LIBRARY}", None
+    yield "GET", f"/v1/{LIBRARY}/last", None
+
+
+def through_http_client():
+    url = urllib.parse.urlsplit(BASE)
+    if url.scheme == "https":
+        connection = http.client.HTTPSConnection(url.hostname, url.port, context=context())
+    else:
+        connection = http.client.HTTPConnection(url.hostname, url.port)
+    for method, path, body in calls():
+        if callable(body):
+            connection.request(method, path, body=body(), encode_chunked=True)
+        else:
+            connection.request(method, path, body=body)
+        connection.getresponse().read()
+    connection.close()
+
+
+def through_requests():
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = CERTIFICATE or True
+        for method, path, body in calls():
+            session.request(method, BASE + path, data=body() if callable(body) else body)
+
+
+def through_httpx():
+    import httpx
+
+    with httpx.Client(verify=context(), trust_env=False, follow_redirects=True) as client:
+        for method, path, body in calls():
+            client.request(method, BASE + path, content=body() if callable(body) else body)
+
+
+async def through_httpx_async():
+    import httpx
+
+    async with httpx.AsyncClient(verify=context(), trust_env=False, follow_redirects=True) as client:
+
+        async def make(method, path, body):
+            content = async_parts() if callable(body) else body
+            response = await client.request(method, BASE + path, content=content)
+            await response.aread()
+
+        await asyncio.gather(*(make(*call) for call in calls()))
+
+
+async def through_aiohttp():
+    import aiohttp
+
+    connector = aiohttp.TCPConnector(limit=4, ssl=context())
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def make(method, path, body):
+            data = async_parts() if callable(body) else body
+            async with session.request(method, BASE + path, data=data) as response:
+                await response.read()
+
+        await asyncio.gather(*(make(*call) for call in calls()))
+
+
+def main():
+    made = globals()["through_" + LIBRARY]()
+    if made is not None:
+        asyncio.run(made)
+
+
+main()

@@ -1,0 +1,125 @@
+//! Given: clients and servers that encrypt through OpenSSL. Gives: proof that the calls in the plaintext are those of
+//! the server's log. Refuses to know: other TLS libraries, and keys.
+
+use std::process::Command;
+
+use crate::call::Role;
+use crate::clients;
+use crate::compare::assert_equal;
+use crate::needs;
+use crate::nginx::Nginx;
+use crate::process::{Running, outcome, words};
+use crate::python::{PythonServer, Transport};
+use crate::tracer::Tracer;
+
+#[test]
+fn curl_over_tls() {
+    let nginx = Nginx::start();
+    nginx.serve_file("page", 3_000_000);
+    let urls = [nginx.tls_url("/v1/items/[1-10]"), nginx.tls_url("/page"), nginx.tls_url("/missing")];
+    let arguments =
+        words(["-s", "--http1.1", "--cacert"]).into_iter().chain([nginx.certificate()]).chain(urls);
+    let seen = clients::check(nginx, needs::program("curl"), arguments, 12);
+    assert!(seen.calls[0].authority.as_deref().is_some_and(|name| name.starts_with("localhost:")));
+}
+
+#[test]
+fn curl_over_tls_1_2() {
+    let nginx = Nginx::start();
+    let url = nginx.tls_url("/v1/items/[1-10]");
+    let arguments = ["-s", "--http1.1", "--tls-max", "1.2", "--cacert", &nginx.certificate(), &url];
+    clients::check(nginx, needs::program("curl"), arguments, 10);
+}
+
+fn python_library(library: &str, requests: usize) {
+    let nginx = Nginx::start();
+    let arguments = [needs::script("client.py"), library.to_owned(), nginx.tls_url(""), nginx.certificate()];
+    clients::check(nginx, needs::venv_python(), arguments, requests);
+}
+
+#[test]
+fn python_http_client_over_tls() {
+    python_library("http_client", 17);
+}
+
+#[test]
+fn python_requests_over_tls() {
+    python_library("requests", 18);
+}
+
+#[test]
+fn python_httpx_over_tls() {
+    python_library("httpx", 18);
+}
+
+#[test]
+fn python_httpx_async_over_tls() {
+    python_library("httpx_async", 18);
+}
+
+/// asyncio keeps OpenSSL away from the socket.
+#[test]
+fn python_aiohttp_over_tls_through_memory() {
+    python_library("aiohttp", 18);
+}
+
+#[test]
+fn asyncio_server_over_tls_through_memory() {
+    let server = PythonServer::start(Transport::Tls);
+    let tracer = Tracer::attach(&[server.pid()]);
+    let mut curl = Command::new(needs::program("curl"));
+    curl.args(["-s", "--http1.1", "--cacert", &server.certificate(), "-d", "some=body"]);
+    curl.args(
+        ["/plain/[1-5]", "/uneven/5000", "/drip/100", "/early/3", "/close/900"]
+            .map(|path| server.tls_url(path)),
+    );
+    assert_eq!(outcome(curl).0, Some(0));
+    let log = server.quit();
+    let seen = tracer.finish();
+    assert_eq!(log.len(), 9);
+    assert!(seen.calls.iter().all(|call| call.role == Role::Server && call.tls));
+    assert_equal(&seen.calls, &log);
+}
+
+#[test]
+fn nginx_as_traced_server_over_tls() {
+    let nginx = Nginx::start();
+    nginx.serve_file("page", 3_000_000);
+    let tracer = Tracer::attach(&nginx.pids());
+    let mut curl = Command::new(needs::program("curl"));
+    curl.args(["-s", "--http1.1", "-o", "/dev/null", "--cacert", &nginx.certificate()]);
+    curl.args([nginx.tls_url("/v1/items/[1-10]"), nginx.tls_url("/page")]);
+    assert_eq!(outcome(curl).0, Some(0));
+    let log = nginx.quit();
+    let seen = tracer.finish();
+    assert_eq!(log.len(), 11);
+    assert!(seen.calls.iter().all(|call| call.role == Role::Server));
+    assert_equal(&seen.calls, &log);
+}
+
+/// The plaintext of a process that is no target stays its own, although it runs the same library.
+#[test]
+fn plaintext_of_others_is_never_captured() {
+    let nginx = Nginx::start();
+    let record = nginx.path("record.rotrace");
+    let arguments = |name: &str| {
+        let url = nginx.tls_url(&format!("/v1/{name}/[1-50]"));
+        [words(["-s", "--http1.1", "--cacert"]), vec![nginx.certificate(), url]].concat()
+    };
+    let mut target = Running::hold(needs::program("curl"), arguments("target"));
+    let mut other = Running::hold(needs::program("curl"), arguments("bystander"));
+    let tracer = Tracer::attach_with(&[target.pid()], &["--unredacted", "--record", &record]);
+    other.next_step();
+    target.next_step();
+    target.succeeded();
+    other.succeeded();
+    let seen = tracer.finish();
+    let text = String::from_utf8_lossy(&std::fs::read(&record).unwrap()).into_owned();
+    assert!(
+        text.contains("/v1/target/1") && !text.contains("bystander"),
+        "bytes of a process that is no target"
+    );
+    let mut log = nginx.quit();
+    log.retain(|served| served.path.starts_with("/v1/target/"));
+    assert_equal(&seen.calls, &log);
+}
