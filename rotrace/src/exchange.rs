@@ -8,6 +8,8 @@ mod pending;
 #[cfg(test)]
 mod properties;
 mod reader;
+mod record;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,8 @@ pub use self::decoder::{
     Decoder, FIELD_BYTES_MAX, Piece, RETAINED_BYTES_MAX, TARGET_BYTES_MAX, TURNS_HUNTED_MAX,
 };
 pub use self::pending::{PENDING_BYTES_MAX, PENDING_MAX};
+pub use self::record::pieces;
+pub use self::spans::{Span, Spans};
 
 /// Direction of bytes, as seen from the traced process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

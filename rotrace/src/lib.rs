@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! capture → stream → conn → http → exchange → attribute → endpoint → call → summary → pipeline   (pure)
+//!                                           → redact                                     (pure; before a capture)
 //!         → metrics, report                                                              (pure renderers)
 //!         → process, probe, config, shell, main                                          (the shell)
 //! ```
@@ -20,6 +21,8 @@ pub mod conn;
 pub mod http;
 
 pub mod exchange;
+
+pub mod redact;
 
 pub mod attribute;
 

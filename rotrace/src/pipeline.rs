@@ -17,8 +17,7 @@ use crate::call::{Call, Process};
 use crate::capture::{Losses, ProcessFacts};
 use crate::conn::{Connection, Connections};
 use crate::endpoint::Endpoints;
-use crate::exchange::{Decoder, Direction, Piece, Role, Wanted};
-use crate::stream::Chunk;
+use crate::exchange::{Decoder, Direction, Role, Wanted, pieces};
 use crate::summary::Summary;
 use calls::{Emit, Shared};
 use tls::{Verdict, judge};
@@ -266,27 +265,14 @@ impl Pipeline {
 
     /// Gives what a record brings of one direction to the decoder of its connection.
     fn bytes(&mut self, header: &Header, captured: &[u8], size: u64, out: &mut dyn FnMut(Output)) {
-        let direction = direction_of(header);
         let Pipeline { settings, wanted, games, connections, summary, .. } = self;
         let Some(connection) = connections.find(header.conn) else { return };
         let Connection { sent, received, state, .. } = connection;
         let Speaks::Http(decoder) = &mut state.speaks else { return };
-        let stream = if direction == Direction::Sent { sent } else { received };
-        let lost = stream.missing_before(header.position);
-        let is_end = header.kind == kind::END;
-        let mut turn = header.flags & flag::TURN != 0;
+        let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
         let mut emit =
             Emit { settings, games, summary, state: Shared::of(state.open, &state.process, header), out };
-        let chunks = stream.feed(header.position, captured, size).enumerate();
-        for (index, chunk) in chunks {
-            // A gap of lost records stands before the turn that this record saw.
-            let turn_here = turn && !(index == 0 && lost > 0);
-            turn &= !turn_here;
-            let piece = Piece { direction, at_ns: header.time_ns, turn: turn_here, chunk };
-            decoder.feed(wanted, piece, &mut |event| emit.event(event));
-        }
-        if is_end {
-            let piece = Piece { direction, at_ns: header.time_ns, turn: false, chunk: Chunk::End };
+        for piece in pieces(header, captured, size, stream) {
             decoder.feed(wanted, piece, &mut |event| emit.event(event));
         }
         if decoder.is_opaque() {
@@ -486,10 +472,6 @@ impl Known {
         let process = Process { pid, start_ticks: 0, exe: "".into(), game: None };
         Known { process: Arc::new(process), by_process: GameByProcess::recorded(None, 0) }
     }
-}
-
-fn direction_of(header: &Header) -> Direction {
-    if header.direction == direction::SENT { Direction::Sent } else { Direction::Received }
 }
 
 #[cfg(test)]

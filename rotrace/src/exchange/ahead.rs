@@ -39,7 +39,7 @@ enum OwnedChunk {
 /// Memory of one entry: twice its size, because the queue grows by doubling.
 const ENTRY_BYTES: usize = 2 * size_of::<Waiting>();
 
-/// There is no room for a chunk; what waited before may be incomplete.
+/// There is no room for a chunk. It waits nevertheless: the caller clears everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -59,12 +59,9 @@ impl Ahead {
                 Waiting::new(at_ns, chunk)
             }
         };
-        if self.bytes + waiting.bytes() > AHEAD_BYTES_MAX {
-            return Err(Full);
-        }
         self.bytes += waiting.bytes();
         self.chunks.push_back(waiting);
-        Ok(())
+        if self.bytes > AHEAD_BYTES_MAX { Err(Full) } else { Ok(()) }
     }
 
     /// Puts back the rest of what [`Ahead::pop`] gave.
@@ -98,6 +95,15 @@ impl Ahead {
 
     pub(super) fn retained_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the connection that wait.
+    pub(super) fn captured_bytes(&self) -> usize {
+        let length = |waiting: &Waiting| match &waiting.chunk {
+            OwnedChunk::Bytes(bytes) => bytes.len(),
+            OwnedChunk::Gap(_) | OwnedChunk::End => 0,
+        };
+        self.chunks.iter().map(length).sum()
     }
 }
 

@@ -32,8 +32,9 @@ use std::mem;
 use super::ahead::{AHEAD_BYTES_MAX, Ahead};
 use super::pending::{PENDING_BYTES_MAX, Pending, Queue};
 use super::reader::{Reader, State};
+use super::spans::{Span, Spans};
 use super::{Direction, Event, Outcome, Role, Unpaired, Wanted};
-use crate::http::h1::{HEAD_BYTES_MAX, HeadReader, HeadStep};
+use crate::http::h1::{HEAD_BYTES_MAX, HeadStep};
 use crate::http::sniff::Sniff;
 use crate::stream::Chunk;
 
@@ -65,14 +66,15 @@ pub struct Piece<'a> {
     pub chunk: Chunk<'a>,
 }
 
-/// Pairs the requests and responses of one HTTP/1 connection.
+/// Pairs the requests and responses of one HTTP/1 connection. Whoever wants to know what each byte was taken for gives it
+/// a witness.
 #[derive(Clone, Debug)]
-pub struct Decoder {
+pub struct Decoder<W = ()> {
     /// `None` until a start line has shown it.
     role: Option<Role>,
-    /// While the role is not known, the sent direction.
+    /// While the role is not known, one direction.
     requests: Reader,
-    /// While the role is not known, the received direction.
+    /// While the role is not known, the other direction.
     responses: Reader,
     queue: Queue,
     /// Empty unless the next response's request is not there yet.
@@ -82,6 +84,7 @@ pub struct Decoder {
     next_ordinal: u64,
     hunted_turns: u16,
     opaque: bool,
+    witness: W,
 }
 
 /// How a direction ended.
@@ -98,18 +101,38 @@ type Emit<'a> = dyn FnMut(Event) + 'a;
 impl Decoder {
     /// For a connection that has been seen since it was made.
     pub fn from_start() -> Self {
-        Decoder::in_state(State::Head)
+        Decoder::from_start_with(())
     }
 
     /// For a connection that is older than the tracer.
     pub fn joined_late() -> Self {
-        Decoder::in_state(State::Hunting)
+        Decoder::joined_late_with(())
+    }
+}
+
+impl<W: Spans> Decoder<W> {
+    /// For a connection that has been seen since it was made.
+    pub fn from_start_with(witness: W) -> Self {
+        Decoder::in_state(State::Head, witness)
+    }
+
+    /// For a connection that is older than the tracer.
+    pub fn joined_late_with(witness: W) -> Self {
+        Decoder::in_state(State::Hunting, witness)
+    }
+
+    /// Who is told of the spans.
+    pub fn witness_mut(&mut self) -> &mut W {
+        &mut self.witness
     }
 
     /// Takes the next piece of the connection.
     pub fn feed(&mut self, wanted: &Wanted, piece: Piece<'_>, emit: &mut Emit<'_>) {
-        let Piece { direction, at_ns, turn, chunk } = piece;
-        if self.opaque || chunk == Chunk::Bytes(&[]) || chunk == Chunk::Gap(0) {
+        let Piece { direction, turn, chunk, .. } = piece;
+        if self.opaque {
+            return self.pass_over(direction, chunk);
+        }
+        if chunk == Chunk::Bytes(&[]) || chunk == Chunk::Gap(0) {
             return;
         }
         let turned = self.last.is_some_and(|last| last != direction);
@@ -118,8 +141,14 @@ impl Decoder {
             self.last = Some(direction);
         }
         if self.role.is_none() {
-            self.find_role(direction, at_ns, turn, chunk, emit);
+            return self.find_role(wanted, Piece { turn, ..piece }, emit);
         }
+        self.feed_known(wanted, Piece { turn, ..piece }, emit);
+    }
+
+    /// Takes a piece of a connection whose role is known.
+    fn feed_known(&mut self, wanted: &Wanted, piece: Piece<'_>, emit: &mut Emit<'_>) {
+        let Piece { direction, at_ns, turn, chunk } = piece;
         match (self.role, direction) {
             (Some(Role::Client), Direction::Sent) | (Some(Role::Server), Direction::Received) => {
                 self.feed_request(wanted, at_ns, turn, chunk, emit);
@@ -131,6 +160,15 @@ impl Decoder {
                 }
             }
             (None, _) => {}
+        }
+    }
+
+    /// Bytes that are not read.
+    fn pass_over(&mut self, direction: Direction, chunk: Chunk<'_>) {
+        if let Chunk::Bytes(bytes) = chunk
+            && !bytes.is_empty()
+        {
+            self.witness.note(direction, Span::Unread, bytes.len());
         }
     }
 
@@ -171,42 +209,33 @@ impl Decoder {
             + self.queue.retained_bytes()
     }
 
-    fn in_state(state: State) -> Self {
-        let reader = Reader { state, head: HeadReader::default(), began_ns: 0, began_at_turn: false };
+    fn in_state(state: State, witness: W) -> Self {
         Decoder {
             role: None,
-            requests: reader.clone(),
-            responses: reader,
+            requests: Reader::new(Direction::Sent, state.clone()),
+            responses: Reader::new(Direction::Received, state),
             queue: Queue::default(),
             ahead: Ahead::default(),
             last: None,
             next_ordinal: 0,
             hunted_turns: 0,
             opaque: false,
+            witness,
         }
     }
 
-    /// Looks for a start line in a direction that is not known to carry requests or responses. Leaves a chunk that
-    /// shows the role to be read.
-    fn find_role(
-        &mut self,
-        direction: Direction,
-        at_ns: u64,
-        turn: bool,
-        chunk: Chunk<'_>,
-        emit: &mut Emit<'_>,
-    ) {
-        let reader = match direction {
-            Direction::Sent => &mut self.requests,
-            Direction::Received => &mut self.responses,
-        };
+    /// Looks for a start line in a direction that is not known to carry requests or responses. A chunk that shows the
+    /// role is read.
+    fn find_role(&mut self, wanted: &Wanted, piece: Piece<'_>, emit: &mut Emit<'_>) {
+        let Piece { direction, at_ns, turn, chunk } = piece;
+        let (reader, witness) = self.reader_of(direction);
         let mut bytes = match chunk {
             Chunk::Bytes(bytes) => bytes,
             Chunk::Gap(_) => return self.hunt_both(emit),
             Chunk::End => return,
         };
-        if !reader.may_read(turn) {
-            return;
+        if !reader.may_read(turn, witness) {
+            return self.pass_over(direction, chunk);
         }
         match reader.sniff(bytes) {
             // The start line is read from this chunk again, by the reader of its direction.
@@ -217,36 +246,49 @@ impl Decoder {
             }
             Sniff::NeedMore => {
                 // So few bytes are a whole head only in the HTTP/2 preface.
-                if reader.read_head(&mut bytes, at_ns, turn) != HeadStep::More {
-                    self.refuse(direction, emit);
-                }
+                return match reader.read_head(&mut bytes, at_ns, turn, witness) {
+                    HeadStep::More => {}
+                    HeadStep::Whole(head) => self.refuse(direction, head.len(), bytes, emit),
+                    HeadStep::TooLong => self.refuse(direction, 0, bytes, emit),
+                };
             }
-            Sniff::Http2Preface | Sniff::Tls | Sniff::Other => self.refuse(direction, emit),
+            Sniff::Http2Preface | Sniff::Tls | Sniff::Other => {
+                let begun = mem::take(&mut reader.head).begun().len();
+                return self.refuse(direction, begun + bytes.len(), &[], emit);
+            }
         }
+        self.feed_known(wanted, piece, emit);
+    }
+
+    fn reader_of(&mut self, direction: Direction) -> (&mut Reader, &mut W) {
+        let Decoder { requests, responses, witness, .. } = self;
+        (if requests.direction == direction { requests } else { responses }, witness)
     }
 
     /// The traced process is a client when requests go the way of `client`.
     fn take_role(&mut self, direction: Direction, client: Direction) {
-        if direction == client {
-            self.role = Some(Role::Client);
+        let (role, requests) = if direction == client {
+            (Role::Client, Direction::Sent)
         } else {
-            self.role = Some(Role::Server);
+            (Role::Server, Direction::Received)
+        };
+        self.role = Some(role);
+        if self.requests.direction != requests {
             mem::swap(&mut self.requests, &mut self.responses);
         }
     }
 
-    /// The first bytes of a direction are no start line.
-    fn refuse(&mut self, direction: Direction, emit: &mut Emit<'_>) {
-        let reader = match direction {
-            Direction::Sent => &mut self.requests,
-            Direction::Received => &mut self.responses,
-        };
+    /// The first bytes of a direction, `no_head` of them, are no start line; `rest` stands behind them.
+    fn refuse(&mut self, direction: Direction, no_head: usize, rest: &[u8], emit: &mut Emit<'_>) {
+        let (reader, witness) = self.reader_of(direction);
+        reader.note(witness, Span::NoHead, no_head);
         if reader.state == State::Head {
             self.give_up(Unpaired::NotHttp, emit);
         } else {
-            reader.hunt();
+            reader.hunt(witness);
             self.count_hunted_turn(emit);
         }
+        self.pass_over(direction, Chunk::Bytes(rest));
     }
 
     /// A gap before the role was known.
@@ -254,8 +296,8 @@ impl Decoder {
         if self.requests.state == State::Head || self.responses.state == State::Head {
             emit(Event::Unpaired(Unpaired::Resync));
         }
-        self.requests.hunt();
-        self.responses.hunt();
+        self.requests.hunt(&mut self.witness);
+        self.responses.hunt(&mut self.witness);
     }
 
     /// Gives up all that waits, since it is not certain which responses are whose.
@@ -286,8 +328,8 @@ impl Decoder {
     fn become_opaque(&mut self, emit: &mut Emit<'_>) {
         self.settle(emit);
         self.opaque = true;
-        self.requests.hunt();
-        self.responses.hunt();
-        self.ahead.clear();
+        self.requests.hunt(&mut self.witness);
+        self.responses.hunt(&mut self.witness);
+        self.clear_ahead();
     }
 }

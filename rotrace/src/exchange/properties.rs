@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::tests::{Op, What, decode, show};
 use super::*;
+use crate::stream::Chunk;
 
 /// A call as it truly is, and its bytes.
 #[derive(Clone, Debug)]
@@ -197,6 +198,19 @@ fn true_exchange(index: usize, truth: &Truth, ops: &[Op], requests: &Layout, res
     }
 }
 
+/// Bytes of both directions.
+#[derive(Debug, Default, PartialEq)]
+struct Lengths(usize, usize);
+
+impl Spans for Lengths {
+    fn note(&mut self, direction: Direction, _: Span, length: usize) {
+        match direction {
+            Direction::Sent => self.0 += length,
+            Direction::Received => self.1 += length,
+        }
+    }
+}
+
 /// What happens to a record on its way.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -376,6 +390,29 @@ proptest! {
             let bytewise: Vec<_> = decode(&bytewise, late, role).iter().map(show).collect();
             prop_assert_eq!(whole, bytewise);
         }
+    }
+
+    #[test]
+    fn every_byte_is_in_one_span(
+        pieces in proptest::collection::vec((any::<bool>(), any::<bool>(), any_op()), 0..20),
+        late: bool,
+    ) {
+        let witness = Lengths::default();
+        let mut decoder =
+            if late { Decoder::joined_late_with(witness) } else { Decoder::from_start_with(witness) };
+        let mut fed = Lengths::default();
+        for (index, (sent, turn, what)) in pieces.iter().enumerate() {
+            let direction = if *sent { Direction::Sent } else { Direction::Received };
+            let chunk = what.chunk();
+            if let Chunk::Bytes(bytes) = chunk {
+                fed.note(direction, Span::Unread, bytes.len());
+            }
+            let piece = Piece { direction, at_ns: index as u64, turn: *turn, chunk };
+            decoder.feed(&Wanted::default(), piece, &mut |_| {});
+            prop_assert!(decoder.witness_mut().0 <= fed.0 && decoder.witness_mut().1 <= fed.1);
+        }
+        decoder.close(99, &mut |_| {});
+        prop_assert_eq!(decoder.witness_mut(), &mut fed);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Given: the bytes of one direction, and where the traffic turned round. Gives: heads, and the state of the direction.
-//! Refuses to know: which direction it is.
+//! Refuses to know: whether it carries requests or responses.
 
-use crate::http::h1::body::Body;
+use super::Direction;
+use super::spans::{Span, Spans};
+use crate::http::h1::body::{Body, Taken};
 use crate::http::h1::{HeadReader, HeadStep, skip_line_ends};
 use crate::http::sniff::{Sniff, sniff};
 
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
+    pub(super) direction: Direction,
     pub(super) state: State,
     pub(super) head: HeadReader,
     /// When the first byte of the head was seen. Of no meaning while none has begun.
@@ -28,26 +31,58 @@ pub(super) enum State {
 }
 
 impl Reader {
+    pub(super) fn new(direction: Direction, state: State) -> Self {
+        Reader { direction, state, head: HeadReader::default(), began_ns: 0, began_at_turn: false }
+    }
+
     /// False when the bytes that come are not read. A head that was hunted down must not be interrupted: where the
     /// traffic turns round, another begins.
-    pub(super) fn may_read(&mut self, turn: bool) -> bool {
+    pub(super) fn may_read(&mut self, turn: bool, spans: &mut impl Spans) -> bool {
         if matches!(self.state, State::Hunting | State::Candidate) && turn {
-            self.hunt();
+            self.hunt(spans);
             self.state = State::Candidate;
         }
         self.state != State::Hunting
     }
 
-    pub(super) fn read_head<'a>(&mut self, bytes: &mut &'a [u8], at_ns: u64, turn: bool) -> HeadStep<'a> {
+    /// Notes what it drops; whether a whole head is one is for the caller to say.
+    pub(super) fn read_head<'a>(
+        &mut self,
+        bytes: &mut &'a [u8],
+        at_ns: u64,
+        turn: bool,
+        spans: &mut impl Spans,
+    ) -> HeadStep<'a> {
         if self.head.begun().is_empty() {
             self.began_at_turn |= turn;
-            skip_line_ends(bytes);
+            self.skip_line_ends(bytes, spans);
             if bytes.is_empty() {
                 return HeadStep::More;
             }
             self.began_ns = at_ns;
         }
-        self.head.feed(bytes)
+        let dropped = self.head.begun().len() + bytes.len();
+        let step = self.head.feed(bytes);
+        if step == HeadStep::TooLong {
+            self.note(spans, Span::NoHead, dropped);
+        }
+        step
+    }
+
+    /// Takes bytes of a body; `None` outside of one.
+    pub(super) fn take_body(&mut self, bytes: &[u8], spans: &mut impl Spans) -> Option<Taken> {
+        let State::Body(body) = &mut self.state else { return None };
+        let before = body.clone();
+        let taken = body.take(bytes);
+        let length = if let Taken::Done(used) = taken { used } else { bytes.len() };
+        self.note(spans, Span::Body(before), length);
+        Some(taken)
+    }
+
+    pub(super) fn skip_line_ends(&self, bytes: &mut &[u8], spans: &mut impl Spans) {
+        let before = bytes.len();
+        skip_line_ends(bytes);
+        self.note(spans, Span::LineEnds, before - bytes.len());
     }
 
     /// What the head begins with, `more` included.
@@ -66,10 +101,22 @@ impl Reader {
         sniff(first.get(..length).unwrap_or_default())
     }
 
-    pub(super) fn hunt(&mut self) {
+    pub(super) fn hunt(&mut self, spans: &mut impl Spans) {
         self.state = State::Hunting;
-        self.head.clear();
+        self.drop_head(spans);
         self.began_at_turn = false;
+    }
+
+    /// Forgets a head that has begun.
+    pub(super) fn drop_head(&mut self, spans: &mut impl Spans) {
+        self.note(spans, Span::NoHead, self.head.begun().len());
+        self.head.clear();
+    }
+
+    pub(super) fn note(&self, spans: &mut impl Spans, span: Span, length: usize) {
+        if length > 0 {
+            spans.note(self.direction, span, length);
+        }
     }
 }
 

@@ -26,6 +26,16 @@ pub(super) enum What {
     End,
 }
 
+impl What {
+    pub(super) fn chunk(&self) -> Chunk<'_> {
+        match self {
+            What::Bytes(bytes) => Chunk::Bytes(bytes),
+            What::Gap(length) => Chunk::Gap(*length),
+            What::End => Chunk::End,
+        }
+    }
+}
+
 /// Failures of properties are read by people.
 impl std::fmt::Debug for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,12 +58,8 @@ pub(super) fn decode(ops: &[Op], late: bool, role: Role) -> Vec<Event> {
             Op::Piece { from_client, turn, at_ns, what } => {
                 let sent = *from_client == (role == Role::Client);
                 let direction = if sent { Direction::Sent } else { Direction::Received };
-                let chunk = match what {
-                    What::Bytes(bytes) => Chunk::Bytes(bytes),
-                    What::Gap(length) => Chunk::Gap(*length),
-                    What::End => Chunk::End,
-                };
-                decoder.feed(&wanted, Piece { direction, at_ns: *at_ns, turn: *turn, chunk }, emit);
+                let piece = Piece { direction, at_ns: *at_ns, turn: *turn, chunk: what.chunk() };
+                decoder.feed(&wanted, piece, emit);
             }
         }
         assert!(decoder.retained_bytes() <= RETAINED_BYTES_MAX, "{}", decoder.retained_bytes());

@@ -27,6 +27,7 @@ use crate::metrics::{Scrape, SelfMetrics};
 use crate::pipeline::Pipeline;
 use crate::probe::host::Host;
 use crate::probe::{self, Probes};
+use crate::redact::{Kept, Redactor};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SECOND_NS: u64 = 1_000_000_000;
@@ -41,17 +42,20 @@ const AFTERMATH: usize = 3;
 pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> {
     let host = Host::read(Path::new("/"));
     let clock = wall_clock();
-    let keys = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
-    let mut output = Output::new(asked.format, clock, keys);
+    let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
+    let mut output = Output::new(asked.format, clock, keys.clone());
     let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server])?);
+    let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields() };
+    let redactor = (!asked.unredacted).then(|| Redactor::new(kept, config.limits.connections));
     let probes = Probes::load(&host, probe_settings(config))?;
     let description = Description {
         rotrace: VERSION.to_owned(),
         kernel: host.release.clone(),
         wall_clock_offset_ns: clock.offset_ns as i64,
-        redacted: !asked.unredacted,
+        redacted: redactor.is_some(),
     };
-    let recorder = asked.record.as_deref().map(|path| Recorder::create(path, &description)).transpose()?;
+    let recorder =
+        asked.record.as_deref().map(|path| Recorder::create(path, &description, redactor)).transpose()?;
     let family = probes.family().name();
     let mut session = Session::new(probes, pipeline, recorder, config.tls.openssl);
     for &pid in &asked.pids {

@@ -6,6 +6,7 @@ use std::mem;
 use super::{Decoder, Emit, FIELD_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::exchange::pending::{Method, Pending};
 use crate::exchange::reader::State;
+use crate::exchange::spans::{Span, Spans};
 use crate::exchange::{Event, Exchange, Outcome, Role, Unpaired, Wanted};
 use crate::http::h1::HeadStep;
 use crate::http::h1::body::{Body, Skipped, Taken};
@@ -13,7 +14,7 @@ use crate::http::h1::head::{self, Declared, Framing};
 use crate::http::sniff::{Sniff, sniff};
 use crate::stream::Chunk;
 
-impl Decoder {
+impl<W: Spans> Decoder<W> {
     pub(super) fn feed_request(
         &mut self,
         wanted: &Wanted,
@@ -28,18 +29,19 @@ impl Decoder {
             Chunk::End => return,
         };
         while !bytes.is_empty() && !self.opaque {
-            if let State::Body(body) = &mut self.requests.state {
-                match body.take(bytes) {
+            let Decoder { requests, witness, .. } = self;
+            if let Some(taken) = requests.take_body(bytes, witness) {
+                match taken {
                     Taken::UnderWay => return,
                     Taken::Done(used) => bytes = bytes.get(used..).unwrap_or_default(),
                     Taken::Broken => return self.lose_requests(emit),
                 }
                 self.end_request_body();
             } else {
-                if !self.requests.may_read(turn) {
-                    return;
+                if !requests.may_read(turn, witness) {
+                    return requests.note(witness, Span::Unread, bytes.len());
                 }
-                match self.requests.read_head(&mut bytes, at_ns, turn) {
+                match requests.read_head(&mut bytes, at_ns, turn, witness) {
                     HeadStep::More => return self.check_candidate_request(emit),
                     HeadStep::Whole(head) => {
                         self.take_request(wanted, &head, emit);
@@ -56,12 +58,13 @@ impl Decoder {
             }
             turn = false;
         }
+        self.requests.note(&mut self.witness, Span::Unread, bytes.len());
     }
 
     fn skip_request(&mut self, length: u64, emit: &mut Emit<'_>) {
         match &mut self.requests.state {
             State::Hunting => {}
-            State::Candidate => self.requests.hunt(),
+            State::Candidate => self.requests.hunt(&mut self.witness),
             State::Head => {
                 if !self.requests.head.begun().is_empty() {
                     emit(Event::Unpaired(Unpaired::Request));
@@ -84,7 +87,7 @@ impl Decoder {
     /// Where the next request begins is not known. The responses to those that wait are as certain as before.
     fn lose_requests(&mut self, emit: &mut Emit<'_>) {
         emit(Event::Unpaired(Unpaired::Resync));
-        self.requests.hunt();
+        self.requests.hunt(&mut self.witness);
         self.drop_ahead(emit);
     }
 
@@ -97,10 +100,10 @@ impl Decoder {
 
     /// If no request was ever seen, it is not known either that this direction carries them.
     fn refuse_candidate_request(&mut self, emit: &mut Emit<'_>) {
-        self.requests.hunt();
+        self.requests.hunt(&mut self.witness);
         if self.next_ordinal == 0 {
             self.role = None;
-            self.responses.hunt();
+            self.responses.hunt(&mut self.witness);
         }
         self.count_hunted_turn(emit);
     }
@@ -112,12 +115,14 @@ impl Decoder {
             !is_candidate || request.is_certain() && sniff(head) == Sniff::Request
         };
         let Some(request) = head::request(head).filter(is_taken) else {
+            self.requests.note(&mut self.witness, Span::NoHead, head.len());
             return match (is_candidate, self.next_ordinal) {
                 (true, _) => self.refuse_candidate_request(emit),
                 (false, 0) => self.give_up(Unpaired::NotHttp, emit),
                 (false, _) => self.lose_requests(emit),
             };
         };
+        self.requests.note(&mut self.witness, Span::Head, head.len());
         self.hunted_turns = 0;
         let (exchange, declared) = self.begin_exchange(wanted, head, &request);
         let request_body = match declared {
@@ -192,7 +197,7 @@ impl Decoder {
         let responses_are_lost = matches!(self.responses.state, State::Hunting | State::Candidate);
         if is_candidate || responses_are_lost && pending.began_at_turn {
             self.settle(emit);
-            self.responses.hunt();
+            self.responses.hunt(&mut self.witness);
         } else if responses_are_lost && !self.was_sent_with_the_last(&pending) {
             self.settle(emit);
             return emit(Event::Exchange(pending.exchange));

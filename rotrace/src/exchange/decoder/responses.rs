@@ -6,14 +6,15 @@ use std::mem;
 use super::{Decoder, Emit, Ending};
 use crate::exchange::pending::{Method, Pending};
 use crate::exchange::reader::{State, payload_bytes};
+use crate::exchange::spans::{Span, Spans};
 use crate::exchange::{AHEAD_NS_MAX, Event, Exchange, Outcome, Role, Unpaired};
+use crate::http::h1::HeadStep;
 use crate::http::h1::body::{Body, Skipped, Taken};
 use crate::http::h1::head::{self, Declared, Framing};
-use crate::http::h1::{HeadStep, skip_line_ends};
 use crate::http::sniff::Sniff;
 use crate::stream::Chunk;
 
-impl Decoder {
+impl<W: Spans> Decoder<W> {
     /// Gives back what cannot be read before the next request is there.
     pub(super) fn feed_response<'a>(
         &mut self,
@@ -34,8 +35,9 @@ impl Decoder {
             }
         };
         while !bytes.is_empty() && !self.opaque {
-            if let State::Body(body) = &mut self.responses.state {
-                match body.take(bytes) {
+            let Decoder { responses, witness, .. } = self;
+            if let Some(taken) = responses.take_body(bytes, witness) {
+                match taken {
                     Taken::UnderWay => return None,
                     Taken::Done(used) => bytes = bytes.get(used..).unwrap_or_default(),
                     Taken::Broken => {
@@ -45,14 +47,15 @@ impl Decoder {
                 }
                 self.complete(Some(at_ns), emit);
             } else {
-                if !self.responses.may_read(turn) {
+                if !responses.may_read(turn, witness) {
+                    responses.note(witness, Span::Unread, bytes.len());
                     return None;
                 }
                 if self.may_be_ahead() {
-                    skip_line_ends(&mut bytes);
+                    self.responses.skip_line_ends(&mut bytes, &mut self.witness);
                     return (!bytes.is_empty()).then_some(bytes);
                 }
-                match self.responses.read_head(&mut bytes, at_ns, turn) {
+                match self.responses.read_head(&mut bytes, at_ns, turn, &mut self.witness) {
                     HeadStep::More => {
                         self.check_candidate_response(emit);
                         return None;
@@ -63,6 +66,7 @@ impl Decoder {
             }
             turn = false;
         }
+        self.responses.note(&mut self.witness, Span::Unread, bytes.len());
         None
     }
 
@@ -74,7 +78,7 @@ impl Decoder {
             {
                 self.lose_responses(emit);
             }
-            State::Hunting | State::Candidate => self.responses.hunt(),
+            State::Hunting | State::Candidate => self.responses.hunt(&mut self.witness),
             State::Head => self.lose_responses(emit),
             State::Body(body) => match body.skip(length) {
                 Skipped::UnderWay => {}
@@ -95,13 +99,13 @@ impl Decoder {
     pub(super) fn lose_responses(&mut self, emit: &mut Emit<'_>) {
         emit(Event::Unpaired(Unpaired::Resync));
         self.settle(emit);
-        self.responses.hunt();
+        self.responses.hunt(&mut self.witness);
     }
 
     /// Where the body ends is not known. Its exchange waits: the end of the connection may end it.
     fn lose_response_body(&mut self, emit: &mut Emit<'_>) {
         emit(Event::Unpaired(Unpaired::Resync));
-        self.responses.hunt();
+        self.responses.hunt(&mut self.witness);
     }
 
     fn check_candidate_response(&mut self, emit: &mut Emit<'_>) {
@@ -120,7 +124,7 @@ impl Decoder {
         if !self.queue.first_is_answered() {
             self.settle(emit);
         }
-        self.responses.hunt();
+        self.responses.hunt(&mut self.witness);
         self.count_hunted_turn(emit);
     }
 
@@ -128,8 +132,10 @@ impl Decoder {
         let is_candidate = self.responses.state == State::Candidate;
         let response = head::response(head);
         let Some(response) = response.filter(|response| !is_candidate || response.is_certain()) else {
+            self.responses.note(&mut self.witness, Span::NoHead, head.len());
             return self.refuse_response(emit);
         };
+        self.responses.note(&mut self.witness, Span::Head, head.len());
         self.hunted_turns = 0;
         let is_interim = (100..200).contains(&response.status) && response.status != 101;
         if self.queue.first_is_answered() {
@@ -140,7 +146,7 @@ impl Decoder {
                 return;
             }
             emit(Event::Unpaired(Unpaired::Response));
-            return self.responses.hunt();
+            return self.responses.hunt(&mut self.witness);
         };
         self.responses.state = State::Head;
         if is_interim {
@@ -209,9 +215,9 @@ impl Decoder {
             exchange.outcome = Outcome::Aborted;
             emit(Event::Exchange(exchange));
         }
-        self.responses.head.clear();
+        self.responses.drop_head(&mut self.witness);
         if matches!(self.responses.state, State::Body(_) | State::Candidate) {
-            self.responses.hunt();
+            self.responses.hunt(&mut self.witness);
         }
     }
 
@@ -226,7 +232,7 @@ impl Decoder {
 }
 
 /// Responses that were recorded before their requests.
-impl Decoder {
+impl<W: Spans> Decoder<W> {
     /// True when bytes of a response come while no request waits, and the request may be recorded right after: a client
     /// whose requests are all known. A server has read a request before it answers.
     pub(super) fn may_be_ahead(&self) -> bool {
@@ -265,8 +271,13 @@ impl Decoder {
 
     pub(super) fn refuse_ahead(&mut self, emit: &mut Emit<'_>) {
         emit(Event::Unpaired(Unpaired::Response));
+        self.responses.hunt(&mut self.witness);
+        self.clear_ahead();
+    }
+
+    pub(super) fn clear_ahead(&mut self) {
+        self.responses.note(&mut self.witness, Span::NoHead, self.ahead.captured_bytes());
         self.ahead.clear();
-        self.responses.hunt();
     }
 
     /// The first bytes of a response that is ahead of its request were taken before the role was known.

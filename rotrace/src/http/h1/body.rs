@@ -32,6 +32,17 @@ pub enum Skipped {
     Lost,
 }
 
+/// What stands next in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// So many bytes of payload, or more.
+    Payload(u64),
+    /// The size of a chunk, or what ends it.
+    Size,
+    /// Line ends, and text that frames nothing: chunk extensions and trailers.
+    Text,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     /// So many payload bytes are to come.
@@ -90,6 +101,16 @@ impl Body {
     /// True when the end of the connection is the end of the body.
     pub fn is_until_close(&self) -> bool {
         self.framing == Framing::UntilClose
+    }
+
+    /// What the next byte is part of.
+    pub fn next_part(&self) -> Part {
+        match self.framing {
+            Framing::UntilClose => Part::Payload(u64::MAX),
+            Framing::Length(left) | Framing::Chunked(Chunked::Data { left }) => Part::Payload(left),
+            Framing::Chunked(Chunked::Size { .. }) => Part::Size,
+            Framing::Chunked(_) => Part::Text,
+        }
     }
 
     /// Takes the bytes of the body from the front of `bytes`.

@@ -116,10 +116,7 @@ impl Request<'_> {
             if self.method == "CONNECT" { Some(self.target) } else { absolute_authority(self.target) };
         let named = named.or(host)?;
         let named = memchr::memrchr(b'@', named).and_then(|at| named.get(at + 1..)).unwrap_or(named);
-        if named.is_empty()
-            || named.len() > AUTHORITY_BYTES_MAX
-            || !named.iter().all(|&byte| AUTHORITY.has(byte))
-        {
+        if !is_authority(named) {
             return None;
         }
         let mut authority = String::from_utf8_lossy(named).into_owned().into_boxed_str();
@@ -166,10 +163,7 @@ impl<'a> Fields<'a> {
 
     /// The next line with the lines that are folded onto it, without its line end; `None` at the empty line.
     fn next_line(&mut self) -> Option<&'a [u8]> {
-        let mut end = memchr(b'\n', self.rest)?;
-        while let Some(b' ' | b'\t') = self.rest.get(end + 1) {
-            end += 1 + memchr(b'\n', self.rest.get(end + 1..)?)?;
-        }
+        let end = field_line_end(self.rest)?;
         let line = self.rest.get(..end)?;
         self.rest = self.rest.get(end + 1..)?;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -250,6 +244,15 @@ fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
     rest.get(..end)
 }
 
+/// Where the first line of `fields` ends, with the lines that are folded onto it (RFC 9112 §5.2).
+pub fn field_line_end(fields: &[u8]) -> Option<usize> {
+    let mut end = memchr(b'\n', fields)?;
+    while let Some(b' ' | b'\t') = fields.get(end + 1) {
+        end += 1 + memchr(b'\n', fields.get(end + 1..)?)?;
+    }
+    Some(end)
+}
+
 fn protocol(version: &[u8]) -> Option<Protocol> {
     match version.strip_prefix(b"HTTP/1.")? {
         b"0" => Some(Protocol::Http10),
@@ -278,7 +281,13 @@ fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, bytes.get(at + 1..)?))
 }
 
-fn is_token(bytes: &[u8]) -> bool {
+/// True for an authority without user information (RFC 3986 §3.2), as far as its characters say.
+pub fn is_authority(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.len() <= AUTHORITY_BYTES_MAX && bytes.iter().all(|&byte| AUTHORITY.has(byte))
+}
+
+/// True when every byte is a `tchar` (RFC 9110 §5.6.2).
+pub fn is_token(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| TOKEN.has(byte))
 }
 

@@ -1,0 +1,225 @@
+//! Given: a head, whole or not. Gives: the same head without what it carries: as long, with the same lines, and to a reader
+//! of heads the same message. Refuses to know: how it was cut into records.
+
+use memchr::{memchr, memrchr};
+use rotrace_ebpf::limits::PREFIX_BYTES;
+
+use super::{Kept, OVERWRITTEN};
+use crate::http::h1::head::{field_line_end, is_authority, is_token, request, response};
+
+/// Fields whose values stay, besides those that say where a message goes and where it ends: what is said about calls and
+/// not in them.
+const KEPT_FIELDS: [&str; 16] = [
+    "accept-encoding",
+    "age",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-type",
+    "date",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "retry-after",
+    "server",
+    "te",
+    "trailer",
+    "upgrade",
+    "vary",
+];
+
+/// Beginnings of the names of such fields.
+const KEPT_FIELD_FAMILIES: [&str; 2] = ["ratelimit", "x-ratelimit-"];
+
+/// Stands for a control character: a value that has one goes on having one.
+const CONTROL: u8 = 1;
+
+/// Overwrites what a whole head carries.
+pub(super) fn overwrite(head: &mut [u8], kept: &Kept) {
+    let Some(line_end) = memchr(b'\n', head) else { return overwrite_no_head(head) };
+    if let Some(request) = request(head) {
+        let is_authority = request.method == "CONNECT";
+        let begin = request.target.as_ptr().addr() - head.as_ptr().addr();
+        let end = begin + request.target.len();
+        let target = head.get_mut(begin..end).unwrap_or_default();
+        if is_authority { overwrite_credentials(target) } else { overwrite_target(target, &kept.query_keys) }
+    } else if response(head).is_some() {
+        let line = head.get_mut(..line_end).unwrap_or_default();
+        overwrite_text(behind_status(line));
+    } else {
+        return overwrite_no_head(head);
+    }
+    let mut rest = head.get_mut(line_end + 1..).unwrap_or_default();
+    while let Some(end) = field_line_end(rest) {
+        let Some((line, behind)) = rest.split_at_mut_checked(end + 1) else { return };
+        overwrite_field(line, kept);
+        rest = behind;
+    }
+    overwrite_text(rest);
+}
+
+/// Overwrites what was not taken for a head. The first bytes go on to look like the beginning of one, or not; the lines
+/// stay.
+pub(super) fn overwrite_no_head(bytes: &mut [u8]) {
+    let looks = beginning(bytes);
+    let (first, behind) = bytes.split_at_mut(looks.len().min(bytes.len()));
+    first.iter_mut().zip(looks).for_each(|(to, look)| *to = look);
+    behind.iter_mut().filter(|byte| !b"\r\n".contains(byte)).for_each(|byte| *byte = OVERWRITTEN);
+}
+
+/// What is behind the status code of a status line.
+fn behind_status(line: &mut [u8]) -> &mut [u8] {
+    const CODE_BYTES: usize = 3;
+    let Some(space) = memchr(b' ', line) else { return line };
+    let spaces = line.iter().skip(space).take_while(|byte| byte.is_ascii_whitespace()).count();
+    line.get_mut(space + spaces + CODE_BYTES..).unwrap_or_default()
+}
+
+/// A line with its line end and all lines that are folded onto it.
+fn overwrite_field(line: &mut [u8], kept: &Kept) {
+    let Some(colon) = memchr(b':', line) else { return overwrite_text(line) };
+    let (name, value) = line.split_at_mut(colon);
+    let value = value.get_mut(1..).unwrap_or_default();
+    let known = name.trim_ascii_end();
+    let is = |field: &[u8]| known.eq_ignore_ascii_case(field);
+    if is(b"host") {
+        overwrite_host(value);
+    } else if is(b"content-length") {
+        overwrite_but(value, |byte| byte.is_ascii_digit() || byte == b',');
+    } else if is(b"transfer-encoding") {
+        value.split_mut(|&byte| byte == b',').for_each(overwrite_coding);
+    } else if !names_the_game(known, kept) && (is_folded(value) || !is_shown(known)) {
+        overwrite_text(value);
+    }
+    if !is_token(known) {
+        overwrite_name(name);
+    }
+}
+
+fn is_folded(value: &[u8]) -> bool {
+    memchr(b'\n', value).is_some_and(|line_end| line_end + 1 < value.len())
+}
+
+/// What is no authority goes on being none.
+fn overwrite_host(value: &mut [u8]) {
+    overwrite_credentials(value);
+    let host = value.trim_ascii();
+    let begin = memrchr(b'@', host).map_or(0, |at| at + 1);
+    if !host.get(begin..).is_some_and(is_authority) {
+        const NO_AUTHORITY: u8 = b'<';
+        overwrite_text(value);
+        value.iter_mut().filter(|byte| **byte == OVERWRITTEN).for_each(|byte| *byte = NO_AUTHORITY);
+    }
+}
+
+/// Only whether a coding is `chunked` is of interest, and the others that are registered are no secret.
+fn overwrite_coding(coding: &mut [u8]) {
+    const REGISTERED: [&str; 6] = ["chunked", "gzip", "x-gzip", "deflate", "compress", "identity"];
+    if !REGISTERED.iter().any(|name| coding.trim_ascii().eq_ignore_ascii_case(name.as_bytes())) {
+        overwrite_text(coding);
+    }
+}
+
+fn names_the_game(name: &[u8], kept: &Kept) -> bool {
+    kept.fields.0.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
+}
+
+fn is_shown(name: &[u8]) -> bool {
+    let begins = |family: &&str| {
+        name.get(..family.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(family.as_bytes()))
+    };
+    KEPT_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
+        || KEPT_FIELD_FAMILIES.iter().any(begins)
+}
+
+/// A name that is none goes on being none.
+fn overwrite_name(name: &mut [u8]) {
+    for byte in name.iter_mut().filter(|byte| !byte.is_ascii_whitespace()) {
+        *byte = if is_token(&[*byte]) { OVERWRITTEN } else { b'(' };
+    }
+}
+
+/// White space and control characters stay what they are, since they say whether a target or a value is one.
+fn overwrite_text(text: &mut [u8]) {
+    overwrite_but(text, |_| false);
+}
+
+fn overwrite_but(text: &mut [u8], stays: impl Fn(u8) -> bool) {
+    for byte in text.iter_mut().filter(|byte| !byte.is_ascii_whitespace() && !stays(**byte)) {
+        *byte = if byte.is_ascii_control() { CONTROL } else { OVERWRITTEN };
+    }
+}
+
+/// A target that is no authority: origin-form, absolute-form, or nothing that RFC 9112 §3.2 knows.
+fn overwrite_target(target: &mut [u8], query_keys: &[Box<str>]) {
+    let end = memchr(b'#', target).unwrap_or(target.len());
+    let (target, fragment) = target.split_at_mut(end);
+    overwrite_text(fragment.get_mut(1..).unwrap_or_default());
+    let end = memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at_mut(end);
+    let items = query.get_mut(1..).unwrap_or_default();
+    items.split_mut(|byte| b"&;".contains(byte)).for_each(|item| overwrite_item(item, query_keys));
+    if path.first() == Some(&b'/') {
+        return;
+    }
+    match authority(path) {
+        Some(range) => overwrite_credentials(path.get_mut(range).unwrap_or_default()),
+        None => overwrite_credentials(path),
+    }
+}
+
+/// Where the authority of `scheme://authority/path` is.
+fn authority(path: &[u8]) -> Option<std::ops::Range<usize>> {
+    let colon = memchr(b':', path)?;
+    let (scheme, rest) = path.split_at_checked(colon)?;
+    let behind = rest.strip_prefix(b"://").filter(|_| scheme.iter().all(u8::is_ascii_alphanumeric))?;
+    let begin = path.len() - behind.len();
+    Some(begin..memchr(b'/', behind).map_or(path.len(), |slash| begin + slash))
+}
+
+/// Everything before the last `@`.
+fn overwrite_credentials(authority: &mut [u8]) {
+    let end = memrchr(b'@', authority).unwrap_or(0);
+    overwrite_text(authority.get_mut(..end).unwrap_or_default());
+}
+
+/// An item of a query. What is no `key=value` is taken for a value: a query may be nothing but a token, and `=` only at the
+/// end is its padding.
+fn overwrite_item(item: &mut [u8], query_keys: &[Box<str>]) {
+    let equals = memchr(b'=', item);
+    let (key, value) = item.split_at_mut(equals.unwrap_or(item.len()));
+    if query_keys.iter().any(|kept| kept.as_bytes() == key) {
+        return;
+    }
+    match value {
+        [_, value @ ..] if value.iter().any(|&byte| byte != b'=') => overwrite_text(value),
+        _ => overwrite_text(item),
+    }
+}
+
+/// The first bytes with nothing left but what [`sniff`](crate::http::sniff::sniff) looks at: what the start of a line or of
+/// a protocol has in every connection, and else the kind of a byte.
+fn beginning(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
+    const STATUS_LINE: &[u8] = b"HTTP/1.";
+    const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let common = |known: &[u8]| bytes.iter().zip(known).take_while(|(byte, known)| byte == known).count();
+    let stay = match bytes {
+        // Type, version, length and kind of message of a TLS record.
+        [0x14..=0x17, 3, 0..=4, ..] => 6,
+        [0x14..=0x17, 3, ..] => 3,
+        [0x14..=0x17, ..] => 1,
+        _ => common(STATUS_LINE).max(common(HTTP2_PREFACE)),
+    };
+    let mut looks = [0; PREFIX_BYTES];
+    for (index, (to, &byte)) in looks.iter_mut().zip(bytes).enumerate() {
+        *to = match byte {
+            _ if index < stay => byte,
+            b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'*' | b'[' => byte,
+            b'0'..=b'9' => b'0',
+            b'a'..=b'z' | b'A'..=b'Z' => OVERWRITTEN,
+            b'!'..=b'~' => b'-',
+            _ => CONTROL,
+        };
+    }
+    looks
+}
