@@ -117,7 +117,7 @@ impl Prefix {
             return Beginning::Unfinished;
         }
         let first = a as u8;
-        if first >= 0x14 && first <= 0x17 {
+        if (0x14..=0x17).contains(&first) {
             return tls(a, length);
         }
         if begins(a, STATUS_LINE, length, STATUS_LINE_BYTES) {

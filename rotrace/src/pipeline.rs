@@ -232,18 +232,14 @@ impl Pipeline {
         self.summary.captured_bytes = self.captured_bytes;
         self.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
         self.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
-        let mut in_flight: BTreeMap<(Option<Arc<str>>, Role), (u64, u64)> = BTreeMap::new();
-        for (_, connection) in self.connections.iter_mut() {
-            let Speaks::Http(decoder) = &connection.state.speaks else { continue };
-            let Some(role) = decoder.role() else { continue };
-            let game = connection.state.process.by_process.game.clone();
-            let (count, last_ns) = in_flight.entry((game, role)).or_default();
-            *count += decoder.in_flight() as u64;
-            *last_ns = (*last_ns).max(connection.last_ns);
-        }
         self.summary.clear_active();
-        for ((game, role), (count, last_ns)) in in_flight {
-            *self.summary.coverage_mut(game.as_ref(), last_ns).active_requests.of_mut(role) = count;
+        let Pipeline { connections, summary, .. } = self;
+        for (_, connection) in connections.iter_mut() {
+            let Speaks::Http(decoder) = &connection.state.speaks else { continue };
+            let Some(role) = decoder.role().filter(|_| decoder.in_flight() > 0) else { continue };
+            let game = connection.state.process.by_process.game.as_ref();
+            let coverage = summary.coverage_mut(game, connection.last_ns);
+            *coverage.active_requests.of_mut(role) += decoder.in_flight() as u64;
         }
         self.summary.clone()
     }

@@ -102,10 +102,10 @@ impl<'a> Btf<'a> {
             if name == wanted {
                 return (width == 0).then_some(bits);
             }
-            if name.is_empty() {
-                if let Some(inner) = self.offset_in(target, wanted, depth) {
-                    return bits.checked_add(inner);
-                }
+            if name.is_empty()
+                && let Some(inner) = self.offset_in(target, wanted, depth)
+            {
+                return bits.checked_add(inner);
             }
         }
         None

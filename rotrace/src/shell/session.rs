@@ -17,7 +17,7 @@ use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::probe::library::{self, Library, Scan};
-use crate::probe::{Probes, Resolved, TlsLink};
+use crate::probe::{Probes, TlsLink};
 use crate::process::{Procfs, Unreadable};
 
 /// Records are drained so often. Waking up for each would cost the traced threads far more than the records do.
@@ -95,17 +95,18 @@ impl Session {
     /// Watches a process from now on. `pid` is the user's.
     pub(super) fn add(&mut self, pid: u32) -> anyhow::Result<()> {
         let process = self.procfs.process(pid).with_context(|| format!("process {pid}"))?;
-        let Resolved { initial, level } = self.probes.resolve(process.pid())?;
+        let resolved = self.probes.resolve(process.pid())?;
         let now_ns = monotonic_ns();
-        describe(&mut self.pipeline, &mut self.recorder, &process, initial, now_ns)?;
-        self.probes.add_target(Resolved { initial, level })?;
+        // The probes of its libraries come first: attaching takes long, and nobody drains meanwhile.
         let mut target = Target::new(process.pid(), now_ns);
         if self.openssl {
             let Session { probes, libraries, .. } = self;
             target.attach(probes, library::installed(&process, libraries));
+            target.scan(probes, &self.procfs, libraries, now_ns);
         }
-        self.targets.insert(initial, target);
-        self.scan_due(now_ns);
+        describe(&mut self.pipeline, &mut self.recorder, &process, resolved.initial, now_ns)?;
+        self.probes.add_target(resolved)?;
+        self.targets.insert(resolved.initial, target);
         Ok(())
     }
 
@@ -210,23 +211,7 @@ impl Session {
         }
         let Session { probes, procfs, targets, libraries, .. } = self;
         for target in targets.values_mut().filter(|target| target.next_scan_ns <= now_ns) {
-            target.scans += 1;
-            target.next_scan_ns = match SCANS_MS.get(target.scans) {
-                Some(after_ms) => target.started_ns + after_ms * 1_000_000,
-                None => now_ns + RESCAN_NS,
-            };
-            let scan = match procfs.process(target.pid).map_err(anyhow::Error::from) {
-                Ok(process) => library::scan(&process, libraries).map_err(anyhow::Error::from),
-                Err(why) => Err(why),
-            };
-            match scan {
-                Ok(Scan { covered, uncovered, unread: _ }) => {
-                    target.uncovered = uncovered;
-                    target.attach(probes, covered);
-                }
-                // It has ended, and its exit record will say so.
-                Err(why) => debug!(pid = target.pid, "cannot look for TLS libraries: {why:#}"),
-            }
+            target.scan(probes, procfs, libraries, now_ns);
         }
     }
 }
@@ -240,6 +225,27 @@ impl Target {
             next_scan_ns: now_ns,
             libraries: BTreeMap::new(),
             uncovered: Vec::new(),
+        }
+    }
+
+    /// Looks for TLS libraries that it has mapped by now.
+    fn scan(&mut self, probes: &mut Probes, procfs: &Procfs, cache: &mut library::Cache, now_ns: u64) {
+        self.scans += 1;
+        self.next_scan_ns = match SCANS_MS.get(self.scans) {
+            Some(after_ms) => self.started_ns + after_ms * 1_000_000,
+            None => now_ns + RESCAN_NS,
+        };
+        let scan = match procfs.process(self.pid) {
+            Ok(process) => library::scan(&process, cache),
+            Err(why) => Err(why),
+        };
+        match scan {
+            Ok(Scan { covered, uncovered, unread: _ }) => {
+                self.uncovered = uncovered;
+                self.attach(probes, covered);
+            }
+            // It has ended, and its exit record will say so.
+            Err(why) => debug!(pid = self.pid, "cannot look for TLS libraries: {why}"),
         }
     }
 

@@ -4,7 +4,6 @@ response received through exactly those system calls. Refuses to know: whether i
 The response must have a Content-Length, or no body; sending and receiving keep the order of one connection.
 """
 
-import array
 import ctypes
 import os
 import socket
@@ -42,7 +41,8 @@ def messages(buffers):
     for index, message in enumerate(made):
         message.header.segments = ctypes.cast(ctypes.byref(segments, index * 2 * ctypes.sizeof(Segment)), ctypes.POINTER(Segment))
         message.header.segment_count = 2
-    made.keep = segments
+    # What holds only an address keeps nothing alive.
+    made.keep = segments, buffers
     return made
 
 
@@ -152,7 +152,9 @@ def receive_response(connection):
             # The head is read, what is behind it spliced.
             data += connection.recv(part.index(b"\r\n\r\n") + 4)
         else:
-            data += receive_some(connection, 1 << 16)
+            part = receive_some(connection, 1 << 16)
+            assert part, "the server closed the connection"
+            data += part
     head, _, body = data.partition(b"\r\n\r\n")
     length = 0
     for line in head.split(b"\r\n"):
@@ -160,7 +162,9 @@ def receive_response(connection):
         if name.lower() == b"content-length":
             length = int(value)
     while len(body) < length:
-        body += receive_some(connection, length - len(body))
+        part = receive_some(connection, length - len(body))
+        assert part, "the server closed the connection"
+        body += part
     assert len(body) == length, "a response that was not asked for"
 
 
