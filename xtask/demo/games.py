@@ -1,8 +1,8 @@
 """Three game servers, each with a habit of its own when it calls the platform's API.
 
 Given: --game=NAME, the ports of the API and its certificate. Gives: a line "ready" when its first call is answered, then,
-from the line "go" on its standard input to the line "stop", calls; at the end a line "made CALLS ERRORS". Refuses to know:
-that it is watched.
+from the line "go" on its standard input to the line "stop", calls; then a line "made CALLS ERRORS", and its connection
+stays until it is ended. Refuses to know: that it is watched.
 """
 
 import argparse
@@ -97,6 +97,7 @@ def main():
     while orders.empty():
         GAMES[arguments.game](platform)
     print("made", platform.calls, platform.errors, flush=True)
+    threading.Event().wait()
 
 
 main()

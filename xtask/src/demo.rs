@@ -197,7 +197,7 @@ fn watch(
     }
 }
 
-/// Ends the games in order, and takes what they have counted.
+/// Stops the games, and takes what they have counted. Their processes stay until the daemon has been read.
 fn made(games: &mut [(&'static str, Process)]) -> anyhow::Result<BTreeMap<&'static str, Made>> {
     for (_, process) in games.iter_mut() {
         process.tell("stop")?;
