@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeLinkId, UProbeScope};
 use aya::programs::{BtfTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader};
 
@@ -263,7 +263,7 @@ impl Probes {
                     self.ebpf.program_mut(name).context("a program was lost")?.try_into()?;
                 let link = program
                     .attach(UProbeAttachLocation::AbsoluteOffset(offset), file, UProbeScope::OneProcess(pid))
-                    .map_err(|why| self::refused_uprobe(anyhow::Error::from(why)))
+                    .map_err(|why| refused_uprobe(anyhow::Error::from(why)))
                     .with_context(|| format!("attach {name} to {} of process {pid}", file.display()))?;
                 links.push(TlsLink { program: name, link });
             }
@@ -271,15 +271,59 @@ impl Probes {
         Ok(links)
     }
 
-    /// Removes what [`Probes::attach_tls`] attached.
-    pub fn detach_tls(&mut self, links: Vec<TlsLink>) {
-        for TlsLink { program, link } in links {
-            let Some(program) = self.ebpf.program_mut(program) else { continue };
-            if let Ok(program) = <&mut UProbe>::try_from(program) {
-                // The process may be gone, and its perf event with it.
-                let _ = program.detach(link);
+    /// Takes what [`Probes::attach_tls`] attached out of the programs; dropping it detaches it.
+    ///
+    /// The kernel waits for grace periods at each (`uprobe_unregister_sync`, kernel/events/uprobes.c), some 100 ms, and
+    /// waits that overlap are one. So they are to be dropped by [`Detached::drop_in_background`] or all together.
+    pub fn detach_tls(&mut self, links: Vec<TlsLink>) -> Detached {
+        let taken = links.into_iter().filter_map(|TlsLink { program, link }| {
+            let program: &mut UProbe = self.ebpf.program_mut(program)?.try_into().ok()?;
+            program.take_link(link).ok()
+        });
+        Detached(taken.collect())
+    }
+}
+
+/// TLS probes that are to be removed from the kernel.
+#[derive(Debug, Default)]
+pub struct Detached(Vec<UProbeLink>);
+
+impl Detached {
+    /// Threads that remove probes at one time.
+    const THREADS: usize = 32;
+
+    /// Removes them while the caller goes on.
+    pub fn drop_in_background(self) {
+        for links in self.shares() {
+            // Where no thread can be had, the links are dropped right here, which is slower and as good.
+            let _ = std::thread::Builder::new().name("rotrace-detach".to_owned()).spawn(move || drop(links));
+        }
+    }
+
+    /// Removes them, many at one time.
+    pub fn drop_together(self) {
+        let shares = self.shares();
+        std::thread::scope(|scope| {
+            for links in shares {
+                scope.spawn(move || drop(links));
+            }
+        });
+    }
+
+    /// Adds those of another process.
+    pub fn extend(&mut self, more: Detached) {
+        self.0.extend(more.0);
+    }
+
+    fn shares(self) -> Vec<Vec<UProbeLink>> {
+        let mut shares: Vec<Vec<UProbeLink>> = Vec::new();
+        for (index, link) in self.0.into_iter().enumerate() {
+            match shares.get_mut(index % Self::THREADS) {
+                Some(share) => share.push(link),
+                None => shares.push(vec![link]),
             }
         }
+        shares
     }
 }
 
@@ -303,24 +347,18 @@ pub enum Function {
     ReadEx,
     /// `int SSL_write_ex(SSL *ssl, const void *buf, size_t num, size_t *written)`.
     WriteEx,
-    /// `int SSL_do_handshake(SSL *ssl)`, `SSL_connect`, `SSL_accept`.
-    Handshake,
     /// `void SSL_free(SSL *ssl)`.
     Free,
 }
 
 /// Programs of the object and the functions at which each is attached.
-const TLS_PROGRAMS: [(&[Function], &str); 7] = [
+const TLS_PROGRAMS: [(&[Function], &str); 6] = [
     (&[Function::Read], "ssl_read"),
     (&[Function::Write], "ssl_write"),
     (&[Function::ReadEx], "ssl_read_ex"),
     (&[Function::WriteEx], "ssl_write_ex"),
-    (&[Function::Handshake], "ssl_handshake"),
     (&[Function::Free], "ssl_free"),
-    (
-        &[Function::Read, Function::Write, Function::ReadEx, Function::WriteEx, Function::Handshake],
-        "ssl_return",
-    ),
+    (&[Function::Read, Function::Write, Function::ReadEx, Function::WriteEx], "ssl_return"),
 ];
 
 /// An attached TLS probe.
@@ -413,7 +451,11 @@ fn refused_uprobe(why: anyhow::Error) -> anyhow::Error {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM)));
-    if is_denied { why.context("this kernel asks for CAP_SYS_ADMIN to probe user code; add it to have TLS read") } else { why }
+    if is_denied {
+        why.context("this kernel asks for CAP_SYS_ADMIN to probe user code; add it to have TLS read")
+    } else {
+        why
+    }
 }
 
 fn refused(why: aya::EbpfError) -> anyhow::Error {

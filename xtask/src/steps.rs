@@ -46,7 +46,6 @@ impl Step {
                 "test",
                 "--package",
                 "rotrace",
-                "--release",
                 "--test",
                 "live",
                 "--",

@@ -1,9 +1,10 @@
-//! Given: the entries and returns of OpenSSL's reads, writes and handshakes. Gives: records of the plaintext, each TLS
+//! Given: the entries and returns of OpenSSL's reads and writes. Gives: records of the plaintext, each TLS
 //! object a connection of its own, and which socket an object was seen to use. Refuses to know: where in which library
 //! the functions are; the daemon attaches these programs.
 //!
 //! Plaintext is recorded at the return, with what the call says it moved: a write that is retried after WANT_WRITE
-//! carries the same buffer again and is recorded once, when it succeeds.
+//! carries the same buffer again and is recorded once, when it succeeds. Handshakes are not probed: the first read or
+//! write shows the socket, and every probe fewer is attached and removed sooner.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::macros::{map, uprobe, uretprobe};
@@ -50,9 +51,6 @@ static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CAL
 #[map]
 static TLS_OBJECTS: HashMap<Object, Session> = HashMap::with_max_entries(limits::SOCKETS_MAX, 0);
 
-/// A handshake moves no plaintext; its slot only ties the object to its socket.
-const HANDSHAKE: u64 = 2;
-
 #[uprobe]
 fn ssl_write(ctx: ProbeContext) -> u32 {
     entered(&ctx, direction::SENT as u64, 0)
@@ -71,11 +69,6 @@ fn ssl_write_ex(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn ssl_read_ex(ctx: ProbeContext) -> u32 {
     entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0))
-}
-
-#[uprobe]
-fn ssl_handshake(ctx: ProbeContext) -> u32 {
-    entered(&ctx, HANDSHAKE, 0)
 }
 
 #[inline(always)]
@@ -103,7 +96,7 @@ fn ssl_return(ctx: RetProbeContext) -> u32 {
     let _ = TLS_CALLS.remove(&pid_tid);
     // The result is an `int`: the upper half of the register holds anything.
     let result: i32 = ctx.ret::<u64>() as i32;
-    if call.direction == HANDSHAKE || result <= 0 {
+    if result <= 0 {
         return 0;
     }
     let size = if call.moved_at == 0 { result as u64 } else { super::user(call.moved_at).unwrap_or(0) };

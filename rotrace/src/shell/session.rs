@@ -17,7 +17,7 @@ use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::probe::library::{self, Library, Scan};
-use crate::probe::{Probes, TlsLink};
+use crate::probe::{Detached, Probes, TlsLink};
 use crate::process::{Procfs, Unreadable};
 
 /// Records are drained so often. Waking up for each would cost the traced threads far more than the records do.
@@ -151,6 +151,15 @@ impl Session {
         DRAIN.min(Duration::from_nanos(next_ns.saturating_sub(monotonic_ns())))
     }
 
+    /// Removes the TLS probes of all targets, which would take long one by one.
+    pub(super) fn detach(&mut self) {
+        let mut detached = Detached::default();
+        for (_, target) in std::mem::take(&mut self.targets) {
+            detached.extend(self.probes.detach_tls(target.libraries.into_values().flatten().collect()));
+        }
+        detached.drop_together();
+    }
+
     fn drain(&mut self, call: &mut dyn FnMut(Output)) -> io::Result<()> {
         let mut changes = Vec::new();
         let mut ignored = Vec::new();
@@ -198,7 +207,8 @@ impl Session {
             }
             Change::Exited { process } => {
                 if let Some(target) = self.targets.remove(&process) {
-                    self.probes.detach_tls(target.libraries.into_values().flatten().collect());
+                    let links = target.libraries.into_values().flatten().collect();
+                    self.probes.detach_tls(links).drop_in_background();
                 }
             }
         }

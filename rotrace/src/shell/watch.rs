@@ -79,6 +79,7 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let watched = watch(&mut session, &mut output, &signals, until_ns);
     let finished = session.finish(&mut |event| output.take(event));
     output.summary(&session.pipeline.summary());
+    session.detach();
     watched.and(finished)?;
     output.result()
 }
@@ -141,6 +142,7 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     state.replace_readiness(Readiness::NotReady("shutting down".to_owned()));
     let finished = daemon.session.finish(&mut |_| {});
     daemon.publish(monotonic_ns());
+    daemon.session.detach();
     info!(calls = daemon.session.pipeline.summary().calls(), "stopped");
     // A failed loop has not been asked to stop, so the server has not either.
     ran.and(finished)?;

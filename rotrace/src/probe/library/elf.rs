@@ -40,14 +40,11 @@ const POINTS_MAX: usize = 64;
 const SECTION_NAMES_BYTES: u64 = 64 * 1024;
 
 /// What a defined function of this name is.
-const NAMES: [(&str, Meaning); 13] = [
+const NAMES: [(&str, Meaning); 10] = [
     ("SSL_read", Meaning::Probed(Function::Read)),
     ("SSL_write", Meaning::Probed(Function::Write)),
     ("SSL_read_ex", Meaning::Probed(Function::ReadEx)),
     ("SSL_write_ex", Meaning::Probed(Function::WriteEx)),
-    ("SSL_do_handshake", Meaning::Probed(Function::Handshake)),
-    ("SSL_connect", Meaning::Probed(Function::Handshake)),
-    ("SSL_accept", Meaning::Probed(Function::Handshake)),
     ("SSL_free", Meaning::Probed(Function::Free)),
     ("gnutls_record_send", Meaning::Carries(Stack::GnuTls)),
     ("SSL_ImportFD", Meaning::Carries(Stack::Nss)),
@@ -140,7 +137,7 @@ pub struct Points {
 impl Points {
     /// Plaintext can be seen: at least one function that moves it was found.
     pub fn carries_plaintext(&self) -> bool {
-        self.functions.iter().any(|(function, _)| !matches!(function, Function::Handshake | Function::Free))
+        self.functions.iter().any(|(function, _)| *function != Function::Free)
     }
 }
 

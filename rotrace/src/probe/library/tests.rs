@@ -282,7 +282,6 @@ fn this_hosts_openssl_is_found_in_a_process_that_uses_it() {
                 "SSL_write" => Function::Write,
                 "SSL_read_ex" => Function::ReadEx,
                 "SSL_write_ex" => Function::WriteEx,
-                "SSL_do_handshake" | "SSL_connect" | "SSL_accept" => Function::Handshake,
                 "SSL_free" => Function::Free,
                 _ => return None,
             };
@@ -293,7 +292,7 @@ fn this_hosts_openssl_is_found_in_a_process_that_uses_it() {
         })
         .collect();
     expected.sort_by_key(|(_, offset)| *offset);
-    assert!(expected.len() >= 6);
+    assert!(expected.len() >= 5);
     let bytes = fs::read(library.path()).unwrap();
     for (_, offset) in &mut expected {
         // As a distribution may build it for x86-64, with `-fcf-protection`.

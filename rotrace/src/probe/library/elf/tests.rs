@@ -139,10 +139,7 @@ fn every_name_of_the_table_is_found() {
             (Function::Write, 1),
             (Function::ReadEx, 2),
             (Function::WriteEx, 3),
-            (Function::Handshake, 4),
-            (Function::Handshake, 5),
-            (Function::Handshake, 6),
-            (Function::Free, 7),
+            (Function::Free, 4),
         ],
         &[Stack::GnuTls, Stack::Nss, Stack::MbedTls, Stack::WolfSsl, Stack::S2n],
     );
@@ -183,11 +180,6 @@ fn aliases_are_one_point_and_what_cannot_be_told_apart_is_none() {
     check(
         &Sample::new().function("SSL_read", 8).function("SSL_read@@V", 8).function("SSL_write", 9),
         &[(Function::Read, 8), (Function::Write, 9)],
-        &[],
-    );
-    check(
-        &Sample::new().function("SSL_connect", 4).function("SSL_accept", 4),
-        &[(Function::Handshake, 4)],
         &[],
     );
     check(
