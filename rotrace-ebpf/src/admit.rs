@@ -121,7 +121,7 @@ impl Connection {
             flow.credit = CREDIT_BYTES;
         }
         if self.protocol == protocol::NEW {
-            match learn(flow, self.from_start == 1 || turn, first) {
+            match learn(flow, self.from_start == 0, turn, first) {
                 Beginning::Request | Beginning::Response => self.protocol = protocol::HTTP1,
                 Beginning::Http2 => self.protocol = protocol::HTTP2,
                 Beginning::ClientHello => {
@@ -179,14 +179,164 @@ impl Flow {
 }
 
 /// Classifies what the direction has begun with. A direction that is joined in its middle can only be classified where
-/// the traffic turns round, so `begins` says whether these bytes may be first bytes at all.
+/// the traffic turns round.
 #[inline(always)]
-fn learn(flow: &mut Flow, begins: bool, first: &Prefix) -> Beginning {
-    if flow.prefix.is_empty() && !begins {
+fn learn(flow: &mut Flow, is_late: bool, turn: bool, first: &Prefix) -> Beginning {
+    if flow.prefix.is_empty() && is_late && !turn {
         return Beginning::Other;
     }
     let prefix = flow.prefix.join(first);
     let beginning = prefix.beginning();
+    // In the middle of a connection `the words of a body` look like a request; registered methods are upper case.
+    if is_late && matches!(beginning, Beginning::Request) && prefix.first().is_ascii_lowercase() {
+        flow.prefix = Prefix::EMPTY;
+        return Beginning::Other;
+    }
     flow.prefix = if matches!(beginning, Beginning::Unfinished) { prefix } else { Prefix::EMPTY };
     beginning
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::role;
+    use proptest::prelude::*;
+
+    const SENT: u8 = 0;
+    const RECEIVED: u8 = 1;
+
+    fn from_start() -> Connection {
+        Connection::new(1, role::CLIENT, true)
+    }
+
+    fn joined_late() -> Connection {
+        Connection::new(1, role::UNKNOWN, false)
+    }
+
+    fn text(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Admit {
+        connection.admit(direction, bytes.len() as u64, &Prefix::from_bytes(bytes))
+    }
+
+    fn body(connection: &mut Connection, direction: u8, size: u64) -> Admit {
+        connection.admit(direction, size, &Prefix::EMPTY)
+    }
+
+    #[test]
+    fn a_start_line_in_pieces_is_copied_and_recognised() {
+        let mut connection = from_start();
+        assert_eq!(text(&mut connection, SENT, b"GE"), Admit::Copy { bytes: 2, turn: true });
+        assert_eq!(connection.protocol, protocol::NEW);
+        assert_eq!(text(&mut connection, SENT, b"T "), Admit::Copy { bytes: 2, turn: false });
+        assert_eq!(text(&mut connection, SENT, b"/"), Admit::Copy { bytes: 1, turn: false });
+        assert_eq!(connection.protocol, protocol::HTTP1);
+        assert_eq!(connection.flows[0].position, 5);
+    }
+
+    #[test]
+    fn a_body_is_length_only_when_the_credit_is_spent_and_small_pieces_are_not() {
+        let mut connection = from_start();
+        text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(body(&mut connection, RECEIVED, 16_384), Admit::Copy { bytes: 16_384, turn: true });
+        assert_eq!(body(&mut connection, RECEIVED, 65_536), Admit::Copy { bytes: 4_096, turn: false });
+        assert_eq!(body(&mut connection, RECEIVED, 65_536), Admit::Copy { bytes: 0, turn: false });
+        assert_eq!(body(&mut connection, RECEIVED, 200), Admit::Copy { bytes: 200, turn: false });
+        assert_eq!(body(&mut connection, RECEIVED, 201), Admit::Copy { bytes: 0, turn: false });
+        assert_eq!(
+            text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n"),
+            Admit::Copy { bytes: 18, turn: true }
+        );
+        assert_eq!(
+            body(&mut connection, RECEIVED, 300),
+            Admit::Copy { bytes: 300, turn: true },
+            "credit is back"
+        );
+    }
+
+    #[test]
+    fn another_protocol_from_the_start_is_ignored_at_once() {
+        let mut connection = from_start();
+        assert_eq!(text(&mut connection, SENT, b"\0\x01\x02"), Admit::Ignore);
+        assert_eq!(connection.protocol, protocol::IGNORED);
+        assert_eq!(text(&mut connection, SENT, b"GET / HTTP/1.1"), Admit::Ignore);
+    }
+
+    #[test]
+    fn a_connection_that_is_joined_late_is_recognised_at_a_turn_and_nowhere_else() {
+        let mut connection = joined_late();
+        assert_eq!(text(&mut connection, RECEIVED, b"the middle of a body"), Admit::Ignore);
+        assert_eq!(text(&mut connection, RECEIVED, b"GET / HTTP/1.1 in a body"), Admit::Ignore);
+        assert_eq!(connection.protocol, protocol::NEW);
+        assert_eq!(text(&mut connection, SENT, b"GET / HTTP/1.1\r\n"), Admit::Copy { bytes: 16, turn: true });
+        assert_eq!(connection.protocol, protocol::HTTP1);
+        assert_eq!(connection.flows[1].position, 44, "positions count from the first byte seen");
+    }
+
+    #[test]
+    fn a_late_connection_that_is_never_http_is_given_up() {
+        let mut connection = joined_late();
+        for turn in 0..TURNS_BEFORE_IGNORED {
+            assert_eq!(connection.protocol, protocol::NEW, "turn {turn}");
+            text(&mut connection, turn % 2, b"\0binary");
+        }
+        assert_eq!(connection.protocol, protocol::IGNORED);
+    }
+
+    #[test]
+    fn of_tls_the_hello_is_copied_and_the_rest_counted() {
+        let mut connection = from_start();
+        let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+        assert_eq!(text(&mut connection, SENT, hello), Admit::Encrypted { report: 11, bytes: 11 });
+        assert_eq!(body(&mut connection, RECEIVED, ENCRYPTED_REPORT_BYTES - 1), Admit::Ignore);
+        let all = ENCRYPTED_REPORT_BYTES + 9;
+        assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Encrypted { report: all, bytes: 0 });
+        assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Ignore);
+    }
+
+    #[test]
+    fn of_http2_the_preface_is_copied_and_nothing_else() {
+        let mut connection = from_start();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        assert_eq!(text(&mut connection, SENT, preface), Admit::Copy { bytes: 24, turn: true });
+        assert_eq!(body(&mut connection, SENT, 100), Admit::Ignore);
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_copied_than_there_is_nor_than_the_credit_between_turns(
+            calls in proptest::collection::vec((0u8..2, 1u64..100_000), 1..60)
+        ) {
+            let mut connection = from_start();
+            text(&mut connection, SENT, b"POST / HTTP/1.1\r\n");
+            let (mut last, mut large) = (SENT, 0);
+            for (direction, size) in calls {
+                let before = connection.flows[direction as usize].position;
+                let Admit::Copy { bytes, turn } = body(&mut connection, direction, size) else {
+                    panic!("HTTP/1 stays HTTP/1");
+                };
+                prop_assert_eq!(turn, direction != last);
+                large = if turn { 0 } else { large };
+                large += if size > ALWAYS_COPIED_BYTES { u64::from(bytes) } else { 0 };
+                last = direction;
+                prop_assert!(u64::from(bytes) <= size && large <= CREDIT_BYTES);
+                prop_assert_eq!(connection.flows[direction as usize].position, before + size);
+            }
+        }
+
+        #[test]
+        fn a_start_line_is_recognised_in_whatever_pieces(cuts in proptest::collection::vec(1usize..8, 1..10)) {
+            let mut rest = &b"DELETE /v1/users/7 HTTP/1.1\r\n"[..];
+            let mut connection = from_start();
+            for cut in cuts {
+                let (piece, behind) = rest.split_at(cut.min(rest.len()));
+                rest = behind;
+                if piece.is_empty() {
+                    break;
+                }
+                prop_assert_ne!(text(&mut connection, SENT, piece), Admit::Ignore);
+                let seen = 29 - rest.len();
+                let expect = if seen >= 8 { protocol::HTTP1 } else { protocol::NEW };
+                prop_assert_eq!(connection.protocol, expect);
+            }
+        }
+    }
 }

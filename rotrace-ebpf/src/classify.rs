@@ -78,6 +78,13 @@ impl Prefix {
         self.length == 0
     }
 
+    /// The first byte; 0 when there is none.
+    #[inline(always)]
+    pub fn first(&self) -> u8 {
+        let [word, _, _] = self.words;
+        word as u8
+    }
+
     /// These bytes and `more` behind them, as far as there is room.
     #[inline(always)]
     pub fn join(&self, more: &Prefix) -> Prefix {

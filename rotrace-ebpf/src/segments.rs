@@ -127,3 +127,118 @@ pub fn total_of_messages(memory: &impl Memory, address: u64, messages: u64) -> u
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::PREFIX_WORDS;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    /// Memory of words, and of half words at word addresses; everything else cannot be read.
+    #[derive(Default)]
+    struct Words(BTreeMap<u64, u64>);
+
+    impl Memory for Words {
+        fn words<const N: usize>(&self, address: u64) -> Option<[u64; N]> {
+            let mut words = [0; N];
+            for (word, at) in words.iter_mut().zip(0..) {
+                *word = *self.0.get(&address.checked_add(at * 8)?)?;
+            }
+            Some(words)
+        }
+
+        fn half(&self, address: u64) -> Option<u32> {
+            self.0.get(&address).map(|word| *word as u32)
+        }
+
+        fn fill(&self, _: u64, _: usize, _: &mut [u64; PREFIX_WORDS]) -> bool {
+            false
+        }
+    }
+
+    impl Words {
+        fn vector(&mut self, at: u64, buffers: &[(u64, u64)]) {
+            for (index, (address, room)) in (0..).zip(buffers) {
+                self.0.insert(at + index * 16, *address);
+                self.0.insert(at + index * 16 + 8, *room);
+            }
+        }
+
+        fn message(&mut self, at: u64, vector: u64, entries: u64, size: u64) {
+            self.0.insert(at + MSGHDR_IOV, vector);
+            self.0.insert(at + MSGHDR_IOV + 8, entries);
+            self.0.insert(at + MMSGHDR_LEN, size);
+        }
+    }
+
+    /// All segments, and whether the walk came to its end.
+    fn walk(memory: &Words, mut walk: Walk) -> (Vec<(u64, u64)>, bool) {
+        let mut segments = Vec::new();
+        for _ in 0..10_000 {
+            match walk.step(memory) {
+                Step::Segment(Segment { address, size }) => segments.push((address, size)),
+                Step::Again => {}
+                Step::Done => return (segments, true),
+                Step::Fault => return (segments, false),
+            }
+        }
+        panic!("the walk does not end");
+    }
+
+    #[test]
+    fn a_buffer_is_one_segment() {
+        assert_eq!(walk(&Words::default(), Walk::buffer(100, 7)), (std::vec![(100, 7)], true));
+    }
+
+    #[test]
+    fn a_vector_is_cut_to_what_was_moved() {
+        let mut memory = Words::default();
+        memory.vector(1000, &[(100, 4), (200, 0), (300, 10), (400, 10)]);
+        let moved = |size| walk(&memory, Walk::vector(1000, 4, size));
+        assert_eq!(moved(24), (std::vec![(100, 4), (300, 10), (400, 10)], true));
+        assert_eq!(moved(5), (std::vec![(100, 4), (300, 1)], true));
+        assert_eq!(moved(4), (std::vec![(100, 4)], true));
+        assert_eq!(moved(25).1, false, "more than the buffers hold");
+    }
+
+    #[test]
+    fn a_message_is_its_vector() {
+        let mut memory = Words::default();
+        memory.vector(1000, &[(100, 4), (300, 10)]);
+        memory.message(2000, 1000, 2, 0);
+        let message = Walk::message(&memory, 2000, 9).expect("a header");
+        assert_eq!(walk(&memory, message), (std::vec![(100, 4), (300, 5)], true));
+        assert!(Walk::message(&memory, 3000, 9).is_none(), "memory that cannot be read");
+    }
+
+    #[test]
+    fn messages_follow_one_another_and_empty_ones_are_passed_over() {
+        let mut memory = Words::default();
+        memory.vector(1000, &[(100, 4), (300, 10)]);
+        memory.message(2000, 1000, 2, 6);
+        memory.message(2064, 1000, 2, 0);
+        memory.message(2128, 1000, 1, 4);
+        assert_eq!(walk(&memory, Walk::messages(2000, 3)), (std::vec![(100, 4), (300, 2), (100, 4)], true));
+        assert_eq!(total_of_messages(&memory, 2000, 3), 10);
+        assert_eq!(walk(&memory, Walk::messages(2000, 4)).1, false, "the fourth cannot be read");
+    }
+
+    proptest! {
+        #[test]
+        fn segments_add_up_to_what_was_moved(rooms in proptest::collection::vec(0u64..50, 1..20), size in 1u64..600) {
+            let mut memory = Words::default();
+            let buffers: Vec<_> = (1..).zip(&rooms).map(|(index, room)| (index * 1000, *room)).collect();
+            memory.vector(1_000_000, &buffers);
+            let (segments, whole) = walk(&memory, Walk::vector(1_000_000, rooms.len() as u64, size));
+            let given: u64 = segments.iter().map(|segment| segment.1).sum();
+            let room: u64 = rooms.iter().sum();
+            prop_assert_eq!(given, size.min(room));
+            prop_assert_eq!(whole, size <= room);
+            for (address, size) in segments {
+                prop_assert!(size > 0 && size <= rooms[(address / 1000 - 1) as usize]);
+            }
+        }
+    }
+}
