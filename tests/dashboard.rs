@@ -5,7 +5,10 @@
 //! Needs root and BTF for the daemon, and Debian's `prometheus`, `python3` and `openssl`. What is missing is a failure that
 //! says so. The processes under watch run a copy of the interpreter that nothing else on the machine can have.
 
-#![expect(clippy::disallowed_methods, reason = "files, clocks and threads; the rule is for the daemon's core")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "files, clocks and threads; the rule is for the daemon's core"
+)]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
