@@ -7,7 +7,7 @@
 
 mod figures;
 mod process;
-mod scrape;
+pub(crate) mod scrape;
 mod stage;
 mod stop;
 

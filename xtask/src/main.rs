@@ -1,5 +1,5 @@
-//! Given: a command. Gives: set-up, the BPF object, dashboards, tests and the demo. Refuses to know: anything a user
-//! needs at run time.
+//! Given: a command. Gives: set-up, the BPF object, dashboards, tests, benches and the demo. Refuses to know:
+//! anything a user needs at run time.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -10,6 +10,7 @@
     reason = "tools read files and clocks; the rule is for the daemon's core"
 )]
 
+mod bench;
 mod dashboards;
 mod demo;
 mod ebpf;
@@ -57,6 +58,12 @@ enum Command {
         #[arg(long, value_name = "STEP")]
         only: Option<steps::Step>,
     },
+    /// Measure what tracing costs
+    Bench {
+        /// What is measured
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Run three games against an API server, with the daemon watching (needs root)
     Demo {
         /// Go on until Ctrl-C
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
             Some(only) => step == only,
             None => !(no_live && step == steps::Step::Live),
         }),
+        Command::Bench { bench } => bench::run(bench),
         Command::Demo { keep, seconds } => {
             demo::run((!keep).then(|| Duration::from_secs(u64::from(seconds))))
         }

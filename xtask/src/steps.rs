@@ -48,6 +48,8 @@ impl Step {
                 "rotrace",
                 "--test",
                 "live",
+                "--test",
+                "dashboard",
                 "--",
                 "--test-threads=1",
             ])),

@@ -12,21 +12,21 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One line of `/metrics`.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample {
-    pub(super) name: String,
-    pub(super) labels: Vec<(String, String)>,
-    pub(super) value: f64,
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) value: f64,
 }
 
 impl Sample {
     /// The value of a label; empty where there is no such label.
-    pub(super) fn label(&self, key: &str) -> &str {
+    pub(crate) fn label(&self, key: &str) -> &str {
         self.labels.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)
     }
 }
 
 /// The body of a page that is answered with 200.
-pub(super) fn page(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+pub(crate) fn page(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     let failed = || format!("read http://{address}{path}");
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).with_context(failed)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(failed)?;
@@ -42,7 +42,7 @@ pub(super) fn page(address: SocketAddr, path: &str) -> anyhow::Result<String> {
 }
 
 /// The samples of a page in the text format of Prometheus 0.0.4.
-pub(super) fn samples(page: &str) -> Vec<Sample> {
+pub(crate) fn samples(page: &str) -> Vec<Sample> {
     page.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }
 
