@@ -14,12 +14,14 @@ mod bench;
 mod dashboards;
 mod demo;
 mod ebpf;
+mod evaluate;
 mod repository;
 mod setup;
 mod steps;
 #[cfg(test)]
 mod tidy;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,6 +51,15 @@ enum Command {
     },
     /// Write the Grafana dashboard and the Prometheus rules from the metric table
     Dashboards,
+    /// Compare endpoint templates with those that labelled paths, or the paths of a document, should have
+    Evaluate {
+        /// Lines of id, host, path, template and kind, separated by tabs
+        #[arg(long, value_name = "FILE")]
+        cases: Option<PathBuf>,
+        /// OpenAPI documents
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        openapi: Vec<PathBuf>,
+    },
     /// All checks and tests, in order
     Test {
         /// Leave out the tests on this kernel, which need root
@@ -81,6 +92,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf { check: true } => ebpf::compare(),
         Command::BuildEbpf { check: false } => ebpf::build(),
         Command::Dashboards => dashboards::run(),
+        Command::Evaluate { cases, openapi } => evaluate::run(cases, &openapi),
         Command::Test { no_live, only } => steps::run(|step| match only {
             Some(only) => step == only,
             None => !(no_live && step == steps::Step::Live),

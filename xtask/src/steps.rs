@@ -31,28 +31,22 @@ impl Step {
         match self {
             Step::Setup => setup::set_up(None),
             Step::Format => run_command(cargo().args(["fmt", "--all", "--check"])),
-            Step::Clippy => run_command(cargo().args([
-                "clippy",
-                "--quiet",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ])),
+            Step::Clippy => {
+                // `--all-targets` leaves out tests that a plain `cargo test` leaves out.
+                let all = ["--workspace", "--all-targets"];
+                let live = ["--package=rotrace", "--test=live", "--test=dashboard"];
+                for targets in [&all[..], &live] {
+                    let clippy = ["clippy", "--quiet"].iter().chain(targets).chain(&["--", "-D", "warnings"]);
+                    run_command(cargo().args(clippy))?;
+                }
+                Ok(())
+            }
             Step::BuildEbpf => ebpf::build(),
             Step::Test => run_command(cargo().args(["test", "--workspace"])),
-            Step::Live => run_command(cargo().args([
-                "test",
-                "--package",
-                "rotrace",
-                "--test",
-                "live",
-                "--test",
-                "dashboard",
-                "--",
-                "--test-threads=1",
-            ])),
+            Step::Live => {
+                let live = ["test", "--package=rotrace", "--test=live", "--test=dashboard"];
+                run_command(cargo().args(live).args(["--", "--test-threads=1"]))
+            }
         }
     }
 

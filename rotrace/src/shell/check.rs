@@ -11,7 +11,7 @@ use super::cli;
 use super::output::Format;
 use crate::attribute::{Facts, Games};
 use crate::config::{self, Config};
-use crate::probe::host::{CAPABILITIES, Host};
+use crate::probe::host::{CAP_SYS_ADMIN, CAPABILITIES, Host};
 use crate::probe::library;
 use crate::process::Procfs;
 
@@ -101,6 +101,14 @@ fn of_host(host: &Host) -> Vec<Finding> {
             (false, _) => (Verdict::Missed, format!("{name}: missing")),
         };
         findings.push(finding("capability", verdict, found, format!("It {purpose}.")));
+    }
+    if !host.may(CAP_SYS_ADMIN) {
+        findings.push(finding(
+            "capability",
+            Verdict::Missed,
+            "CAP_SYS_ADMIN: missing",
+            "Linux 6.17, and stable kernels since July 2025, ask for it to read TLS. Without it TLS is only counted there.",
+        ));
     }
     findings.push(finding(
         "lockdown",
