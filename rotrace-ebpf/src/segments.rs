@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(moved(24), (std::vec![(100, 4), (300, 10), (400, 10)], true));
         assert_eq!(moved(5), (std::vec![(100, 4), (300, 1)], true));
         assert_eq!(moved(4), (std::vec![(100, 4)], true));
-        assert_eq!(moved(25).1, false, "more than the buffers hold");
+        assert!(!moved(25).1, "more than the buffers hold");
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         memory.message(2128, 1000, 1, 4);
         assert_eq!(walk(&memory, Walk::messages(2000, 3)), (std::vec![(100, 4), (300, 2), (100, 4)], true));
         assert_eq!(total_of_messages(&memory, 2000, 3), 10);
-        assert_eq!(walk(&memory, Walk::messages(2000, 4)).1, false, "the fourth cannot be read");
+        assert!(!walk(&memory, Walk::messages(2000, 4)).1, "the fourth cannot be read");
     }
 
     proptest! {
