@@ -80,16 +80,21 @@ pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').unwrap_or_default().split('/').filter(|segment| !segment.is_empty())
 }
 
-/// The path of an absolute-form target, or the target itself.
+/// The path of an absolute-form target, or the target itself; what may be credentials before an authority is left out.
 fn origin(target: &str) -> &str {
     if target.starts_with('/') {
         return target;
     }
-    let Some((scheme, rest)) = target.split_once("://") else { return target };
-    if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
-        return target;
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    match target.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(is_scheme) => {
+            rest.find('/').and_then(|start| rest.get(start..)).unwrap_or("/")
+        }
+        _ => {
+            let authority = target.split('/').next().unwrap_or_default();
+            authority.rfind('@').and_then(|at| target.get(at + 1..)).unwrap_or(target)
+        }
     }
-    rest.find('/').and_then(|start| rest.get(start..)).unwrap_or("/")
 }
 
 /// Appends one segment with its percent-encoding normalised, and stops once the path is too long anyway.
@@ -171,6 +176,13 @@ mod tests {
         check("/../../a", "/a");
         check("/api/items;jsessionid=8A9B0C/list;v=1", "/api/items/list");
         check("/V1/Users", "/V1/Users");
+    }
+
+    #[test]
+    fn credentials_of_a_malformed_target_are_no_path() {
+        check("user:secret@host/v1/a", "/host/v1/a");
+        check("user:secret@host", "/host");
+        check("/a/user@host", "/a/user@host");
     }
 
     #[test]
