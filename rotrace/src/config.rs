@@ -23,6 +23,7 @@ use rotrace_ebpf::limits;
 use toml::de::DeTable;
 
 use crate::attribute::{GameRule, Rules, TargetRule};
+use crate::endpoint::Rule;
 use crate::exchange::Role;
 
 /// Everything that can be configured. [`Default`] is what holds without a file.
@@ -52,7 +53,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     /// In order; the first that fits a call decides.
-    pub rules: Vec<EndpointRule>,
+    pub rules: Vec<Rule>,
     /// OpenAPI documents, in JSON.
     pub openapi: Vec<PathBuf>,
     /// Templates of one authority at most.
@@ -61,21 +62,6 @@ pub struct Endpoints {
     pub templates: usize,
     /// Authorities at most.
     pub authorities: usize,
-}
-
-/// A rule that names endpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EndpointRule {
-    /// Glob over the authority. Any when `None`.
-    pub host: Option<Box<str>>,
-    /// Any when `None`.
-    pub method: Option<Box<str>>,
-    /// Of the path without its query: `{name}` is a segment or a part of one, `**` any number of segments.
-    pub pattern: Box<str>,
-    /// What the label shows; the pattern when `None`.
-    pub template: Option<Box<str>>,
-    /// The calls are left out.
-    pub ignore: bool,
 }
 
 /// The table `[metrics]`.

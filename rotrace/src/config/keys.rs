@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use super::table::{Fault, Faults, Key, entries, rows};
 use super::value::{Value, duration, size_bytes};
-use super::{Config, EndpointRule, LogFormat};
+use super::{Config, LogFormat};
 use crate::attribute::{BadPattern, Condition, GameRule, Glob, Pattern, TargetRule};
+use crate::endpoint::Rule;
 use crate::exchange::Role;
 
 /// Rows of an array that no person writes; generated files are refused before they slow every call down.
@@ -72,7 +73,7 @@ pub(super) const CONFIG: &[Key<Config>] = &[
         meaning: "Rules that name endpoints, in order: the first that fits a call decides. The keys of a rule are \
                   below. A call that no rule fits is named by the OpenAPI documents, then by the shape of its path.",
         set: |config, value| {
-            config.endpoints.rules = rows(value, ENDPOINT, |rule: EndpointRule, at| {
+            config.endpoints.rules = rows(value, ENDPOINT, |rule: Rule, at| {
                 if rule.pattern.is_empty() {
                     let message = "endpoints.rule: a rule needs a pattern, such as \"/v1/users/{id}\"";
                     return Err(Fault { at, message: message.into() }.into());
@@ -444,7 +445,7 @@ impl GameRow {
 }
 
 /// One `[[endpoints.rule]]`.
-pub(super) const ENDPOINT: &[Key<EndpointRule>] = &[
+pub(super) const ENDPOINT: &[Key<Rule>] = &[
     Key {
         name: "host",
         takes: "a glob",

@@ -101,7 +101,7 @@ fn rules_are_read() {
     let pattern = Pattern::new(r"--u=(?<u>\d+) --p=(?<p>\d+)", Some("$u-$p")).unwrap();
     assert_eq!(config.games, [GameRule::Cmdline(pattern), GameRule::Header("x-game".into())]);
     assert_eq!(config.roles, Some([Role::Client, Role::Server].into()));
-    let rule = EndpointRule {
+    let rule = Rule {
         host: Some("*.example.com".into()),
         method: Some("GET".into()),
         pattern: "/games/{slug}".into(),

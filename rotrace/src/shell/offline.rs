@@ -27,15 +27,8 @@ pub(super) fn settings(config: &Config, roles: &[Role]) -> anyhow::Result<Settin
 }
 
 fn endpoints_of(config: &Config) -> anyhow::Result<Endpoints> {
-    let rule = |rule: &crate::config::EndpointRule| endpoint::Rule {
-        host: rule.host.clone(),
-        method: rule.method.clone(),
-        pattern: rule.pattern.clone(),
-        template: rule.template.clone(),
-        ignore: rule.ignore,
-    };
     let settings = endpoint::Settings {
-        rules: config.endpoints.rules.iter().map(rule).collect(),
+        rules: config.endpoints.rules.clone(),
         templates_per_authority: config.endpoints.templates_per_authority,
         templates: config.endpoints.templates,
         authorities: config.endpoints.authorities,
