@@ -444,8 +444,8 @@ fn raise_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
 }
 
-/// Since 6.17, and in stable kernels since July 2025, `perf_uprobe_event_init` (kernel/events/core.c) asks for more than
-/// CAP_PERFMON: a probe in the middle of an instruction can break the program.
+/// Newer kernels (6.18 does) ask for more than CAP_PERFMON when a uprobe is opened (`perf_uprobe_event_init`,
+/// kernel/events/core.c).
 fn refused_uprobe(why: anyhow::Error) -> anyhow::Error {
     let is_denied = why
         .chain()

@@ -107,7 +107,7 @@ fn of_host(host: &Host) -> Vec<Finding> {
             "capability",
             Verdict::Missed,
             "CAP_SYS_ADMIN: missing",
-            "Linux 6.17, and stable kernels since July 2025, ask for it to read TLS. Without it TLS is only counted there.",
+            "Newer kernels (6.18 does) ask for it to read TLS. Without it TLS is only counted there.",
         ));
     }
     findings.push(finding(
