@@ -136,12 +136,12 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
     let mut daemon = Daemon { session, config, family, published, seen: BTreeMap::new(), swept_ns: 0 };
     daemon.sweep(monotonic_ns())?;
-    daemon.publish(monotonic_ns());
+    daemon.publish();
     state.replace_readiness(Readiness::Ready);
     let ran = daemon.run(path, &signals);
     state.replace_readiness(Readiness::NotReady("shutting down".to_owned()));
     let finished = daemon.session.finish(&mut |_| {});
-    daemon.publish(monotonic_ns());
+    daemon.publish();
     daemon.session.detach();
     info!(calls = daemon.session.pipeline.summary().calls(), "stopped");
     // A failed loop has not been asked to stop, so the server has not either.
@@ -175,7 +175,7 @@ impl Daemon {
                 self.sweep(now_ns)?;
                 self.session.tick(&mut |_| {})?;
                 self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
-                self.publish(now_ns);
+                self.publish();
             }
         }
         Ok(())
@@ -237,7 +237,7 @@ impl Daemon {
         }
     }
 
-    fn publish(&mut self, _now_ns: u64) {
+    fn publish(&mut self) {
         let pipeline = &mut self.session.pipeline;
         let (cpu_seconds, resident_bytes) = own_cost();
         let endpoints = pipeline.endpoints();
