@@ -9,6 +9,7 @@ mod pending;
 mod properties;
 mod reader;
 mod record;
+pub mod signals;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use self::decoder::{
 };
 pub use self::pending::{PENDING_BYTES_MAX, PENDING_MAX};
 pub use self::record::pieces;
+pub use self::signals::Signals;
 pub use self::spans::{Span, Spans};
 
 /// Direction of bytes, as seen from the traced process.
@@ -95,6 +97,8 @@ pub struct Exchange {
     pub ambiguous_framing: bool,
     /// Values of the request fields that [`Wanted`] names, by its index.
     pub fields: Vec<(usize, Box<str>)>,
+    /// What it says to those who look for waste.
+    pub signals: Signals,
 }
 
 /// Names of the request fields whose values attribution needs, lower case.

@@ -20,6 +20,8 @@ pub mod conn;
 
 pub mod http;
 
+pub mod keyed;
+
 pub mod exchange;
 
 pub mod redact;
@@ -31,6 +33,8 @@ pub mod endpoint;
 pub mod call;
 
 pub mod summary;
+
+pub mod detect;
 
 pub mod pipeline;
 

@@ -314,6 +314,7 @@ pub(crate) mod fixture {
                 ended_ns: Some(1_012_000_000),
                 outcome: Outcome::Complete,
                 ambiguous_framing: false,
+                signals: crate::exchange::Signals::default(),
                 fields: Vec::new(),
             },
             process: Arc::new(process),

@@ -15,17 +15,19 @@ const LINES_MAX: usize = 500;
 const EXCUSE: &str = "long because";
 
 /// Modules of `rotrace` in pipeline order: one uses only what stands before it, or beside it in its own row.
-const ORDER: [&[&str]; 20] = [
+const ORDER: [&[&str]; 22] = [
     &["capture"],
     &["stream"],
     &["conn"],
     &["http"],
+    &["keyed"],
     &["exchange"],
     &["redact"],
     &["attribute"],
     &["endpoint"],
     &["call"],
     &["summary"],
+    &["detect"],
     &["pipeline"],
     &["metrics"],
     &["report"],

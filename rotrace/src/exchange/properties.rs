@@ -194,6 +194,7 @@ fn true_exchange(index: usize, truth: &Truth, ops: &[Op], requests: &Layout, res
         ended_ns: Some(time_of(ops, false, responses.spans[index].1 - 1)),
         outcome: Outcome::Complete,
         ambiguous_framing: false,
+        signals: Signals::default(),
         fields: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use super::{Decoder, Emit, FIELD_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::exchange::pending::{Method, Pending};
 use crate::exchange::reader::State;
 use crate::exchange::spans::{Span, Spans};
-use crate::exchange::{Event, Exchange, Outcome, Role, Unpaired, Wanted};
+use crate::exchange::{Event, Exchange, Outcome, Role, Signals, Unpaired, Wanted};
 use crate::http::h1::HeadStep;
 use crate::http::h1::body::{Body, Skipped, Taken};
 use crate::http::h1::head::{self, Declared, Framing};
@@ -186,6 +186,7 @@ impl<W: Spans> Decoder<W> {
             ended_ns: None,
             outcome: Outcome::Lost,
             ambiguous_framing: framing.is_ambiguous(),
+            signals: Signals::default(),
             fields,
         };
         self.next_ordinal += 1;

@@ -1,0 +1,354 @@
+//! Given: what detectors say of calls. Gives: cases, each the finding of one pattern in one process and endpoint from its
+//! first call to its end, and their waste in the ledger. Refuses to know: what makes a pattern.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::finding::{
+    Amount, Class, Confidence, Estimate, Evidence, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
+};
+use super::ledger::{Claim, Ledger, Outcome};
+use super::observation::Observation;
+use super::pattern::Pattern;
+use super::subject::{Api, Names, Subject};
+use super::table::Table;
+use crate::keyed::combine;
+
+/// Cases that are open at one time; another one ends the oldest, which is counted.
+pub const CASES_MAX: usize = 4096;
+
+/// A case that goes on is told anew after so long.
+const UPDATE_NS: u64 = 60_000_000_000;
+
+/// Time over which the cost of a case is spread at least when its cost an hour is told: one burst is no rate.
+const RATE_NS: u64 = 600_000_000_000;
+
+/// A process that has just started does much once: no severity is told before it is so old.
+const WARM_UP_NS: u64 = 60_000_000_000;
+
+/// Cost units an hour from which a case is a warning.
+const WARNING_CU_PER_HOUR: f64 = 50.0;
+
+/// Share of the cost of its game from which a case is a warning.
+const WARNING_SHARE: f64 = 0.2;
+
+/// Cost units an hour from which a case is critical.
+const CRITICAL_CU_PER_HOUR: f64 = 1000.0;
+
+/// Where detectors put what they find.
+#[derive(Debug)]
+pub struct Desk {
+    /// The claims.
+    pub(super) ledger: Ledger,
+    pub(super) subjects: Table<Subject>,
+    /// Cost of each game so far.
+    pub(super) spent_ucu: BTreeMap<u64, u64>,
+    /// Of whatever a case was about: its waste is counted under these.
+    pub(super) names: BTreeMap<u64, Arc<Names>>,
+    cases: BTreeMap<CaseId, Case>,
+    changes: Vec<Finding>,
+    evicted_cases: u64,
+    pub(super) now_ns: u64,
+}
+
+/// Names a case: a pattern, and what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CaseId(Pattern, u64);
+
+/// How far the severity of a case may rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// It stays good to know.
+    #[default]
+    Info,
+    /// Its cost decides.
+    Scored,
+    /// It is a warning whatever it costs.
+    Warned,
+    /// It harms others.
+    Harmful,
+}
+
+/// A finding that is not over.
+#[derive(Debug)]
+pub struct Case {
+    /// What is known so far.
+    pub finding: Finding,
+    /// How far its severity may rise.
+    pub grade: Grade,
+    idle_ns: u64,
+    game: u64,
+    about: u64,
+    spent_before_ucu: u64,
+    told_ns: u64,
+    is_told: bool,
+    /// The process has just started.
+    is_cold: bool,
+}
+
+impl Desk {
+    pub(super) fn new(ledger_calls: usize, subjects: usize) -> Self {
+        Desk {
+            ledger: Ledger::new(ledger_calls),
+            subjects: Table::new(subjects),
+            spent_ucu: BTreeMap::new(),
+            names: BTreeMap::new(),
+            cases: BTreeMap::new(),
+            changes: Vec::new(),
+            evicted_cases: 0,
+            now_ns: 0,
+        }
+    }
+
+    /// The endpoint of a call. It was registered when the call was seen; should it have made room since, nothing is
+    /// known of it.
+    pub fn subject(&self, call: &Observation) -> Option<&Subject> {
+        self.subjects.peek(call.endpoint)
+    }
+
+    /// What the catalogue knows of the endpoint of a call.
+    pub fn api(&self, call: &Observation) -> Arc<Api> {
+        self.subject(call).map(|subject| Arc::clone(&subject.api)).unwrap_or_default()
+    }
+
+    /// The case of a pattern and what it is about, opened by this call when there is none. It ends when nothing was
+    /// added for `idle_ns`. `started_ns` is when its first call began.
+    pub fn case(&mut self, id: CaseId, call: &Observation, started_ns: u64, idle_ns: u64) -> &mut Case {
+        let names = || Names::clone(self.subject(call).map_or(&Names::unknown(), |subject| &subject.names));
+        let named = (!self.cases.contains_key(&id)).then(names);
+        self.case_about(id, call, call.endpoint, named, started_ns, idle_ns)
+    }
+
+    /// The same for a case that is about an authority.
+    pub fn authority_case(
+        &mut self,
+        id: CaseId,
+        call: &Observation,
+        started_ns: u64,
+        idle_ns: u64,
+    ) -> &mut Case {
+        let names = || self.subject(call).map_or_else(Names::unknown, |subject| subject.names.of_authority());
+        let named = (!self.cases.contains_key(&id)).then(names);
+        self.case_about(id, call, combine(call.authority, call.game), named, started_ns, idle_ns)
+    }
+
+    /// `named` is there when the case is not open.
+    fn case_about(
+        &mut self,
+        id: CaseId,
+        call: &Observation,
+        about: u64,
+        named: Option<Names>,
+        started_ns: u64,
+        idle_ns: u64,
+    ) -> &mut Case {
+        if named.is_some() {
+            self.make_room();
+        }
+        let Desk { cases, names, spent_ucu, now_ns, .. } = self;
+        let case = cases.entry(id).or_insert_with(|| {
+            let named = Arc::new(named.unwrap_or_else(Names::unknown));
+            names.insert(about, Arc::clone(&named));
+            Case {
+                finding: finding(id, call, &named, started_ns, (*now_ns).max(call.started_ns)),
+                grade: Grade::Info,
+                idle_ns,
+                game: call.game,
+                about,
+                spent_before_ucu: spent_ucu.get(&call.game).copied().unwrap_or(0),
+                told_ns: 0,
+                is_told: false,
+                is_cold: false,
+            }
+        });
+        case.finding.last_ns = case.finding.last_ns.max(call.ended_ns);
+        case.is_cold = call.process_age_ns.is_some_and(|age_ns| age_ns < WARM_UP_NS);
+        case
+    }
+
+    /// The case, when it is open.
+    pub fn open_case(&mut self, id: CaseId) -> Option<&mut Case> {
+        self.cases.get_mut(&id)
+    }
+
+    /// Claims what of a call is wasted for an open case.
+    pub fn claim(&mut self, id: CaseId, seq: u64, amount: Amount, class: Class) {
+        let Desk { ledger, cases, now_ns, .. } = self;
+        let CaseId(pattern, about) = id;
+        let Some(case) = cases.get_mut(&id) else { return };
+        match ledger.claim(seq, *now_ns, Claim { pattern, amount, class, case: about }) {
+            Outcome::Holds(amount, displaced) => {
+                case.add(amount, class);
+                if let Some(displaced) = displaced
+                    && let Some(loser) = cases.get_mut(&CaseId(displaced.pattern, displaced.case))
+                {
+                    let expected = &mut loser.finding.waste.expected;
+                    *expected = expected.minus(displaced.amount);
+                    loser.finding.overlap_calls += 1;
+                }
+            }
+            Outcome::Overlaps => case.finding.overlap_calls += 1,
+            // What cannot be found again is not counted anywhere, so the finding does not claim it either.
+            Outcome::TooLate => {}
+        }
+    }
+
+    /// Adds waste that is no part of a call to an open case: connections, time.
+    pub fn add(&mut self, id: CaseId, amount: Amount, class: Class) {
+        let Some(case) = self.cases.get_mut(&id) else { return };
+        self.ledger.add(case.about, id.0, class, amount);
+        case.add(amount, class);
+    }
+
+    /// Ends what is idle, tells what is new, and counts claims for good.
+    pub(super) fn tick(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.ledger.settle(now_ns);
+        let Desk { cases, changes, spent_ucu, .. } = self;
+        cases.retain(|_, case| {
+            let spent_ucu = spent_ucu.get(&case.game).copied().unwrap_or(0);
+            case.judge(spent_ucu.saturating_sub(case.spent_before_ucu));
+            let is_over = now_ns.saturating_sub(case.finding.last_ns) > case.idle_ns;
+            if is_over || !case.is_told || now_ns.saturating_sub(case.told_ns) >= UPDATE_NS {
+                case.is_told = true;
+                case.told_ns = now_ns;
+                case.finding.is_over = is_over;
+                changes.push(case.finding.clone());
+            }
+            !is_over
+        });
+    }
+
+    /// Ends everything.
+    pub(super) fn finish(&mut self) {
+        self.tick(self.now_ns);
+        for (_, mut case) in std::mem::take(&mut self.cases) {
+            case.finding.is_over = true;
+            self.changes.push(case.finding);
+        }
+        self.ledger.settle(u64::MAX);
+    }
+
+    /// Findings that are new, have gone on, or are over, since the last time.
+    pub(super) fn take_changes(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Findings that are not over, by pattern.
+    pub fn open_findings(&self) -> impl Iterator<Item = &Finding> {
+        self.cases.values().map(|case| &case.finding)
+    }
+
+    /// Cases that were ended to make room.
+    pub fn evicted_cases(&self) -> u64 {
+        self.evicted_cases
+    }
+
+    fn make_room(&mut self) {
+        if self.cases.len() < CASES_MAX {
+            return;
+        }
+        let oldest = self.cases.iter().min_by_key(|(_, case)| case.finding.last_ns).map(|(&id, _)| id);
+        if let Some(mut case) = oldest.and_then(|id| self.cases.remove(&id)) {
+            case.finding.is_over = true;
+            self.changes.push(case.finding);
+            self.evicted_cases += 1;
+        }
+    }
+}
+
+impl CaseId {
+    /// Of a pattern and what it is about: a number that is the same for all calls that belong together.
+    pub fn new(pattern: Pattern, about: u64) -> Self {
+        CaseId(pattern, about)
+    }
+
+    /// Of a pattern in one process and endpoint.
+    pub fn of(pattern: Pattern, call: &Observation) -> Self {
+        CaseId(pattern, call.scope)
+    }
+}
+
+impl Case {
+    /// Counts a call that belongs to it, and keeps it as a sample while there is room.
+    pub fn count(&mut self, sample: Sample) {
+        let Finding { calls, evidence, started_ns, last_ns, .. } = &mut self.finding;
+        *calls += 1;
+        *started_ns = (*started_ns).min(sample.started_ns);
+        *last_ns = (*last_ns).max(sample.started_ns);
+        if evidence.samples.len() < SAMPLES_MAX {
+            evidence.samples.push(sample);
+        }
+    }
+
+    /// Lets its severity rise so far, never less far than before.
+    pub fn allow(&mut self, grade: Grade) {
+        self.grade = self.grade.max(grade);
+    }
+
+    fn add(&mut self, amount: Amount, class: Class) {
+        let Finding { waste, class: own, .. } = &mut self.finding;
+        waste.expected = waste.expected.plus(amount);
+        *own = (*own).max(class);
+    }
+
+    /// Lets the severity rise to what the cost and the grade make of it. It does not fall again before the case is over,
+    /// so that alerts do not flap.
+    fn judge(&mut self, spent_ucu: u64) {
+        let Finding { severity, confidence, waste, started_ns, last_ns, .. } = &mut self.finding;
+        let cost_ucu = waste.expected.cost_ucu as f64;
+        let hours = last_ns.saturating_sub(*started_ns).max(RATE_NS) as f64 / 3.6e12;
+        let score = cost_ucu / 1e6 / hours * confidence.factor();
+        let is_much = score >= WARNING_CU_PER_HOUR
+            || score >= WARNING_CU_PER_HOUR / 10.0 && cost_ucu >= WARNING_SHARE * spent_ucu as f64;
+        let judged = match self.grade {
+            _ if self.is_cold => Severity::Info,
+            Grade::Info => Severity::Info,
+            Grade::Harmful => Severity::Critical,
+            _ if score >= CRITICAL_CU_PER_HOUR => Severity::Critical,
+            Grade::Warned => Severity::Warning,
+            Grade::Scored if is_much => Severity::Warning,
+            Grade::Scored => Severity::Info,
+        };
+        *severity = (*severity).max(judged);
+    }
+}
+
+impl Sample {
+    /// Of a call; `what` is a number of what it asked for.
+    pub fn of(call: &Observation, what: u64) -> Self {
+        Sample {
+            seq: call.seq,
+            started_ns: call.started_ns,
+            duration_ns: call.ended_ns - call.started_ns,
+            status: call.status,
+            resource: combine(what, 0) as u32,
+        }
+    }
+}
+
+fn finding(id: CaseId, call: &Observation, names: &Names, started_ns: u64, now_ns: u64) -> Finding {
+    let CaseId(pattern, about) = id;
+    Finding {
+        id: FindingId::of(pattern, about, started_ns),
+        pattern,
+        kind: "",
+        game: Arc::clone(&names.game),
+        endpoint: Arc::clone(&names.endpoint),
+        method: Arc::clone(&names.method),
+        pid: call.pid,
+        started_ns,
+        confirmed_ns: now_ns,
+        last_ns: call.ended_ns,
+        is_over: false,
+        severity: Severity::Info,
+        confidence: Confidence::Heuristic,
+        class: Class::Avoidable,
+        calls: 0,
+        overlap_calls: 0,
+        waste: Estimate { expected: Amount::default(), low_share: 1.0, high_share: 1.0 },
+        latency_ns: 0,
+        evidence: Evidence::default(),
+        remedy: String::new(),
+    }
+}

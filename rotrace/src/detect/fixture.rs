@@ -1,0 +1,169 @@
+//! Given: a few words on calls. Gives: calls for the tests of detectors, and what the detectors make of them. Refuses to
+//! know: thresholds.
+
+use std::sync::Arc;
+
+use super::finding::{Class, Finding};
+use super::observation::Observation;
+use super::subject::{Api, Names};
+use super::{Detectors, Pattern, Settings};
+use crate::call::{Call, Process};
+use crate::exchange::Outcome;
+use crate::keyed::Key;
+use crate::summary::fixture::call;
+
+const MS: u64 = 1_000_000;
+
+/// Processes of these tests started long ago.
+const EPOCH_NS: u64 = 3_600_000 * MS;
+
+/// A call to be changed by the test: a `GET` of a complete answer that took 10 ms and moved 100 + 0 and 200 + 1000 bytes,
+/// for one cost unit.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    call: Call,
+    seq: u64,
+    lasting_ns: u64,
+    cost_ucu: u64,
+}
+
+/// A call of the game `chess`. The template has `{id}` for every segment that is a number.
+pub(crate) fn get(target: &str) -> Made {
+    let path = target.split('?').next().unwrap_or_default();
+    let is_number = |segment: &&str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+    let template: Vec<&str> =
+        path.split('/').map(|segment| if is_number(&segment) { "{id}" } else { segment }).collect();
+    let mut call = call("chess", &format!("api.test{}", template.join("/")));
+    call.exchange.target = target.into();
+    call.exchange.started_ns = EPOCH_NS;
+    call.path = path.into();
+    Made { call, seq: 0, lasting_ns: 10 * MS, cost_ucu: 1_000_000 }
+}
+
+/// A call with another method.
+pub(crate) fn send(method: &str, target: &str) -> Made {
+    get(target).with(|call| call.exchange.method = method.into())
+}
+
+impl Made {
+    /// Its number, for a test that looks at single observations.
+    pub(crate) fn seq(mut self, seq: u64) -> Self {
+        self.seq = seq;
+        self
+    }
+
+    /// When it began, in milliseconds of the test.
+    pub(crate) fn at_ms(mut self, at_ms: u64) -> Self {
+        self.call.exchange.started_ns = EPOCH_NS + at_ms * MS;
+        self
+    }
+
+    /// How long it took. The first byte came with the last.
+    pub(crate) fn lasting_ms(mut self, lasting_ms: u64) -> Self {
+        self.lasting_ns = lasting_ms * MS;
+        self
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(self, status: u16) -> Self {
+        self.with(|call| call.exchange.status = Some(status))
+    }
+
+    /// The process that made it.
+    pub(crate) fn pid(self, pid: u32) -> Self {
+        self.with(|call| call.process = Arc::new(Process { pid, ..Process::clone(&call.process) }))
+    }
+
+    /// What it cost, in cost units.
+    pub(crate) fn cost(mut self, cost_cu: f64) -> Self {
+        self.cost_ucu = (cost_cu * 1e6) as u64;
+        self
+    }
+
+    /// Anything else.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Call)) -> Self {
+        change(&mut self.call);
+        self
+    }
+
+    /// The call.
+    pub(crate) fn call(&self) -> Call {
+        let mut call = self.call.clone();
+        let exchange = &mut call.exchange;
+        let ended_ns = exchange.started_ns + self.lasting_ns;
+        exchange.first_byte_ns = exchange.status.map(|_| ended_ns);
+        exchange.ended_ns = Some(ended_ns);
+        if exchange.status.is_none() {
+            exchange.outcome = Outcome::Aborted;
+        }
+        call
+    }
+
+    /// What detectors see of it.
+    pub(crate) fn observation(&self) -> Observation {
+        Observation::of(&self.call(), self.seq, self.cost_ucu, &Key::default()).expect("a call that was made")
+    }
+}
+
+/// What all detectors make of calls: they are put in the order of their ends, time passes a second at a time, and ten
+/// more minutes go by at the end.
+pub(crate) struct Found {
+    /// Every finding as it was told last, in the order of patterns.
+    pub(crate) findings: Vec<Finding>,
+    /// The detectors, to ask for more.
+    pub(crate) detectors: Detectors,
+}
+
+/// Hands calls to all detectors. `api` says what the catalogue has of an endpoint.
+pub(crate) fn found(calls: impl IntoIterator<Item = Made>, api: impl Fn(&Names) -> Api) -> Found {
+    let mut calls: Vec<Made> = calls.into_iter().collect();
+    calls.sort_by_key(|made| made.call.exchange.started_ns + made.lasting_ns);
+    let mut detectors = Detectors::new(&Settings::default());
+    let mut told: Vec<Finding> = Vec::new();
+    let mut tell = |changes: Vec<Finding>| {
+        for finding in changes {
+            match told.iter_mut().find(|known| known.id == finding.id) {
+                Some(known) => *known = finding,
+                None => told.push(finding),
+            }
+        }
+    };
+    let mut now_ns = EPOCH_NS;
+    for made in &calls {
+        let call = made.call();
+        let ended_ns = call.exchange.ended_ns.expect("it has ended");
+        while now_ns + 1000 * MS <= ended_ns {
+            now_ns += 1000 * MS;
+            tell(detectors.tick(now_ns));
+        }
+        detectors.observe(&call, made.cost_ucu, &mut |names| Arc::new(api(names)));
+    }
+    for _ in 0..600 {
+        now_ns += 1000 * MS;
+        tell(detectors.tick(now_ns));
+    }
+    tell(detectors.finish());
+    told.sort_by_key(|finding| (finding.pattern, finding.started_ns));
+    Found { findings: told, detectors }
+}
+
+impl Found {
+    /// Findings as lines: pattern, kind, severity, wasted calls.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let line = |finding: &Finding| {
+            let Finding { pattern, kind, severity, waste, .. } = finding;
+            format!("{} {kind} {} {}", pattern.name(), severity.name(), waste.expected.calls)
+        };
+        self.findings.iter().map(line).collect()
+    }
+
+    /// Calls that the ledger has counted for a pattern, avoidable and potential.
+    pub(crate) fn wasted(&self, pattern: Pattern) -> (u64, u64) {
+        let of = |class| {
+            let wasted = self.detectors.wasted();
+            let claims = wasted.iter().filter(|wasted| wasted.pattern == pattern && wasted.class == class);
+            claims.map(|wasted| wasted.amount.calls).sum()
+        };
+        (of(Class::Avoidable), of(Class::Potential))
+    }
+}

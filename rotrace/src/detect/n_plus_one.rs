@@ -1,0 +1,421 @@
+//! Given: calls. Gives: bursts in which one process reads the same endpoint once for each of many ids. Refuses to know:
+//! why it does so; there are no traces to tell.
+//!
+//! A burst takes the place of a trace: calls of one process and endpoint, of which none begins long after all before it
+//! are over. Scripts make such calls at once, in a loop that waits for each, or with a pause in between; the pause that
+//! ends a burst follows their own pace.
+
+use super::desk::{CaseId, Desk, Grade};
+use super::detector::{Budget, Detector, Row, State, Threshold, Values};
+use super::finding::{Amount, Class, Confidence, Fact, Sample};
+use super::observation::{Observation, Reply, Verb};
+use super::pattern::Pattern;
+use super::query::{PartKind, Parts};
+use super::table::Table;
+use crate::keyed::combine;
+
+/// The row of this detector.
+pub(super) const ROW: Row = Row {
+    pattern: Pattern::NPlusOne,
+    thresholds: &[
+        Threshold { name: "min_ids", default: 5.0, what: "distinct ids of a burst that is told at all" },
+        Threshold {
+            name: "warn_ids",
+            default: 10.0,
+            what: "distinct ids of a burst that counts towards a warning",
+        },
+        Threshold {
+            name: "warn_bursts",
+            default: 3.0,
+            what: "such bursts in ten minutes from which it is a warning",
+        },
+        Threshold {
+            name: "warn_ids_once",
+            default: 30.0,
+            what: "distinct ids of a single burst that is a warning",
+        },
+        Threshold { name: "warn_ids_paced", default: 20.0, what: "distinct ids in a minute at an even pace" },
+    ],
+    full_bytes: TRACKS * Table::<Track>::ENTRY_BYTES,
+    make: |values, budget| Box::new(NPlusOne::new(values, budget)),
+};
+
+/// Endpoints of processes whose bursts are followed.
+const TRACKS: usize = 8192;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The pause that ends a burst: three times the usual distance of two calls, within these.
+const GAP_NS: std::ops::RangeInclusive<u64> = 100_000_000..=2 * SECOND_NS;
+
+/// The same before there is anything usual.
+const FIRST_GAP_NS: u64 = 250_000_000;
+
+/// A burst that goes on is looked at anew after so long, or so many calls.
+const BURST_NS: u64 = 10 * SECOND_NS;
+const BURST_CALLS: u32 = 4096;
+
+/// How long bursts are remembered.
+const RECURRENCE_NS: u64 = 600 * SECOND_NS;
+
+/// Ids that are told apart exactly.
+const IDS_MAX: usize = 64;
+
+/// Calls that wait for the burst to be one, and are then claimed.
+const PENDING_MAX: usize = 256;
+
+/// Ids of one batch when the catalogue does not say.
+const BATCH_MAX: u32 = 50;
+
+#[derive(Debug)]
+struct NPlusOne {
+    min_ids: u64,
+    warn_ids: u64,
+    warn_bursts: usize,
+    warn_ids_once: u64,
+    warn_ids_paced: u64,
+    tracks: Table<Track>,
+}
+
+/// What is remembered of one endpoint in one process.
+#[derive(Debug, Default)]
+struct Track {
+    burst: Option<Burst>,
+    /// Distances of the last starts, in milliseconds.
+    paces_ms: [u32; 8],
+    paces: u32,
+    /// Ends and numbers of ids of the last bursts.
+    recent: [(u64, u32); 8],
+    recurrences: u32,
+    /// The last burst was cut off while it went on: its time and number of ids.
+    carried: Option<(u64, u64)>,
+    /// Calls of bursts that are not claimed yet.
+    pending: Vec<u64>,
+    is_claimed: bool,
+}
+
+/// Calls that belong together.
+#[derive(Debug)]
+struct Burst {
+    first: Parts,
+    started_ns: u64,
+    last_started_ns: u64,
+    ended_ns: u64,
+    calls: u32,
+    ids: Vec<u32>,
+    /// Ids beyond those that are told apart: all of them are taken to be distinct.
+    more_ids: u64,
+    /// Which parts have differed from those of the first call.
+    varying: u16,
+    /// Ends of the last calls, to see how many go on at one time.
+    ends_ns: [u64; 8],
+    max_overlap: u32,
+}
+
+/// How the calls of a burst follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Concurrent,
+    Loop,
+    Paced,
+}
+
+impl NPlusOne {
+    fn new(values: &Values, budget: Budget) -> Self {
+        NPlusOne {
+            min_ids: values.count("min_ids"),
+            warn_ids: values.count("warn_ids"),
+            warn_bursts: values.count("warn_bursts") as usize,
+            warn_ids_once: values.count("warn_ids_once"),
+            warn_ids_paced: values.count("warn_ids_paced"),
+            tracks: Table::new(budget.entries(TRACKS)),
+        }
+    }
+}
+
+impl Detector for NPlusOne {
+    fn observe(&mut self, call: &Observation, desk: &mut Desk) {
+        let is_answered = call.reply == Reply::Success || call.status == 404;
+        if call.verb != Verb::Read || !is_answered || call.parts.iter().next().is_none() {
+            return;
+        }
+        // The next page is another detector's.
+        if call.parts.first(PartKind::Paging).is_some() {
+            return;
+        }
+        let track = self.tracks.of(call.scope, Track::default);
+        let batch = desk.api(call).batch.as_ref().map_or(BATCH_MAX, |batch| batch.max).max(2);
+        track.take(call, batch);
+        let Some(burst) = &track.burst else { return };
+        let ids = burst.ids();
+        if burst.varying.count_ones() != 1 || ids < self.min_ids {
+            return;
+        }
+        self.found(call, desk);
+    }
+
+    fn state(&self) -> State {
+        State::of([(self.tracks.len(), self.tracks.evicted())])
+    }
+}
+
+impl NPlusOne {
+    /// The burst that the call belongs to is one.
+    fn found(&mut self, call: &Observation, desk: &mut Desk) {
+        let Some(track) = self.tracks.find(call.scope) else { return };
+        let Some(burst) = &track.burst else { return };
+        let (ids, shape) = (burst.ids(), track.shape(burst));
+        let paced_ids = ids + track.carried.filter(|_| shape == Shape::Paced).map_or(0, |(_, ids)| ids);
+        let large = track.bursts_since(call.started_ns.saturating_sub(RECURRENCE_NS), self.warn_ids)
+            + usize::from(ids >= self.warn_ids);
+        let is_warning = ids >= self.warn_ids_once
+            || large >= self.warn_bursts
+            || shape == Shape::Paced && paced_ids >= self.warn_ids_paced;
+        let api = desk.api(call);
+        let (heads, server, slow) = desk.subject(call).map_or((0, 0, 0), |subject| {
+            (subject.heads.quantile(0.5), subject.server.quantile(0.1), subject.server.quantile(0.9))
+        });
+        let id = CaseId::of(Pattern::NPlusOne, call);
+        let case = desk.case(id, call, burst.started_ns, 2 * RECURRENCE_NS);
+        case.finding.kind = shape.name();
+        case.finding.calls = case.finding.calls.max(u64::from(burst.calls));
+        case.finding.confidence =
+            if api.batch.is_some() { Confidence::Strong } else { Confidence::Heuristic };
+        case.count(Sample::of(call, combine(call.resource, call.parts.query)));
+        let evidence = &mut case.finding.evidence;
+        evidence.set("ids", Fact::Count(ids));
+        evidence.set("bursts_10min", Fact::Count(large as u64));
+        evidence.set("max_overlap", Fact::Count(burst.max_overlap.into()));
+        evidence.set("span", Fact::Ns(burst.ended_ns - burst.started_ns));
+        evidence.set("varies", Fact::Text(burst.what_varies().into()));
+        if let Some(batch) = &api.batch {
+            evidence.set("batch_endpoint", Fact::Text(batch.endpoint.clone()));
+            evidence.set("batch_max", Fact::Count(batch.max.into()));
+        }
+        let span_ns = burst.ended_ns - burst.started_ns;
+        if shape != Shape::Concurrent {
+            case.finding.latency_ns = case.finding.latency_ns.max(span_ns.saturating_sub(slow));
+        }
+        case.finding.remedy = match &api.batch {
+            Some(batch) => format!(
+                "Collect the ids and ask {} once for up to {} of them; keep the answer for the session.",
+                batch.endpoint, batch.max
+            ),
+            None => "Collect the ids and ask once for all of them, if the service has an endpoint that takes many; \
+                     keep the answers for the session."
+                .to_owned(),
+        };
+        if !is_warning && !track.is_claimed {
+            return;
+        }
+        case.allow(Grade::Scored);
+        track.is_claimed = true;
+        let class = if api.batch.is_some() { Class::Avoidable } else { Class::Potential };
+        let spared = api.batch.as_ref().map_or(0, |batch| batch.cost_ucu / u64::from(batch.max.max(1)));
+        let amount = Amount {
+            calls: 1,
+            bytes: heads,
+            server_ns: server,
+            cost_ucu: call.cost_ucu.saturating_sub(spared),
+        };
+        for seq in track.pending.drain(..) {
+            desk.claim(id, seq, amount, class);
+        }
+    }
+}
+
+impl Track {
+    /// Puts a call in the burst that goes on, or begins a new one.
+    fn take(&mut self, call: &Observation, batch: u32) {
+        if let Some(burst) = &self.burst {
+            let distance_ms = call.started_ns.saturating_sub(burst.last_started_ns) / 1_000_000;
+            let ended = call.started_ns > burst.ended_ns.saturating_add(self.gap_ns());
+            let cut =
+                burst.calls >= BURST_CALLS || call.started_ns.saturating_sub(burst.started_ns) > BURST_NS;
+            // The distance of two bursts says nothing of the pace within one, unless there is no pace yet.
+            if !ended || distance_ms <= GAP_NS.end() / 1_000_000 {
+                self.paces_ms[self.paces as usize % self.paces_ms.len()] =
+                    distance_ms.min(u32::MAX.into()) as u32;
+                self.paces = self.paces.wrapping_add(1);
+            }
+            if ended || cut {
+                self.end_burst(ended);
+            }
+        }
+        let id = combine(call.resource, call.parts.query);
+        let is_first = self.burst.is_none();
+        let burst = self.burst.get_or_insert_with(|| Burst::new(call));
+        let ids = burst.ids();
+        burst.take(call, id);
+        // Of each batch one call remains.
+        let is_kept = is_first || burst.ids() > ids && ids.is_multiple_of(batch.into());
+        if !is_kept && self.pending.len() < PENDING_MAX {
+            self.pending.push(call.seq);
+        }
+    }
+
+    fn end_burst(&mut self, is_over: bool) {
+        let Some(burst) = self.burst.take() else { return };
+        let ids = burst.ids();
+        self.carried = (!is_over).then(|| (burst.started_ns, ids + self.carried.map_or(0, |(_, ids)| ids)));
+        self.recent[self.recurrences as usize % self.recent.len()] =
+            (burst.ended_ns, ids.min(u32::MAX.into()) as u32);
+        self.recurrences = self.recurrences.wrapping_add(1);
+        if burst.varying.count_ones() != 1 {
+            self.pending.clear();
+        }
+    }
+
+    fn gap_ns(&self) -> u64 {
+        match self.pace_ms() {
+            Some(pace_ms) => (pace_ms * 3_000_000).clamp(*GAP_NS.start(), *GAP_NS.end()),
+            None => FIRST_GAP_NS,
+        }
+    }
+
+    /// The usual distance of two starts: the median of the last.
+    fn pace_ms(&self) -> Option<u64> {
+        let known = (self.paces as usize).min(self.paces_ms.len());
+        if known < 3 {
+            return None;
+        }
+        let mut paces = self.paces_ms;
+        let paces = paces.get_mut(..known)?;
+        paces.sort_unstable();
+        paces.get(known / 2).map(|&pace| u64::from(pace))
+    }
+
+    fn bursts_since(&self, since_ns: u64, ids: u64) -> usize {
+        self.recent.iter().filter(|&&(ended_ns, of)| ended_ns > since_ns && u64::from(of) >= ids).count()
+    }
+
+    fn shape(&self, burst: &Burst) -> Shape {
+        let pace_ms = self.pace_ms().unwrap_or(0);
+        let is_even = self.paces_ms.iter().all(|&pace| u64::from(pace).abs_diff(pace_ms) * 2 <= pace_ms);
+        let busy_ms = (burst.ended_ns - burst.started_ns) / u64::from(burst.calls.max(1)) / 1_000_000;
+        if burst.max_overlap >= 3 {
+            Shape::Concurrent
+        } else if is_even && pace_ms >= 100 && busy_ms > 0 {
+            Shape::Paced
+        } else {
+            Shape::Loop
+        }
+    }
+}
+
+impl Burst {
+    fn new(call: &Observation) -> Self {
+        Burst {
+            first: call.parts,
+            started_ns: call.started_ns,
+            last_started_ns: call.started_ns,
+            ended_ns: call.ended_ns,
+            calls: 0,
+            ids: Vec::new(),
+            more_ids: 0,
+            varying: 0,
+            ends_ns: [0; 8],
+            max_overlap: 0,
+        }
+    }
+
+    fn take(&mut self, call: &Observation, id: u64) {
+        let overlap = self.ends_ns.iter().filter(|&&end_ns| end_ns > call.started_ns).count() as u32 + 1;
+        self.max_overlap = self.max_overlap.max(overlap);
+        let at = self.calls as usize % self.ends_ns.len();
+        self.ends_ns[at] = call.ended_ns;
+        self.calls += 1;
+        self.last_started_ns = call.started_ns;
+        self.ended_ns = self.ended_ns.max(call.ended_ns);
+        for (place, (part, first)) in call.parts.iter().zip(self.first.iter()).enumerate() {
+            let is_same = part == first || part.kind == PartKind::CacheBust;
+            self.varying |= u16::from(!is_same) << place;
+        }
+        let id = id as u32;
+        if self.ids.len() >= IDS_MAX {
+            self.more_ids += u64::from(!self.ids.contains(&id));
+        } else if !self.ids.contains(&id) {
+            self.ids.push(id);
+        }
+    }
+
+    fn ids(&self) -> u64 {
+        self.ids.len() as u64 + self.more_ids
+    }
+
+    fn what_varies(&self) -> String {
+        let place = self.varying.trailing_zeros() as usize;
+        match self.first.iter().nth(place) {
+            Some(part) if part.kind == PartKind::Path => format!("path segment {}", part.name),
+            Some(_) => format!("query key {}", place + 1),
+            None => "nothing".to_owned(),
+        }
+    }
+}
+
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Shape::Concurrent => "concurrent",
+            Shape::Loop => "loop",
+            Shape::Paced => "paced",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::fixture::{Made, found, get};
+    use crate::detect::subject::{Api, Batch, Names};
+
+    fn users(count: u64, distance_ms: u64, from_ms: u64) -> impl Iterator<Item = Made> {
+        (0..count).map(move |n| get(&format!("/v1/users/{}", 100 + n)).at_ms(from_ms + n * distance_ms))
+    }
+
+    fn batch_of_100(_: &Names) -> Api {
+        let batch = Batch { endpoint: "POST api.test/v1/users".into(), max: 100, cost_ucu: 21_000_000 };
+        Api { batch: Some(batch), ..Api::default() }
+    }
+
+    #[test]
+    fn a_large_burst_is_a_warning_and_one_call_in_a_hundred_remains() {
+        let found = found(users(140, 2, 0), batch_of_100);
+        assert_eq!(found.lines(), ["n_plus_one concurrent warning 138"]);
+        assert_eq!(found.wasted(Pattern::NPlusOne), (138, 0));
+    }
+
+    #[test]
+    fn three_bursts_of_ten_in_ten_minutes_are_a_warning() {
+        let bursts = |count: u64| (0..count).flat_map(|n| users(12, 25, n * 60_000));
+        assert_eq!(found(bursts(2), batch_of_100).lines(), ["n_plus_one loop info 0"]);
+        assert_eq!(found(bursts(3), batch_of_100).lines(), ["n_plus_one loop warning 33"]);
+    }
+
+    #[test]
+    fn an_even_pace_is_a_burst_as_well() {
+        assert_eq!(found(users(60, 210, 0), batch_of_100).lines(), ["n_plus_one paced warning 58"]);
+    }
+
+    #[test]
+    fn without_a_batch_endpoint_the_waste_is_potential() {
+        let found = found(users(40, 2, 0), |_| Api::default());
+        assert_eq!(found.wasted(Pattern::NPlusOne), (0, 39));
+    }
+
+    #[test]
+    fn near_misses_are_none() {
+        let twice = (0..20).map(|n| get(&format!("/v1/users/{}", n % 4)).at_ms(n * 30));
+        let pages = (0..20).map(|n| get(&format!("/v1/items?limit=100&cursor=c{n}")).at_ms(n * 30));
+        let both = (0..20).map(|n| get(&format!("/v1/users/{n}/items/{n}")).at_ms(n * 30));
+        let apart = users(20, 5000, 0);
+        for calls in [twice.collect::<Vec<_>>(), pages.collect(), both.collect(), apart.collect()] {
+            let found = found(calls, batch_of_100);
+            assert!(
+                found.findings.iter().all(|finding| finding.pattern != Pattern::NPlusOne),
+                "{:?}",
+                found.lines()
+            );
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Given: a call, its price, and the key of this start. Gives: what detectors look at: a value of fixed size without a
+//! string in it. Refuses to know: names, and what the hashed values are.
+
+use crate::call::Call;
+use crate::exchange::{Exchange, Outcome, Role, Signals};
+use crate::keyed::{Key, combine};
+use crate::summary::{UNKNOWN_GAME, ttfb_ns};
+
+use super::query::Parts;
+
+/// A call, as detectors see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// Its number: calls are numbered in the order in which they ended.
+    pub seq: u64,
+    /// First byte of the request; CLOCK_MONOTONIC.
+    pub started_ns: u64,
+    /// The last that was seen of it.
+    pub ended_ns: u64,
+    /// Time from the request to the first byte of the response: what the server took, as far as can be seen.
+    pub server_ns: u64,
+    /// PID of the process.
+    pub pid: u32,
+    /// The process: PID and start time.
+    pub process: u64,
+    /// How old the process was; `None` when that is not known.
+    pub process_age_ns: Option<u64>,
+    /// The game.
+    pub game: u64,
+    /// **E**: game, authority, template and method.
+    pub endpoint: u64,
+    /// The same in this process.
+    pub scope: u64,
+    /// The authority.
+    pub authority: u64,
+    /// **K**: E and the parameters of the path.
+    pub resource: u64,
+    /// **R**: K, query, body and credentials; never the same as another's when it is a write whose body was not seen.
+    pub request: u64,
+    /// R without credentials.
+    pub request_of_anyone: u64,
+    /// What varies in it.
+    pub parts: Parts,
+    /// What it does.
+    pub verb: Verb,
+    /// How it was answered.
+    pub reply: Reply,
+    /// Status code; 0 when there was none.
+    pub status: u16,
+    /// What its fields say.
+    pub signals: Signals,
+    /// Bytes of the request's head.
+    pub request_head_bytes: u32,
+    /// Payload bytes of the request.
+    pub request_body_bytes: u64,
+    /// Bytes of the response's head.
+    pub response_head_bytes: u32,
+    /// Payload bytes of the response.
+    pub response_body_bytes: u64,
+    /// What it costs, in millionths of a cost unit.
+    pub cost_ucu: u64,
+    /// The connection.
+    pub conn: u64,
+    /// Which request of its connection, from 0, as far as was seen.
+    pub ordinal: u64,
+    /// The client gave up before the response was over.
+    pub is_aborted: bool,
+    /// It came too late to be put in order.
+    pub is_late: bool,
+    /// The protocol keeps one request a connection at a time.
+    pub is_h1: bool,
+}
+
+/// What a call does (RFC 9110 §9.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `GET`, `HEAD`.
+    Read,
+    /// `PUT`, `DELETE`: the same again changes nothing.
+    IdempotentWrite,
+    /// `POST`, `PATCH` and what is not known.
+    Write,
+    /// `OPTIONS`, `TRACE`.
+    Other,
+}
+
+/// How a call was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Not, or not that anybody saw.
+    None,
+    /// 2xx.
+    Success,
+    /// 304.
+    NotModified,
+    /// Another 3xx.
+    Redirect,
+    /// 429.
+    TooMany,
+    /// Another 4xx.
+    ClientError,
+    /// 5xx.
+    ServerError,
+}
+
+impl Observation {
+    /// The strength of what a response can be recognised by, and the number: the strongest that it has.
+    pub fn fingerprint(&self) -> Option<(Strength, u64)> {
+        let response = &self.signals.response;
+        if let Some(etag) = response.etag {
+            return Some((Strength::Validator, etag));
+        }
+        match response.body {
+            Some(body) if body.is_whole => {
+                Some((Strength::Body, combine(body.hash, self.response_body_bytes)))
+            }
+            Some(body) => Some((Strength::Prefix, combine(body.hash, self.response_body_bytes))),
+            None if self.reply == Reply::Success => Some((Strength::Length, self.response_body_bytes)),
+            None => None,
+        }
+    }
+
+    /// All its bytes.
+    pub fn bytes(&self) -> u64 {
+        let head = u64::from(self.request_head_bytes) + u64::from(self.response_head_bytes);
+        head.saturating_add(self.request_body_bytes).saturating_add(self.response_body_bytes)
+    }
+
+    /// What an empty call to the same endpoint would have moved.
+    pub fn head_bytes(&self) -> u64 {
+        u64::from(self.request_head_bytes) + u64::from(self.response_head_bytes)
+    }
+}
+
+/// How sure one can be that two responses are the same. A 304 is surer than all of them: the server says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strength {
+    /// As many bytes.
+    Length,
+    /// As many bytes, and the first ones are the same.
+    Prefix,
+    /// All bytes are the same.
+    Body,
+    /// The same `ETag`.
+    Validator,
+    /// The server answered 304.
+    NotModified,
+}
+
+impl Strength {
+    /// As in evidence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strength::Length => "length",
+            Strength::Prefix => "prefix",
+            Strength::Body => "body",
+            Strength::Validator => "etag",
+            Strength::NotModified => "304",
+        }
+    }
+}
+
+impl Observation {
+    /// Of a call that the process made; `None` for one that it served.
+    pub fn of(call: &Call, seq: u64, cost_ucu: u64, key: &Key) -> Option<Observation> {
+        let exchange = &call.exchange;
+        if exchange.role != Role::Client {
+            return None;
+        }
+        let Exchange { started_ns, signals, .. } = *exchange;
+        let (authority, template) = split(&call.endpoint);
+        let parts = Parts::of(&exchange.target, &call.path, template, key);
+        let verb = verb(&exchange.method);
+        let game = key.name(call.game.as_deref().unwrap_or(UNKNOWN_GAME).as_bytes());
+        let method = key.name(exchange.method.as_bytes());
+        let endpoint = combine(key.name(call.endpoint.as_bytes()), combine(method, game));
+        let process = combine(u64::from(call.process.pid), call.process.start_ticks);
+        let resource = combine(endpoint, parts.path);
+        let body = match signals.request.body {
+            Some(body) => body.hash,
+            None if matches!(verb, Verb::Read | Verb::Other) || exchange.request_body_bytes == Some(0) => 0,
+            None => combine(seq, u64::MAX),
+        };
+        let request_of_anyone = combine(combine(resource, parts.query), body);
+        let request = combine(request_of_anyone, signals.request.credentials.unwrap_or(0));
+        let seen_ns = [exchange.ended_ns, exchange.first_byte_ns].into_iter().flatten().next();
+        let is_aborted = exchange.outcome == Outcome::Aborted;
+        Some(Observation {
+            seq,
+            started_ns,
+            ended_ns: seen_ns.unwrap_or(started_ns).max(started_ns),
+            server_ns: ttfb_ns(exchange).unwrap_or(0),
+            pid: call.process.pid,
+            process,
+            process_age_ns: age_ns(call.process.start_ticks, started_ns),
+            game,
+            endpoint,
+            scope: combine(endpoint, process),
+            authority: key.name(authority.as_bytes()),
+            resource,
+            request,
+            request_of_anyone,
+            parts,
+            verb,
+            reply: reply(exchange.status),
+            status: exchange.status.unwrap_or(0),
+            signals,
+            request_head_bytes: exchange.request_head_bytes.min(u32::MAX.into()) as u32,
+            request_body_bytes: exchange.request_body_bytes.unwrap_or(0),
+            response_head_bytes: exchange.response_head_bytes.unwrap_or(0).min(u32::MAX.into()) as u32,
+            response_body_bytes: exchange.response_body_bytes.unwrap_or(0),
+            cost_ucu,
+            conn: call.conn,
+            ordinal: exchange.ordinal,
+            is_aborted,
+            is_late: false,
+            is_h1: true,
+        })
+    }
+}
+
+/// Authority and template of an endpoint.
+pub fn split(endpoint: &str) -> (&str, &str) {
+    endpoint.split_at(endpoint.find('/').unwrap_or(endpoint.len()))
+}
+
+/// Start times are in ticks of USER_HZ, which is 100 on every architecture that rotrace runs on.
+fn age_ns(start_ticks: u64, now_ns: u64) -> Option<u64> {
+    const NS_PER_TICK: u64 = 10_000_000;
+    (start_ticks > 0).then(|| now_ns.saturating_sub(start_ticks.saturating_mul(NS_PER_TICK)))
+}
+
+fn verb(method: &str) -> Verb {
+    match method {
+        "GET" | "HEAD" => Verb::Read,
+        "PUT" | "DELETE" => Verb::IdempotentWrite,
+        "OPTIONS" | "TRACE" => Verb::Other,
+        _ => Verb::Write,
+    }
+}
+
+fn reply(status: Option<u16>) -> Reply {
+    match status {
+        Some(304) => Reply::NotModified,
+        Some(429) => Reply::TooMany,
+        Some(200..300) => Reply::Success,
+        Some(300..400) => Reply::Redirect,
+        Some(400..500) => Reply::ClientError,
+        Some(500..) => Reply::ServerError,
+        _ => Reply::None,
+    }
+}

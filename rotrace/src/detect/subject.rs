@@ -1,0 +1,133 @@
+//! Given: names of endpoints, and what the catalogue knows of them. Gives: all that is remembered of one endpoint of one
+//! game on this host. Refuses to know: single calls.
+
+use std::sync::Arc;
+
+use super::observation::Observation;
+use super::profile::{Sizes, Times};
+use crate::summary::{OTHER, UNKNOWN_GAME};
+
+/// What an endpoint is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Names {
+    /// The game.
+    pub game: Arc<str>,
+    /// Authority and template.
+    pub endpoint: Arc<str>,
+    /// Authority.
+    pub authority: Arc<str>,
+    /// Method.
+    pub method: Arc<str>,
+}
+
+impl Names {
+    /// Of an endpoint that has made room for others.
+    pub fn unknown() -> Self {
+        let [game, endpoint, authority, method] = [UNKNOWN_GAME, OTHER, OTHER, ""].map(Arc::from);
+        Names { game, endpoint, authority, method }
+    }
+
+    /// Of its authority as a whole.
+    pub fn of_authority(&self) -> Self {
+        let Names { game, authority, .. } = self;
+        Names {
+            game: Arc::clone(game),
+            endpoint: Arc::clone(authority),
+            authority: Arc::clone(authority),
+            method: Arc::from(""),
+        }
+    }
+}
+
+/// What the catalogue knows of an endpoint; what it does not know is `None` or `false`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Api {
+    /// The endpoint that takes many ids at once.
+    pub batch: Option<Batch>,
+    /// There is certainly no such endpoint.
+    pub has_no_batch: bool,
+    /// Items of a page when the request does not say.
+    pub default_page: Option<u32>,
+    /// Most items that a page can have.
+    pub max_page: Option<u32>,
+    /// The query key that says how many.
+    pub page_size_key: Option<Arc<str>>,
+    /// Conditional requests can be made.
+    pub is_conditional: Option<bool>,
+    /// The endpoint to call instead, and its cost in millionths of a cost unit.
+    pub alternative: Option<(Arc<str>, u64)>,
+    /// The endpoint is deprecated.
+    pub is_deprecated: bool,
+    /// Requests a minute that are allowed: of one server, or of all that share a key.
+    pub limit_per_minute: Option<u32>,
+    /// The limit is that of one server process, so it can be judged here.
+    pub is_limit_per_process: bool,
+    /// How to be told of changes, in words.
+    pub push: Option<Arc<str>>,
+    /// It is called to show that somebody is there.
+    pub is_heartbeat: bool,
+    /// Money, bans, awards: what must not be put together or left out.
+    pub is_transactional: bool,
+    /// Events for analytics: what may be sent later, and together.
+    pub is_telemetry: bool,
+    /// Its `POST` changes nothing.
+    pub is_safe_post: bool,
+    /// It delivers files.
+    pub is_asset: bool,
+    /// It answers when there is something to say.
+    pub is_long_poll: bool,
+    /// Time that a response may take, in milliseconds.
+    pub slo_ms: Option<u32>,
+}
+
+/// An endpoint that takes many ids at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Method, authority and template.
+    pub endpoint: Arc<str>,
+    /// Most ids.
+    pub max: u32,
+    /// Its cost in millionths of a cost unit, for so many ids.
+    pub cost_ucu: u64,
+}
+
+/// An endpoint of one game.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its names.
+    pub names: Arc<Names>,
+    /// What the catalogue knows.
+    pub api: Arc<Api>,
+    /// Times that the server took.
+    pub server: Times,
+    /// Payload bytes of successful responses.
+    pub sizes: Sizes,
+    /// Heads of request and response together.
+    pub heads: Sizes,
+    /// Calls so far.
+    pub calls: u64,
+}
+
+impl Subject {
+    /// One without calls.
+    pub fn new(names: Names, api: Arc<Api>) -> Self {
+        Subject {
+            names: Arc::new(names),
+            api,
+            server: Times::default(),
+            sizes: Sizes::default(),
+            heads: Sizes::default(),
+            calls: 0,
+        }
+    }
+
+    /// Takes note of a call.
+    pub fn record(&mut self, call: &Observation) {
+        self.calls += 1;
+        self.heads.record(call.head_bytes());
+        if call.reply == super::observation::Reply::Success {
+            self.server.record(call.server_ns);
+            self.sizes.record(call.response_body_bytes);
+        }
+    }
+}

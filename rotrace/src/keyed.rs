@@ -1,0 +1,100 @@
+//! Given: bytes that may not be kept, and the key of this start. Gives: a number that says only whether two of them are
+//! the same. Refuses to know: what they mean.
+//!
+//! SipHash-1-3 under a random 128-bit key: whoever sees the numbers cannot try values until one fits, and numbers of two
+//! starts have nothing in common.
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+
+/// The key of one start.
+#[derive(Clone, Copy)]
+pub struct Key {
+    halves: (u64, u64),
+}
+
+impl Key {
+    /// Of random bytes. A capture that is replayed takes [`Key::default`], so that its report is always the same.
+    pub fn new(random: [u8; 16]) -> Self {
+        let value = u128::from_le_bytes(random);
+        Key { halves: (value as u64, (value >> 64) as u64) }
+    }
+
+    /// The number of these bytes.
+    pub fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.halves.0, self.halves.1);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// A number for a name that may be kept and is only looked up: faster, and no secret is safe in it.
+    pub fn name(&self, bytes: &[u8]) -> u64 {
+        let mut chunks = bytes.chunks_exact(8);
+        let mut number = combine(self.halves.0, bytes.len() as u64);
+        for chunk in &mut chunks {
+            let word = chunk.first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
+            number = fold(number ^ word);
+        }
+        let rest = chunks.remainder().iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte));
+        combine(number, rest)
+    }
+}
+
+/// Both halves of the product with an odd constant: every bit of the input reaches every bit.
+fn fold(word: u64) -> u64 {
+    let product = u128::from(word ^ 0x2d35_8dcc_aa6c_78a5) * 0x8bb8_4b93_962e_acc9;
+    product as u64 ^ (product >> 64) as u64
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Key { halves: (0, 0) }
+    }
+}
+
+/// The key itself is a secret.
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// One number of two, the order of which matters. For numbers that are hashes already, or that no stranger chooses.
+pub fn combine(a: u64, b: u64) -> u64 {
+    // The finaliser of MurmurHash3 over a sum that is not symmetric.
+    let mut mixed = a.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31) ^ b;
+    mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ mixed >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equality_is_all_that_is_left() {
+        let (one, other) = (Key::new([1; 16]), Key::new([2; 16]));
+        assert_eq!(one.hash(b"token"), one.hash(b"token"));
+        assert_ne!(one.hash(b"token"), one.hash(b"Token"));
+        assert_ne!(one.hash(b"token"), other.hash(b"token"));
+        assert_eq!(format!("{one:?}"), "Key");
+    }
+
+    #[test]
+    fn names_that_differ_anywhere_have_other_numbers() {
+        let key = Key::default();
+        let names = ["", "a", "b", "aa", "12345678", "123456789", "a2345678", "12345678\0"];
+        for (at, one) in names.iter().enumerate() {
+            for (other_at, other) in names.iter().enumerate() {
+                assert_eq!(key.name(one.as_bytes()) == key.name(other.as_bytes()), at == other_at);
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_matters() {
+        assert_ne!(combine(1, 2), combine(2, 1));
+        assert_ne!(combine(0, 0), combine(0, 1));
+    }
+}
