@@ -27,6 +27,12 @@ impl Key {
         hasher.finish()
     }
 
+    /// Begins the number of bytes that come in pieces. It never leaves the process, so it need not withstand whoever tries
+    /// values, only be quick.
+    pub fn running(&self) -> Running {
+        Running { number: combine(self.halves.0, self.halves.1), word: 0, held: 0, bytes: 0 }
+    }
+
     /// A number for a name that may be kept and is only looked up: faster, and no secret is safe in it.
     pub fn name(&self, bytes: &[u8]) -> u64 {
         let mut chunks = bytes.chunks_exact(8);
@@ -37,6 +43,52 @@ impl Key {
         }
         let rest = chunks.remainder().iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte));
         combine(number, rest)
+    }
+}
+
+/// The number of bytes that come in pieces; how they were cut makes no difference.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    number: u64,
+    /// Bytes that do not fill a word yet, the first in the lowest place.
+    word: u64,
+    held: u32,
+    bytes: u32,
+}
+
+impl Running {
+    /// Takes the next bytes.
+    pub fn write(&mut self, mut bytes: &[u8]) {
+        self.bytes = self.bytes.wrapping_add(bytes.len() as u32);
+        while self.held > 0 || bytes.len() < 8 {
+            let Some((&byte, rest)) = bytes.split_first() else { return };
+            bytes = rest;
+            self.word |= u64::from(byte) << (8 * self.held);
+            self.held += 1;
+            if self.held == 8 {
+                self.number = fold(self.number ^ self.word);
+                (self.word, self.held) = (0, 0);
+            }
+        }
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            let word = word.first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
+            self.number = fold(self.number ^ word);
+        }
+        for &byte in words.remainder() {
+            self.word |= u64::from(byte) << (8 * self.held);
+            self.held += 1;
+        }
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// The number of all of them.
+    pub fn finish(&self) -> u64 {
+        combine(fold(self.number ^ self.word), self.bytes.into())
     }
 }
 
@@ -71,6 +123,7 @@ pub fn combine(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn equality_is_all_that_is_left() {
@@ -89,6 +142,29 @@ mod tests {
             for (other_at, other) in names.iter().enumerate() {
                 assert_eq!(key.name(one.as_bytes()) == key.name(other.as_bytes()), at == other_at);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(bytes in prop::collection::vec(any::<u8>(), 0..60), cuts in prop::collection::vec(0..60usize, 0..6)) {
+            let key = Key::new([7; 16]);
+            let mut whole = key.running();
+            whole.write(&bytes);
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut <= bytes.len()).collect();
+            cuts.sort_unstable();
+            let mut pieces = key.running();
+            let mut from = 0;
+            for cut in cuts.into_iter().chain([bytes.len()]) {
+                pieces.write(&bytes[from..cut]);
+                from = cut;
+            }
+            prop_assert_eq!((whole.finish(), whole.bytes()), (pieces.finish(), pieces.bytes()));
+            let mut other = bytes.clone();
+            other.push(0);
+            let mut longer = key.running();
+            longer.write(&other);
+            prop_assert_ne!(whole.finish(), longer.finish());
         }
     }
 

@@ -1,6 +1,10 @@
 //! Given: nothing; plain values. Gives: what fields and first body bytes of an exchange say to those who look for waste.
 //! Refuses to know: the values themselves: what could be a secret, or belongs to a player, is here as a keyed hash.
 
+mod fields;
+
+pub use self::fields::{Notes, url};
+
 /// What an exchange says beside its sizes and times. What was not said, or not seen, is `None`, `false` or unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals {
