@@ -15,7 +15,7 @@ const LINES_MAX: usize = 500;
 const EXCUSE: &str = "long because";
 
 /// Modules of `rotrace` in pipeline order: one uses only what stands before it, or beside it in its own row.
-const ORDER: [&[&str]; 20] = [
+const ORDER: [&[&str]; 21] = [
     &["capture"],
     &["stream"],
     &["conn"],
@@ -24,6 +24,7 @@ const ORDER: [&[&str]; 20] = [
     &["redact"],
     &["attribute"],
     &["endpoint"],
+    &["catalogue"],
     &["call"],
     &["summary"],
     &["pipeline"],
