@@ -33,6 +33,7 @@ use cache::{Cache, Key};
 use openapi::{Document, Templates};
 use rules::Compiled;
 
+pub(crate) use cache::hash as stable_hash;
 pub use rules::Rule;
 
 /// The endpoint of calls whose authority is not known.

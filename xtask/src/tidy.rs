@@ -15,7 +15,7 @@ const LINES_MAX: usize = 500;
 const EXCUSE: &str = "long because";
 
 /// Modules of `rotrace` in pipeline order: one uses only what stands before it, or beside it in its own row.
-const ORDER: [&[&str]; 21] = [
+const ORDER: [&[&str]; 22] = [
     &["capture"],
     &["stream"],
     &["conn"],
@@ -26,6 +26,7 @@ const ORDER: [&[&str]; 21] = [
     &["endpoint"],
     &["catalogue"],
     &["call"],
+    &["cost"],
     &["summary"],
     &["pipeline"],
     &["metrics"],
@@ -43,7 +44,7 @@ const ORDER: [&[&str]; 21] = [
 const PLACES: [&str; 3] = ["work", "root", "home"];
 
 /// Commands of the daemon: the contract that scripts rely on.
-const COMMANDS: [&str; 5] = ["run", "attach", "report", "check", "endpoints"];
+const COMMANDS: [&str; 6] = ["run", "attach", "report", "check", "endpoints", "cost"];
 
 /// A text file of this repository.
 struct Text {
