@@ -30,9 +30,10 @@ use std::sync::Arc;
 
 use admission::{Newcomers, needed_weight};
 use cache::{Cache, Key};
-use openapi::{Catalogue, Document};
+use openapi::{Document, Templates};
 use rules::Compiled;
 
+pub(crate) use cache::hash as stable_hash;
 pub use rules::Rule;
 
 /// The endpoint of calls whose authority is not known.
@@ -134,7 +135,7 @@ impl fmt::Display for Error {
 #[derive(Debug)]
 pub struct Endpoints {
     rules: Box<[Compiled]>,
-    catalogue: Catalogue,
+    documented: Templates,
     templates_per_authority: usize,
     templates: usize,
     authorities_limit: usize,
@@ -174,16 +175,16 @@ impl Endpoints {
         let compiled =
             numbered.map(|(number, rule)| Compiled::new(rule).map_err(|error| Error::Rule(number, error)));
         let rules: Box<[Compiled]> = compiled.collect::<Result<_, _>>()?;
-        let catalogue = Catalogue::new(documents);
+        let known = Templates::new(documents);
         // Documented authorities have their places from the start: noise cannot be there before them.
         let documented: BTreeMap<Box<str>, Authority> =
-            catalogue.authorities().map(|name| (name.into(), Authority::new(name, &rules))).collect();
+            known.authorities().map(|name| (name.into(), Authority::new(name, &rules))).collect();
         if documented.len() > *authorities {
             return Err(Error::Authorities(documented.len()));
         }
         Ok(Self {
             rules,
-            catalogue,
+            documented: known,
             templates_per_authority: *templates_per_authority,
             templates: *templates,
             authorities_limit: *authorities,
@@ -301,7 +302,7 @@ impl Endpoints {
                 return (tier, rule.template.to_string());
             }
         }
-        match self.catalogue.template(name, method, path) {
+        match self.documented.template(name, method, path) {
             Some(template) => (Tier::OpenApi, template.to_owned()),
             None => (Tier::Shape, shape::template(path)),
         }

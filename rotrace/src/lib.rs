@@ -3,7 +3,7 @@
 //! Modules stand in pipeline order, and a module uses only what stands before it:
 //!
 //! ```text
-//! capture → stream → conn → http → exchange → attribute → endpoint → call → summary → pipeline   (pure)
+//! capture → stream → conn → http → exchange → attribute → endpoint → catalogue → call → cost → summary → pipeline (pure)
 //!                                           → redact                                     (pure; before a capture)
 //!         → metrics, report                                                              (pure renderers)
 //!         → process, probe, config, shell, main                                          (the shell)
@@ -30,7 +30,11 @@ pub mod attribute;
 
 pub mod endpoint;
 
+pub mod catalogue;
+
 pub mod call;
+
+pub mod cost;
 
 pub mod summary;
 

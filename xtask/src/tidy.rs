@@ -25,7 +25,9 @@ const ORDER: [&[&str]; 22] = [
     &["redact"],
     &["attribute"],
     &["endpoint"],
+    &["catalogue"],
     &["call"],
+    &["cost"],
     &["summary"],
     &["detect"],
     &["pipeline"],
@@ -44,7 +46,7 @@ const ORDER: [&[&str]; 22] = [
 const PLACES: [&str; 3] = ["work", "root", "home"];
 
 /// Commands of the daemon: the contract that scripts rely on.
-const COMMANDS: [&str; 5] = ["run", "attach", "report", "check", "endpoints"];
+const COMMANDS: [&str; 6] = ["run", "attach", "report", "check", "endpoints", "cost"];
 
 /// A text file of this repository.
 struct Text {

@@ -93,7 +93,7 @@ impl Entry {
 
 /// A hash that is the same in each run and on each machine. Nobody is kept from finding collisions: the two entries of a
 /// set bound what they cost.
-pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
+pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     /// Odd, with bits in no pattern: those of the golden ratio.
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);

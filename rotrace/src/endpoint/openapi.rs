@@ -1,6 +1,5 @@
-//! Given: the bytes of OpenAPI 3 or Swagger 2 documents in JSON. Gives: the path template of a call, by its authority.
-//! Refuses to know: where the bytes came from, rules, shapes, and everything in a document but servers, path keys,
-//! methods and path parameters.
+//! Given: the bytes of OpenAPI 3 or Swagger 2 documents in JSON. Gives: the path template of a call, by its authority, and
+//! the terms of each operation. Refuses to know: where the bytes came from, rules, shapes, and what stands in bodies.
 //!
 //! A path key is often one of several that fit a path (`/users/{id}` and `/users/search`): segment by segment, text goes
 //! before text with a parameter, that before a parameter with a type, that before any other, with backtracking. OpenAPI
@@ -8,6 +7,7 @@
 
 mod document;
 mod instance;
+mod operation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,26 +16,27 @@ use super::pattern::Segment;
 
 pub use document::{Document, Error, Fault};
 pub(super) use instance::Instance;
+pub use operation::{Limit, Operation, PageSize, Scope, Terms};
 
 /// The templates of all documents.
 #[derive(Debug, Default)]
-pub(super) struct Catalogue {
+pub(super) struct Templates {
     authorities: BTreeMap<Box<str>, Trie>,
     /// Templates of documents whose servers have no authority: they hold for each, after its own.
     anywhere: Trie,
 }
 
-impl Catalogue {
+impl Templates {
     pub(super) fn new(documents: &[Document]) -> Self {
-        let mut catalogue = Self::default();
+        let mut templates = Self::default();
         for route in documents.iter().flat_map(Document::routes) {
             let trie = match &route.authority {
-                Some(authority) => catalogue.authorities.entry(authority.clone()).or_default(),
-                None => &mut catalogue.anywhere,
+                Some(authority) => templates.authorities.entry(authority.clone()).or_default(),
+                None => &mut templates.anywhere,
             };
             trie.insert(&route.segments, &route.template, &route.methods);
         }
-        catalogue
+        templates
     }
 
     /// The authorities that documents name, in order.

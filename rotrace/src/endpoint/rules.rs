@@ -95,7 +95,7 @@ impl fmt::Display for Error {
 
 /// A rule ready for use.
 #[derive(Debug)]
-pub(super) struct Compiled {
+pub(crate) struct Compiled {
     host: Option<GlobMatcher>,
     method: Option<Box<str>>,
     /// Segments before `**`, or all.
@@ -107,7 +107,7 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
-    pub(super) fn new(rule: &Rule) -> Result<Self, Error> {
+    pub(crate) fn new(rule: &Rule) -> Result<Self, Error> {
         let Rule { host, method, pattern, template, ignore } = rule;
         let error = |text: &str, fault| Error { text: text.into(), fault };
         let host = host.as_deref().map(|host| {
@@ -153,6 +153,15 @@ impl Compiled {
         let Some(after) = after else { return tail.is_empty() && all(before, head) };
         let Some(skipped) = tail.len().checked_sub(after.len()) else { return false };
         all(before, head) && all(after, tail.get(skipped..).unwrap_or_default())
+    }
+}
+
+impl Compiled {
+    /// Whether it fits calls with this `endpoint` label: a parameter of the label stands for its values.
+    pub(crate) fn fits_endpoint(&self, endpoint: &str, method: &str) -> bool {
+        let (authority, path) = endpoint.split_at(endpoint.find('/').unwrap_or(endpoint.len()));
+        let segments: Vec<&str> = canonical::segments(path).collect();
+        !path.is_empty() && self.concerns(authority) && self.fits(method, &segments)
     }
 }
 
@@ -222,6 +231,20 @@ mod tests {
         check("/static/**", &["/static", "/static/a/b"], &["/", "/a/static"]);
         check("/a/**/z", &["/a/z", "/a/b/z", "/a/b/c/z"], &["/a", "/a/b", "/z", "/b/z"]);
         check("//a//%7Euser/", &["/a/~user"], &["/a"]);
+    }
+
+    #[test]
+    fn labels_fit_like_the_paths_they_stand_for() {
+        let rule = Rule { host: Some("*.x".into()), ..rule("/games/{slug}:publish") };
+        let rule = Compiled::new(&rule).unwrap();
+        assert!(rule.fits_endpoint("a.x/games/{id}:publish", "POST"));
+        for endpoint in
+            ["a.x/games/{id}", "a.y/games/{id}:publish", "unknown", "a.x", "a.x/games/{id}:publish/{id}"]
+        {
+            assert!(!rule.fits_endpoint(endpoint, "POST"), "{endpoint}");
+        }
+        let all = Compiled::new(&Rule { pattern: "/**".into(), ..Rule::default() }).unwrap();
+        assert!(!all.fits_endpoint("unknown", "GET") && !all.fits_endpoint("a.x", "CONNECT"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Given: the bytes of one document. Gives: its routes, each a path template at an authority. Refuses to know: which
-//! route a call takes.
+//! Given: the bytes of one document. Gives: its routes, each a path template at an authority, and its operations. Refuses
+//! to know: which route a call takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::operation::{Operation, Terms};
 use crate::endpoint::canonical;
 use crate::endpoint::pattern::{self, Accepts, Segment};
 
@@ -22,6 +23,7 @@ const METHODS: [&str; 9] = ["get", "put", "post", "delete", "options", "head", "
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
     routes: Vec<Route>,
+    operations: BTreeMap<Operation, Terms>,
 }
 
 /// A path template at an authority.
@@ -108,6 +110,7 @@ impl Document {
             None => servers(&root)?.unwrap_or_else(|| vec![Server::default()]),
         };
         let mut routes: BTreeMap<Place, BTreeSet<Box<str>>> = BTreeMap::new();
+        let mut told = BTreeMap::new();
         for (key, item) in paths.iter().filter(|(key, _)| !key.starts_with("x-")) {
             if !key.starts_with('/') {
                 return Err(error(key, Fault::Relative));
@@ -129,6 +132,14 @@ impl Document {
                     });
                     let segments: Result<Vec<Segment>, pattern::Fault> = segments.collect();
                     let segments = segments.map_err(|fault| error(key, Fault::Pattern(fault)))?;
+                    if let Some(method) = method {
+                        let named = Operation {
+                            authority: server.authority.clone(),
+                            template: template.as_str().into(),
+                            method: method.to_uppercase().into(),
+                        };
+                        told.insert(named, Terms::of(&root, item, operation));
+                    }
                     let route = (server.authority.clone(), segments, template.into());
                     routes
                         .entry(route)
@@ -142,7 +153,12 @@ impl Document {
         }
         let route =
             |((authority, segments, template), methods)| Route { authority, segments, template, methods };
-        Ok(Self { routes: routes.into_iter().map(route).collect() })
+        Ok(Self { routes: routes.into_iter().map(route).collect(), operations: told })
+    }
+
+    /// Each operation at each of its servers, in order, with what the document says of it.
+    pub fn operations(&self) -> impl Iterator<Item = (&Operation, &Terms)> {
+        self.operations.iter()
     }
 
     /// All of them, in order.
@@ -308,7 +324,7 @@ fn range(first: u8, last: u8) -> Option<u128> {
 
 /// The value, or what its `$ref` points to in this document (RFC 6901 in a fragment). A reference out of the document
 /// or in circles is nothing: its parameter then takes any value.
-fn resolve<'a>(root: &'a Value, mut value: &'a Value) -> &'a Value {
+pub(super) fn resolve<'a>(root: &'a Value, mut value: &'a Value) -> &'a Value {
     for _ in 0..REFERENCES {
         let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return value };
         let target = reference

@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn catalogue(document: &Value) -> Catalogue {
-    Catalogue::new(&[Document::parse(document.to_string().as_bytes()).unwrap()])
+fn templates(document: &Value) -> Templates {
+    Templates::new(&[Document::parse(document.to_string().as_bytes()).unwrap()])
 }
 
 /// Calls, each `METHOD authority path`, and their templates.
 fn check(document: &Value, expect: &[(&str, Option<&str>)]) {
-    let catalogue = catalogue(document);
+    let templates = templates(document);
     for (call, template) in expect {
         let [method, authority, path] = call.split(' ').collect::<Vec<_>>()[..] else { panic!("{call}") };
-        assert_eq!(catalogue.template(authority, method, path), *template, "{call}");
+        assert_eq!(templates.template(authority, method, path), *template, "{call}");
     }
 }
 
@@ -89,7 +89,7 @@ fn servers_of_operation_path_and_document() {
             ("GET eu.e.x /live/v1/7", Some("/live/v1/{x}")),
         ],
     );
-    assert!(catalogue(&document).authorities().eq(["a.x", "b.x", "c.x", "d.x:8443", "eu.e.x"]));
+    assert!(templates(&document).authorities().eq(["a.x", "b.x", "c.x", "d.x:8443", "eu.e.x"]));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn enumerations_and_patterns() {
         ("/negated/anything", true),
         ("/loose/ANY", true),
     ] {
-        assert_eq!(catalogue(&document).template("any", "GET", path).is_some(), fits, "{path}");
+        assert_eq!(templates(&document).template("any", "GET", path).is_some(), fits, "{path}");
     }
 }
 
