@@ -35,6 +35,8 @@ pub struct Call {
     pub conn: u64,
     /// The bytes were the plaintext of TLS.
     pub tls: bool,
+    /// What it costs, in millionths of a cost unit; `None` when the cost model asks for what was not seen of it.
+    pub cost_ucu: Option<u64>,
     /// Remote address and port, `None` when the socket was not seen.
     pub peer: Option<std::net::SocketAddr>,
 }

@@ -21,7 +21,7 @@ pub mod table;
 
 mod n_plus_one;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::call::Call;
@@ -31,7 +31,7 @@ use crate::summary::UNKNOWN_GAME;
 use self::desk::Desk;
 use self::detector::Budget;
 pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values};
-use self::finding::{Amount, Class, Finding, Severity};
+use self::finding::{Amount, Class, Finding, FindingId, Severity};
 use self::ledger::{Ledger, RING_CALLS};
 use self::observation::{Observation, split};
 use self::order::Order;
@@ -44,6 +44,9 @@ pub const TABLE: &[&Row] = &[&n_plus_one::ROW];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;
+
+/// Findings that are over and can still be asked for; 1 MiB.
+const OVER_MAX: usize = 1000;
 
 /// How detectors are set up.
 #[derive(Clone, Debug)]
@@ -71,7 +74,28 @@ pub struct Detectors {
     desk: Desk,
     next_seq: u64,
     episodes: BTreeMap<(Arc<str>, Pattern, Severity), u64>,
-    told: BTreeMap<finding::FindingId, Severity>,
+    /// As they were told last: those that are open, and the last that are over.
+    told: BTreeMap<FindingId, Arc<Finding>>,
+    over: VecDeque<FindingId>,
+}
+
+/// What all detectors have found, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Waste that was counted for good, in the order of names, patterns and classes.
+    pub wasted: Vec<Wasted>,
+    /// Episodes so far, by game, pattern and severity: each is counted once for each severity that it has reached.
+    pub episodes: BTreeMap<(Arc<str>, Pattern, Severity), u64>,
+    /// Findings that are open, and the last that are over, as they were told last.
+    pub findings: Vec<Arc<Finding>>,
+    /// What each detector holds in memory.
+    pub states: Vec<(Pattern, State)>,
+    /// Calls that came too late to be put in order.
+    pub late_calls: u64,
+    /// Claims of calls that had made room for others.
+    pub claims_too_late: u64,
+    /// Cases that were ended to make room.
+    pub evicted_cases: u64,
 }
 
 /// Waste that was counted for good.
@@ -110,6 +134,7 @@ impl Detectors {
             next_seq: 0,
             episodes: BTreeMap::new(),
             told: BTreeMap::new(),
+            over: VecDeque::new(),
         }
     }
 
@@ -168,44 +193,30 @@ impl Detectors {
         self.changes()
     }
 
-    /// Waste that was counted for good, in the order of endpoints, patterns and classes.
-    pub fn wasted(&self) -> Vec<Wasted> {
-        let totals = self.desk.ledger.totals().filter_map(|((endpoint, pattern, class), amount)| {
-            let names = Arc::clone(self.desk.names.get(&endpoint)?);
+    /// Everything that is known now.
+    pub fn snapshot(&self) -> Snapshot {
+        let Detectors { desk, order, detectors, episodes, told, .. } = self;
+        let totals = desk.ledger.totals().filter_map(|((endpoint, pattern, class), amount)| {
+            let names = Arc::clone(desk.names.get(&endpoint)?);
             Some(Wasted { names, pattern, class, amount })
         });
         let mut wasted: Vec<Wasted> = totals.collect();
-        wasted.sort_by(|a, b| {
-            let key = |one: &Wasted| (Arc::clone(&one.names), one.pattern, one.class);
-            key(a).cmp(&key(b))
-        });
-        wasted
-    }
-
-    /// Episodes so far, by game, pattern and severity: each is counted once for each severity that it has reached.
-    pub fn episodes(&self) -> &BTreeMap<(Arc<str>, Pattern, Severity), u64> {
-        &self.episodes
-    }
-
-    /// Findings that are not over.
-    pub fn open_findings(&self) -> impl Iterator<Item = &Finding> {
-        self.desk.open_findings()
-    }
-
-    /// What each detector holds in memory.
-    pub fn states(&self) -> impl Iterator<Item = (Pattern, State)> {
-        self.detectors.iter().map(|(pattern, detector)| (*pattern, detector.state()))
-    }
-
-    /// Calls that came too late to be put in order.
-    pub fn late_calls(&self) -> u64 {
-        self.order.late()
+        wasted.sort_by(|a, b| (&a.names, a.pattern, a.class).cmp(&(&b.names, b.pattern, b.class)));
+        Snapshot {
+            wasted,
+            episodes: episodes.clone(),
+            findings: told.values().cloned().collect(),
+            states: detectors.iter().map(|(pattern, detector)| (*pattern, detector.state())).collect(),
+            late_calls: order.late(),
+            claims_too_late: desk.ledger.too_late,
+            evicted_cases: desk.evicted_cases(),
+        }
     }
 
     fn changes(&mut self) -> Vec<Finding> {
         let changes = self.desk.take_changes();
         for finding in &changes {
-            let from = self.told.get(&finding.id).copied();
+            let from = self.told.insert(finding.id, Arc::new(finding.clone())).map(|told| told.severity);
             for severity in Severity::ALL {
                 if severity <= finding.severity && from.is_none_or(|from| severity > from) {
                     let key = (Arc::clone(&finding.game), finding.pattern, severity);
@@ -213,9 +224,12 @@ impl Detectors {
                 }
             }
             if finding.is_over {
-                self.told.remove(&finding.id);
-            } else {
-                self.told.insert(finding.id, finding.severity);
+                self.over.push_back(finding.id);
+            }
+        }
+        while self.over.len() > OVER_MAX {
+            if let Some(id) = self.over.pop_front() {
+                self.told.remove(&id);
             }
         }
         changes

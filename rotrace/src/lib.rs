@@ -3,7 +3,8 @@
 //! Modules stand in pipeline order, and a module uses only what stands before it:
 //!
 //! ```text
-//! capture → stream → conn → http → exchange → attribute → endpoint → catalogue → call → cost → summary → pipeline (pure)
+//! capture → stream → conn → http → exchange → attribute → endpoint → catalogue → call → cost
+//!         → summary → detect → accounts → pipeline                                       (pure)
 //!                                           → redact                                     (pure; before a capture)
 //!         → metrics, report                                                              (pure renderers)
 //!         → process, probe, config, shell, main                                          (the shell)
@@ -39,6 +40,8 @@ pub mod cost;
 pub mod summary;
 
 pub mod detect;
+
+pub mod accounts;
 
 pub mod pipeline;
 

@@ -12,10 +12,14 @@ use std::sync::Arc;
 use rotrace_ebpf::record::{Header, Open, Record, direction, flag, kind, role};
 use rotrace_ebpf::stats::LOSSES;
 
+use crate::accounts::Accounts;
 use crate::attribute::{GameByProcess, Games, Rules};
 use crate::call::{Call, Process};
 use crate::capture::{Losses, ProcessFacts};
 use crate::conn::{Connection, Connections};
+use crate::cost::Prices;
+use crate::detect::finding::Finding;
+use crate::detect::{self, ConnectionEnd, Detectors};
 use crate::endpoint::Endpoints;
 use crate::exchange::{Decoder, Direction, Role, Wanted, pieces};
 use crate::summary::Summary;
@@ -39,6 +43,10 @@ pub struct Settings {
     pub roles: BTreeSet<Role>,
     /// Connections that are decoded at one time.
     pub connections: usize,
+    /// What calls cost.
+    pub prices: Prices,
+    /// How waste is looked for.
+    pub detect: detect::Settings,
 }
 
 /// What comes out beside the counts.
@@ -46,6 +54,8 @@ pub struct Settings {
 pub enum Output {
     /// A call that is over.
     Call(Box<Call>),
+    /// A finding that is new, has gone on, or is over.
+    Finding(Box<Finding>),
     /// Nothing more will come of a socket: the probes may ignore it.
     Ignore {
         /// The key that its open record gave.
@@ -106,7 +116,7 @@ pub struct Pipeline {
     /// TLS objects that were never seen to use a socket, by process: each stands for one TLS connection of the process,
     /// though nobody can say which.
     unbound: BTreeMap<u32, u64>,
-    summary: Summary,
+    accounts: Accounts,
     records: u64,
     captured_bytes: u64,
     malformed: u64,
@@ -115,15 +125,16 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline that has seen nothing.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
+        let prices = std::mem::take(&mut settings.prices);
         Pipeline {
+            accounts: Accounts::new(prices, &settings.detect),
             wanted: settings.rules.wanted_fields(),
             connections: Connections::new(settings.connections),
             settings,
             games: Games::default(),
             processes: BTreeMap::new(),
             unbound: BTreeMap::new(),
-            summary: Summary::default(),
             records: 0,
             captured_bytes: 0,
             malformed: 0,
@@ -131,9 +142,11 @@ impl Pipeline {
         }
     }
 
-    /// Takes other rules from now on. Processes keep the game that they have until they are read again.
-    pub fn replace_settings(&mut self, settings: Settings) {
+    /// Takes other rules from now on. Processes keep the game that they have until they are read again, and
+    /// detectors the thresholds that they began with.
+    pub fn replace_settings(&mut self, mut settings: Settings) {
         self.wanted = settings.rules.wanted_fields();
+        self.accounts.replace_prices(std::mem::take(&mut settings.prices));
         self.settings = settings;
     }
 
@@ -144,6 +157,7 @@ impl Pipeline {
             return;
         };
         self.records += 1;
+        self.advance(record.header.time_ns, out);
         self.captured_bytes += if record.header.kind == kind::DATA { record.payload.len() as u64 } else { 0 };
         let makes_known = matches!(record.header.kind, kind::DATA | kind::OPEN | kind::BIND);
         if makes_known && self.connections.is_full() && self.connections.find(record.header.conn).is_none() {
@@ -169,18 +183,26 @@ impl Pipeline {
 
     /// Lets time pass: what has been idle too long is forgotten, and TLS that stays dark is counted.
     pub fn tick(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+        self.advance(now_ns, out);
         for (conn, mut connection) in self.connections.take_idle(now_ns.saturating_sub(IDLE_NS)) {
             self.evicted += 1;
             let last_ns = connection.last_ns;
             self.finish(conn, &mut connection, last_ns, out);
         }
-        let Pipeline { connections, unbound, summary, .. } = self;
+        let Pipeline { connections, unbound, accounts: Accounts { summary, .. }, .. } = self;
         for (_, connection) in connections.iter_mut() {
             if let Speaks::Tls { since_ns, .. } = connection.state.speaks
                 && now_ns.saturating_sub(since_ns) >= TLS_JUDGED_AFTER_NS
             {
                 judge(&mut connection.state, unbound, summary, now_ns);
             }
+        }
+    }
+
+    /// Tells what has been found by now.
+    fn advance(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+        for finding in self.accounts.advance(now_ns) {
+            out(Output::Finding(Box::new(finding)));
         }
     }
 
@@ -192,6 +214,19 @@ impl Pipeline {
                 self.finish(conn, &mut connection, now_ns, out);
             }
         }
+        for finding in self.accounts.finish() {
+            out(Output::Finding(Box::new(finding)));
+        }
+    }
+
+    /// What was found.
+    pub fn detectors(&self) -> &Detectors {
+        self.accounts.detectors()
+    }
+
+    /// What calls cost.
+    pub fn prices(&self) -> &Prices {
+        self.accounts.prices()
     }
 
     /// The game of a process by the rules in force, for the process record that user space writes.
@@ -221,18 +256,18 @@ impl Pipeline {
 
     /// Forgets figures of endpoints and games that have been idle for `idle_ns`.
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64) {
-        self.summary.expire(now_ns, idle_ns);
+        self.accounts.summary.expire(now_ns, idle_ns);
     }
 
     /// Everything that is counted, as of now.
     pub fn summary(&mut self) -> Summary {
-        self.summary.tracked_connections = self.connections.len() as u64;
-        self.summary.records = self.records;
-        self.summary.captured_bytes = self.captured_bytes;
-        self.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
-        self.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
-        self.summary.clear_active();
-        let Pipeline { connections, summary, .. } = self;
+        self.accounts.summary.tracked_connections = self.connections.len() as u64;
+        self.accounts.summary.records = self.records;
+        self.accounts.summary.captured_bytes = self.captured_bytes;
+        self.accounts.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
+        self.accounts.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
+        self.accounts.summary.clear_active();
+        let Pipeline { connections, accounts: Accounts { summary, .. }, .. } = self;
         for (_, connection) in connections.iter_mut() {
             let Speaks::Http(decoder) = &connection.state.speaks else { continue };
             let Some(role) = decoder.role().filter(|_| decoder.in_flight() > 0) else { continue };
@@ -240,12 +275,12 @@ impl Pipeline {
             let coverage = summary.coverage_mut(game, connection.last_ns);
             *coverage.active_requests.of_mut(role) += decoder.in_flight() as u64;
         }
-        self.summary.clone()
+        self.accounts.summary.clone()
     }
 
     fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output)) {
         let header = &record.header;
-        self.summary.observe(header.time_ns);
+        self.accounts.summary.observe(header.time_ns);
         let connection = self.connection(header);
         if header.flags & flag::ENCRYPTED != 0 {
             self.encrypted(header);
@@ -265,13 +300,13 @@ impl Pipeline {
 
     /// Gives what a record brings of one direction to the decoder of its connection.
     fn bytes(&mut self, header: &Header, captured: &[u8], size: u64, out: &mut dyn FnMut(Output)) {
-        let Pipeline { settings, wanted, games, connections, summary, .. } = self;
+        let Pipeline { settings, wanted, games, connections, accounts, .. } = self;
         let Some(connection) = connections.find(header.conn) else { return };
         let Connection { sent, received, state, .. } = connection;
         let Speaks::Http(decoder) = &mut state.speaks else { return };
         let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
         let mut emit =
-            Emit { settings, games, summary, state: Shared::of(state.open, &state.process, header), out };
+            Emit { settings, games, accounts, state: Shared::of(state.open, &state.process, header), out };
         for piece in pieces(header, captured, size, stream) {
             decoder.feed(wanted, piece, &mut |event| emit.event(event));
         }
@@ -301,7 +336,7 @@ impl Pipeline {
 
     fn encrypted(&mut self, header: &Header) {
         self.count_opened(header.conn, true);
-        let Pipeline { connections, unbound, summary, .. } = self;
+        let Pipeline { connections, unbound, accounts: Accounts { summary, .. }, .. } = self;
         let Some(connection) = connections.find(header.conn) else { return };
         if !matches!(connection.state.speaks, Speaks::Tls { .. }) {
             connection.state.speaks =
@@ -317,7 +352,7 @@ impl Pipeline {
 
     /// Counts a connection that was made while it was watched, once it has carried something.
     fn count_opened(&mut self, conn: u64, is_tls: bool) {
-        let Pipeline { connections, summary, .. } = self;
+        let Pipeline { connections, accounts: Accounts { summary, .. }, .. } = self;
         let Some(Connection { state, last_ns, .. }) = connections.find(conn) else { return };
         let Some(open) = state.open.filter(|_| state.from_start && !state.counted) else { return };
         state.counted = true;
@@ -384,16 +419,16 @@ impl Pipeline {
         at_ns: u64,
         out: &mut dyn FnMut(Output),
     ) {
-        let Pipeline { settings, games, summary, unbound, .. } = self;
+        let Pipeline { settings, games, accounts, unbound, .. } = self;
         let Connection { state, .. } = connection;
         match &mut state.speaks {
             Speaks::Http(decoder) => {
                 let header = Header { conn, pid: state.pid, ..Header::default() };
                 let shared = Shared::of(state.open, &state.process, &header);
-                let mut emit = Emit { settings, games, summary, state: shared, out };
+                let mut emit = Emit { settings, games, accounts, state: shared, out };
                 decoder.close(at_ns, &mut |event| emit.event(event));
             }
-            Speaks::Tls { .. } => judge(state, unbound, summary, at_ns),
+            Speaks::Tls { .. } => judge(state, unbound, &mut accounts.summary, at_ns),
             Speaks::Nothing | Speaks::Opaque => {}
         }
     }
@@ -437,7 +472,7 @@ impl Pipeline {
         };
         for (_, reason) in LOSSES {
             let count = losses.get("kernel").and_then(|kernel| kernel.get(reason));
-            self.summary.losses.insert(("kernel", reason), count.copied().unwrap_or(0));
+            self.accounts.summary.losses.insert(("kernel", reason), count.copied().unwrap_or(0));
         }
     }
 

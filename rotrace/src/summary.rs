@@ -129,7 +129,7 @@ impl Summary {
             && let Some(series) = roles.of_mut(call.exchange.role)
         {
             game.last_ns = game.last_ns.max(last_ns(&call.exchange));
-            Arc::make_mut(series).record(&call.exchange);
+            Arc::make_mut(series).record(call);
             return;
         }
         self.record_new(call);
@@ -141,7 +141,7 @@ impl Summary {
         let endpoint = if room { Arc::clone(&call.endpoint) } else { Arc::from(OTHER) };
         let series = game.endpoints.entry(endpoint).or_default().of_mut(call.exchange.role);
         let is_new = series.is_none();
-        Arc::make_mut(series.get_or_insert_default()).record(&call.exchange);
+        Arc::make_mut(series.get_or_insert_default()).record(call);
         self.keys += usize::from(is_new);
         self.overflow_calls += u64::from(!room);
     }
@@ -323,6 +323,7 @@ pub(crate) mod fixture {
             path: path.into(),
             conn: 77,
             tls: false,
+            cost_ucu: None,
             peer: None,
         }
     }

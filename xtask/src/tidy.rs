@@ -15,7 +15,7 @@ const LINES_MAX: usize = 500;
 const EXCUSE: &str = "long because";
 
 /// Modules of `rotrace` in pipeline order: one uses only what stands before it, or beside it in its own row.
-const ORDER: [&[&str]; 22] = [
+const ORDER: [&[&str]; 25] = [
     &["capture"],
     &["stream"],
     &["conn"],
@@ -30,6 +30,7 @@ const ORDER: [&[&str]; 22] = [
     &["cost"],
     &["summary"],
     &["detect"],
+    &["accounts"],
     &["pipeline"],
     &["metrics"],
     &["report"],

@@ -160,7 +160,7 @@ impl Found {
     /// Calls that the ledger has counted for a pattern, avoidable and potential.
     pub(crate) fn wasted(&self, pattern: Pattern) -> (u64, u64) {
         let of = |class| {
-            let wasted = self.detectors.wasted();
+            let wasted = self.detectors.snapshot().wasted;
             let claims = wasted.iter().filter(|wasted| wasted.pattern == pattern && wasted.class == class);
             claims.map(|wasted| wasted.amount.calls).sum()
         };

@@ -5,7 +5,13 @@ use std::sync::Arc;
 
 use super::observation::Observation;
 use super::profile::{Sizes, Times};
+use crate::catalogue::{self, Tag};
+use crate::cost::Prices;
+use crate::endpoint::openapi::{Limit, Operation, Scope};
 use crate::summary::{OTHER, UNKNOWN_GAME};
+
+/// Ids of one batch when the catalogue does not say how many it takes.
+const BATCH_ITEMS: u32 = 50;
 
 /// What an endpoint is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +84,73 @@ pub struct Api {
     pub is_long_poll: bool,
     /// Time that a response may take, in milliseconds.
     pub slo_ms: Option<u32>,
+}
+
+impl Api {
+    /// What a catalogue and prices say of an endpoint.
+    pub fn of(names: &Names, prices: &Prices) -> Api {
+        let Names { endpoint, method, .. } = names;
+        let catalogue = prices.catalogue();
+        let limits = catalogue.shared_limits(endpoint, method).map(|shared| &shared.limit);
+        let Some(known) = catalogue.find(endpoint, method) else {
+            return Api::default().limited(limits);
+        };
+        let price_of = |operation: &Operation, items: Option<u64>| {
+            let price = prices.of_endpoint(&operation.endpoint(), &operation.method);
+            price.map_or(0, |price| price.list(items).0)
+        };
+        let batch = match &known.batch {
+            Some(catalogue::Batch::By { operation, items_max }) => {
+                let max = items_max.map_or(BATCH_ITEMS, |items| items.clamp(1, u32::MAX.into()) as u32);
+                Some(Batch {
+                    endpoint: operation.to_string().into(),
+                    max,
+                    cost_ucu: price_of(operation, Some(max.into())),
+                })
+            }
+            _ => None,
+        };
+        let page = known.page_size.as_ref();
+        let items = |items: Option<u64>| items.map(|items| items.min(u32::MAX.into()) as u32);
+        let has = |tag| known.tags.contains(&tag);
+        let api = Api {
+            batch,
+            has_no_batch: known.batch == Some(catalogue::Batch::None),
+            default_page: items(page.and_then(|page| page.default)),
+            max_page: items(page.and_then(|page| page.maximum)),
+            page_size_key: page.map(|page| (*page.parameter).into()),
+            is_conditional: known.conditional,
+            alternative: known
+                .alternatives
+                .first()
+                .map(|operation| (operation.to_string().into(), price_of(operation, None))),
+            is_deprecated: known.deprecated,
+            push: known.push.as_deref().map(Arc::from),
+            is_heartbeat: has(Tag::Heartbeat),
+            is_transactional: has(Tag::Transactional),
+            is_telemetry: has(Tag::Telemetry),
+            is_safe_post: has(Tag::SafePost),
+            is_asset: has(Tag::Asset),
+            is_long_poll: has(Tag::LongPoll),
+            ..Api::default()
+        };
+        api.limited(known.limits.iter().chain(limits))
+    }
+
+    /// With the tightest limit that can be judged here: that of one server, else the tightest of all.
+    fn limited<'a>(self, limits: impl Iterator<Item = &'a Limit>) -> Self {
+        let tightest = limits.map(|limit| {
+            let Limit { calls, window_seconds, scope, .. } = limit;
+            let per_minute = (calls.saturating_mul(60) / window_seconds.max(&1)).min(u32::MAX.into()) as u32;
+            (*scope != Scope::Server, per_minute)
+        });
+        match tightest.min() {
+            Some((is_shared, per_minute)) => {
+                Api { limit_per_minute: Some(per_minute), is_limit_per_process: !is_shared, ..self }
+            }
+            None => self,
+        }
+    }
 }
 
 /// An endpoint that takes many ids at once.

@@ -9,7 +9,7 @@ use crate::attribute::Games;
 use crate::call::Call;
 use crate::endpoint::{Resolved, Tier};
 use crate::exchange::{Event, Exchange, Unpaired};
-use crate::summary::Summary;
+use crate::accounts::Accounts;
 
 /// What all calls of a connection share.
 pub(super) struct Shared<'a> {
@@ -28,7 +28,7 @@ impl<'a> Shared<'a> {
 pub(super) struct Emit<'a> {
     pub(super) settings: &'a mut Settings,
     pub(super) games: &'a mut Games,
-    pub(super) summary: &'a mut Summary,
+    pub(super) accounts: &'a mut Accounts,
     pub(super) state: Shared<'a>,
     pub(super) out: &'a mut dyn FnMut(Output),
 }
@@ -39,7 +39,7 @@ impl Emit<'_> {
             Event::Exchange(exchange) => self.exchange(*exchange),
             Event::Unpaired(unpaired) => {
                 let game = self.state.known.by_process.game.as_ref();
-                let coverage = self.summary.coverage_mut(game, 0);
+                let coverage = self.accounts.summary.coverage_mut(game, 0);
                 coverage.add_unpaired(unpaired);
                 match unpaired {
                     Unpaired::Upgraded => coverage.add_opaque("upgraded"),
@@ -64,7 +64,7 @@ impl Emit<'_> {
         if tier == Tier::Ignored {
             return;
         }
-        let call = Call {
+        let mut call = Call {
             exchange,
             process: Arc::clone(process),
             game,
@@ -72,9 +72,10 @@ impl Emit<'_> {
             path,
             conn: self.state.conn,
             tls: self.state.conn & TLS_OBJECT != 0,
+            cost_ucu: None,
             peer: self.state.open.as_ref().and_then(peer::address),
         };
-        self.summary.record(&call);
+        self.accounts.record(&mut call);
         (self.out)(Output::Call(Box::new(call)));
     }
 }

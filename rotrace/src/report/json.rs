@@ -9,9 +9,11 @@ use std::fmt::Write;
 use rotrace_ebpf::record::TLS_OBJECT;
 use serde::Serialize;
 
+use super::finding::object;
 use super::visible::{allowed_query, is_unsafe};
 use super::wall::WallClock;
 use crate::call::Call;
+use crate::detect::finding::Finding;
 use crate::exchange::{Outcome, Role};
 use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME, duration_ns, ttfb_ns};
 
@@ -36,6 +38,7 @@ struct CallLine<'a> {
     response_body_bytes: Option<u64>,
     ttfb_ns: Option<u64>,
     duration_ns: Option<u64>,
+    cost_units: Option<f64>,
     complete: bool,
     outcome: &'static str,
 }
@@ -131,6 +134,7 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
         response_body_bytes: exchange.response_body_bytes,
         ttfb_ns: ttfb_ns(exchange),
         duration_ns: duration_ns(exchange),
+        cost_units: call.cost_ucu.map(|cost_ucu| cost_ucu as f64 / 1e6),
         complete: exchange.outcome == Outcome::Complete,
         outcome: match exchange.outcome {
             Outcome::Complete => "complete",
@@ -139,6 +143,21 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
             Outcome::Lost => "lost",
         },
     })
+}
+
+/// The line of a finding, without the line end.
+pub fn finding_line(finding: &Finding, clock: WallClock) -> serde_json::Result<String> {
+    line(&object(finding, clock))
+}
+
+/// Findings as one array, the latest first.
+pub fn findings<'a>(
+    findings: impl IntoIterator<Item = &'a Finding>,
+    clock: WallClock,
+) -> serde_json::Result<String> {
+    let mut findings: Vec<&Finding> = findings.into_iter().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse((finding.last_ns, finding.id)));
+    line(&findings.into_iter().map(|finding| object(finding, clock)).collect::<Vec<_>>())
 }
 
 /// The line at the end, without the line end. `lost` has only what was lost: `{}` is nothing.

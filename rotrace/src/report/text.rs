@@ -30,7 +30,7 @@ pub enum Style {
 }
 
 #[derive(Clone, Copy)]
-enum Colour {
+pub(super) enum Colour {
     Bold = 1,
     Dim = 2,
     Red = 31,
@@ -274,7 +274,7 @@ fn table<const N: usize>(style: Style, head: [&str; N], rows: &[[String; N]]) ->
     out
 }
 
-fn paint(style: Style, colour: Colour, text: &str) -> String {
+pub(super) fn paint(style: Style, colour: Colour, text: &str) -> String {
     match style {
         Style::Coloured if !text.is_empty() => format!("\x1b[{}m{text}\x1b[0m", colour as u8),
         _ => text.to_owned(),
@@ -282,7 +282,7 @@ fn paint(style: Style, colour: Colour, text: &str) -> String {
 }
 
 /// The text in exactly so many columns, cut with `…` where it is longer.
-fn fit(text: &str, columns: usize) -> String {
+pub(super) fn fit(text: &str, columns: usize) -> String {
     let text = escape(text);
     if text.chars().count() <= columns {
         return format!("{text:<columns$}");
@@ -294,7 +294,7 @@ fn quantile(series: &Series, q: f64) -> String {
     series.durations.quantile_ns(q).map_or(UNKNOWN.to_owned(), duration)
 }
 
-fn plural(count: u64, noun: &str) -> String {
+pub(super) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 

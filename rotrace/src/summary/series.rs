@@ -2,6 +2,7 @@
 
 use super::histogram::Histogram;
 use super::label::{Code, Method};
+use crate::call::Call;
 use crate::exchange::{Exchange, Outcome};
 
 /// Upper bounds of the duration histogram in nanoseconds: those that OpenTelemetry advises for
@@ -38,6 +39,8 @@ pub struct Series {
     pub response_body_bytes: u64,
     /// Time from request to first byte of the response, summed: what the server was busy.
     pub busy_ns: u128,
+    /// What they cost, in millionths of a cost unit, as far as that is known.
+    pub cost_ucu: u64,
     /// Durations of the calls that were seen to their end.
     pub durations: Histogram,
     /// The same durations, counted by [`DURATION_BOUNDS_NS`] and one bucket above; not cumulative.
@@ -46,7 +49,9 @@ pub struct Series {
 }
 
 impl Series {
-    pub(super) fn record(&mut self, exchange: &Exchange) {
+    pub(super) fn record(&mut self, call: &Call) {
+        let exchange = &call.exchange;
+        add(&mut self.cost_ucu, [call.cost_ucu]);
         self.count((Method::of(&exchange.method), Code::of(exchange)), 1);
         // A length field can claim any number, so sums stop at the greatest.
         let Exchange {
@@ -74,6 +79,7 @@ impl Series {
             request_body_bytes,
             response_body_bytes,
             busy_ns,
+            cost_ucu,
             durations,
             duration_buckets,
             last_ns,
@@ -84,6 +90,7 @@ impl Series {
         add(&mut self.request_body_bytes, [Some(*request_body_bytes)]);
         add(&mut self.response_body_bytes, [Some(*response_body_bytes)]);
         self.busy_ns += busy_ns;
+        add(&mut self.cost_ucu, [Some(*cost_ucu)]);
         self.durations.merge(durations);
         for (own, more) in self.duration_buckets.iter_mut().zip(duration_buckets) {
             *own += more;

@@ -1,0 +1,73 @@
+//! Given: calls. Gives: everything that is counted of them: figures, prices, findings and their waste. Refuses to know:
+//! where calls come from, and who reads the figures.
+
+use std::sync::Arc;
+
+use crate::call::Call;
+use crate::cost::Prices;
+use crate::detect::finding::Finding;
+use crate::detect::subject::Api;
+use crate::detect::{self, ConnectionEnd, Detectors};
+use crate::summary::Summary;
+
+/// Time between two looks at what has gone on without a call.
+const TICK_NS: u64 = 1_000_000_000;
+
+/// Everything that is counted of calls.
+#[derive(Debug)]
+pub struct Accounts {
+    /// Figures by game and endpoint.
+    pub summary: Summary,
+    prices: Prices,
+    detectors: Detectors,
+    next_tick_ns: u64,
+}
+
+impl Accounts {
+    /// Without a call.
+    pub fn new(prices: Prices, detect: &detect::Settings) -> Self {
+        Accounts { summary: Summary::default(), prices, detectors: Detectors::new(detect), next_tick_ns: 0 }
+    }
+
+    /// Takes other prices from now on. What was counted stays.
+    pub fn replace_prices(&mut self, prices: Prices) {
+        self.prices = prices;
+    }
+
+    /// Prices a call, counts it, and lets the detectors see it.
+    pub fn record(&mut self, call: &mut Call) {
+        let Accounts { summary, prices, detectors, .. } = self;
+        call.cost_ucu = prices.price(call).map(|cost| cost.0);
+        summary.record(call);
+        detectors.observe(call, call.cost_ucu.unwrap_or(0), &mut |names| Arc::new(Api::of(names, prices)));
+    }
+
+    /// A connection has ended.
+    pub fn connection_ended(&mut self, end: &ConnectionEnd) {
+        self.detectors.connection_ended(end);
+    }
+
+    /// It is now so late: findings that are new, have gone on or are over.
+    pub fn advance(&mut self, now_ns: u64) -> Vec<Finding> {
+        if now_ns < self.next_tick_ns {
+            return Vec::new();
+        }
+        self.next_tick_ns = now_ns + TICK_NS;
+        self.detectors.tick(now_ns)
+    }
+
+    /// Nothing more will come: findings end.
+    pub fn finish(&mut self) -> Vec<Finding> {
+        self.detectors.finish()
+    }
+
+    /// What calls cost.
+    pub fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
+    /// What was found.
+    pub fn detectors(&self) -> &Detectors {
+        &self.detectors
+    }
+}
