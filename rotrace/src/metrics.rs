@@ -17,8 +17,8 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::registry::Registry;
 
+use crate::detect::Snapshot;
 use crate::summary::{DURATION_BOUNDS_NS, Series, Summary};
-use families::FAMILIES;
 
 /// What the daemon knows of itself. What it does not know is `None`, and has no sample.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,8 @@ pub struct SelfMetrics {
     pub endpoint_templates: BTreeMap<(Box<str>, &'static str), u64>,
     /// Calls whose path went to the catch-all template of its authority.
     pub endpoint_overflow: BTreeMap<Box<str>, u64>,
+    /// Mode and version of what calls are priced by.
+    pub cost_model: Option<(Box<str>, Box<str>)>,
 }
 
 /// What one scrape shows: a snapshot, so that a slow reader holds nothing up.
@@ -46,6 +48,8 @@ pub struct SelfMetrics {
 pub struct Scrape {
     /// Of the calls.
     pub summary: Arc<Summary>,
+    /// What was found.
+    pub waste: Arc<Snapshot>,
     /// Of the daemon.
     pub own: SelfMetrics,
 }
@@ -83,7 +87,7 @@ impl Format {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for family in &FAMILIES {
+        for family in families::all() {
             let metric =
                 encoder.encode_descriptor(family.stem, family.help, family.unit.as_ref(), family.kind)?;
             (family.samples)(self, &mut Samples { metric, names: family.labels })?;
@@ -106,6 +110,11 @@ impl Samples<'_> {
 
     fn counter_f64(&mut self, labels: &[&str], value: f64) -> fmt::Result {
         self.with(labels, |metric| metric.encode_counter::<NoLabelSet, _, u64>(&value, None))
+    }
+
+    /// Cost units, from millionths.
+    fn units(&mut self, labels: &[&str], value_ucu: u64) -> fmt::Result {
+        self.counter_f64(labels, value_ucu as f64 / 1e6)
     }
 
     fn seconds(&mut self, labels: &[&str], value_ns: u128) -> fmt::Result {
@@ -170,6 +179,9 @@ fn seconds(value_ns: u128) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::finding::{Amount, Class};
+    use crate::detect::subject::Names;
+    use crate::detect::{Pattern, State, Wasted};
     use crate::exchange::{Role, Unpaired};
     use crate::summary::Opened;
     use crate::summary::fixture::call;
@@ -204,8 +216,39 @@ mod tests {
             processes: [("chess".into(), 3)].into(),
             endpoint_templates: [(("api.example.com".into(), "shape"), 1)].into(),
             endpoint_overflow: [("api.example.com".into(), 0)].into(),
+            cost_model: Some(("list".into(), "1".into())),
         };
-        Scrape { summary: Arc::new(summary), own }
+        Scrape { summary: Arc::new(summary), waste: Arc::new(waste()), own }
+    }
+
+    fn waste() -> Snapshot {
+        let names = Names {
+            game: "chess".into(),
+            endpoint: "api.example.com/v1/users/{id}".into(),
+            authority: "api.example.com".into(),
+            method: "GET".into(),
+        };
+        let amount = Amount { calls: 9, bytes: 2700, server_ns: 90_000_000, cost_ucu: 8_500_000 };
+        let wasted =
+            |class| Wasted { names: Arc::new(names.clone()), pattern: Pattern::NPlusOne, class, amount };
+        Snapshot {
+            wasted: vec![wasted(Class::Avoidable), wasted(Class::Potential)],
+            states: vec![(Pattern::NPlusOne, State { entries: 3, evicted: 1 })],
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn only_waste_that_is_avoidable_for_certain_is_counted() {
+        let samples = parse(&render(full(), Format::Text).expect("text"), Format::Text);
+        let value = |name: &str| {
+            let mut of_name = samples.iter().filter(|sample| sample.name == name);
+            of_name.next().map(|sample| sample.value).filter(|_| of_name.next().is_none())
+        };
+        assert_eq!(value("rotrace_wasted_calls_total"), Some(9.0));
+        assert_eq!(value("rotrace_wasted_bytes_total"), Some(2700.0));
+        assert_eq!(value("rotrace_wasted_server_seconds_total"), Some(0.09));
+        assert_eq!(value("rotrace_wasted_cost_units_total"), Some(8.5));
     }
 
     #[derive(Debug, PartialEq)]
@@ -290,15 +333,14 @@ mod tests {
 
     #[test]
     fn table_and_output_agree_both_ways() {
-        let names: BTreeSet<_> = FAMILIES.iter().map(Family::name).collect();
-        assert_eq!(names.len(), FAMILIES.len());
+        let names: BTreeSet<_> = families::all().map(Family::name).collect();
+        assert_eq!(names.len(), families::all().count());
         for format in [Format::Text, Format::OpenMetrics] {
             let samples = parse(&render(full(), format).expect("text"), format);
             let mut rendered = BTreeSet::new();
             for Sample { name, labels, .. } in &samples {
                 let stem = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
-                let family = FAMILIES
-                    .iter()
+                let family = families::all()
                     .find(|family| family.name() == *name || Some(&*family.name()) == stem)
                     .unwrap_or_else(|| panic!("{name} is not in the table"));
                 let labels: Vec<_> =
@@ -347,7 +389,8 @@ mod tests {
         for format in [Format::Text, Format::OpenMetrics] {
             let mut summary = Summary::default();
             summary.record(&call(game, "api/{x}\\"));
-            let scrape = Scrape { summary: Arc::new(summary), own: SelfMetrics::default() };
+            let scrape =
+                Scrape { summary: Arc::new(summary), waste: Arc::default(), own: SelfMetrics::default() };
             let samples = parse(&render(scrape, format).expect("text"), format);
             let labels = &samples[0].labels;
             assert_eq!(labels[0], ("game".to_owned(), game.to_owned()));
@@ -364,7 +407,8 @@ mod tests {
             endpoint_templates: [(("api".into(), "shape"), 1)].into(),
             ..SelfMetrics::default()
         };
-        let text = render(Scrape { summary: Arc::new(summary), own }, Format::Text).expect("text");
+        let text = render(Scrape { summary: Arc::new(summary), waste: Arc::default(), own }, Format::Text)
+            .expect("text");
         let samples = parse(&text, Format::Text);
         let check = |name: &str, expect: &[(&str, &str, f64)]| {
             let of_name = samples.iter().filter(|sample| sample.name == name);
@@ -393,7 +437,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_has_no_sample() {
-        let scrape = Scrape { summary: Arc::default(), own: SelfMetrics::default() };
+        let scrape = Scrape { summary: Arc::default(), waste: Arc::default(), own: SelfMetrics::default() };
         let text = render(scrape, Format::Text).expect("text");
         for name in ["rotrace_process_cpu_seconds_total", "rotrace_probe_family_info"] {
             assert!(parse(&text, Format::Text).iter().all(|sample| sample.name != name), "{name}");

@@ -83,6 +83,8 @@ struct State {
     from_start: bool,
     /// It has been counted as opened.
     counted: bool,
+    /// The peer has ended its direction.
+    peer_ended: bool,
     speaks: Speaks,
 }
 
@@ -320,7 +322,8 @@ impl Pipeline {
     }
 
     fn end(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
-        if self.connections.find(header.conn).is_some() {
+        if let Some(connection) = self.connections.find(header.conn) {
+            connection.state.peer_ended = true;
             self.bytes(header, &[], 0, out);
         }
     }
@@ -403,9 +406,16 @@ impl Pipeline {
             self.bytes(&last, &[], 0, out);
         }
         let Some(mut connection) = self.connections.remove(header.conn) else { return };
+        let by_client = Some(!connection.state.peer_ended);
+        self.accounts.connection_ended(&ConnectionEnd {
+            conn: header.conn,
+            at_ns: header.time_ns,
+            by_client,
+        });
         if let Speaks::Tls { object: Some(object), .. } = connection.state.speaks
             && let Some(mut inside) = self.connections.remove(object)
         {
+            self.accounts.connection_ended(&ConnectionEnd { conn: object, at_ns: header.time_ns, by_client });
             self.finish(object, &mut inside, header.time_ns, out);
         }
         self.finish(header.conn, &mut connection, header.time_ns, out);
@@ -487,6 +497,7 @@ impl Pipeline {
             open: None,
             from_start: header.flags & flag::FROM_START != 0,
             counted: false,
+            peer_ended: false,
             speaks: Speaks::Nothing,
         });
         let current = processes.get(&header.pid);

@@ -1,7 +1,7 @@
 //! Given: the table of metrics. Gives: the Grafana dashboard and the Prometheus rules under `dashboards/`. Refuses to know:
 //! where the metrics come from, and which Prometheus has them.
 //!
-//! Names, units and help texts come from [`rotrace::metrics::families::FAMILIES`], so a metric that is renamed there is
+//! Names, units and help texts come from [`rotrace::metrics::families::all`], so a metric that is renamed there is
 //! renamed here, and one that is gone does not compile into a panel without data: the tests say so.
 
 mod grafana;
@@ -40,7 +40,7 @@ fn directory() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rotrace::metrics::families::FAMILIES;
+    use rotrace::metrics::families;
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_dashboard_shows_each_metric_and_no_other() {
-        let table: BTreeSet<_> = FAMILIES.iter().map(|family| family.name()).collect();
+        let table: BTreeSet<_> = families::all().map(|family| family.name()).collect();
         let shown = metrics(&expressions(&panels()));
         assert_eq!(shown, table);
         let of_rules = metrics(&rules::generate());

@@ -29,6 +29,7 @@ fn call(method: &str, endpoint: &str, status: Option<u16>) -> Call {
             outcome: Outcome::Complete,
             ambiguous_framing: false,
             fields: Vec::new(),
+            signals: crate::exchange::Signals::default(),
         },
         process: Arc::new(Process { pid: 1, start_ticks: 1, exe: "".into(), game: None }),
         game: None,
@@ -36,6 +37,7 @@ fn call(method: &str, endpoint: &str, status: Option<u16>) -> Call {
         path: "/".into(),
         conn: 1,
         tls: false,
+        cost_ucu: None,
         peer: None,
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Names and labels are a contract with dashboards and alerts: base units, one quantity per name, no PID, no raw path.
 
+mod waste;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -28,7 +30,12 @@ pub struct Family {
 }
 
 /// All metrics of rotrace.
-pub static FAMILIES: [Family; 32] = [
+pub fn all() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().chain(&waste::WASTE)
+}
+
+/// Metrics of calls and of the daemon.
+static FAMILIES: [Family; 32] = [
     Family {
         stem: "rotrace_http_client_requests",
         unit: None,

@@ -29,6 +29,8 @@ impl Probes {
             endpoints: Endpoints::new(&endpoint::Settings::default(), &[]).expect("no rules"),
             roles: [Role::Client, Role::Server].into(),
             connections: 16,
+            prices: Prices::default(),
+            detect: detect::Settings::default(),
         };
         Probes { pipeline: Pipeline::new(settings), now_ns: 0, positions: BTreeMap::new(), lines: Vec::new() }
     }
@@ -46,6 +48,7 @@ impl Probes {
                         call.process.pid, call.endpoint
                     )
                 }
+                Output::Finding(finding) => format!("finding {}", finding.pattern.name()),
                 Output::Ignore { socket, conn } => format!("ignore {socket} {conn}"),
             });
         });

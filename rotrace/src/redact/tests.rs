@@ -33,6 +33,8 @@ fn told(records: &[Vec<u8>]) -> Vec<String> {
         endpoints: Endpoints::new(&EndpointSettings::default(), &[]).expect("settings that fit"),
         roles: [Role::Client, Role::Server].into(),
         connections: 64,
+        prices: crate::cost::Prices::default(),
+        detect: crate::detect::Settings::default(),
     });
     let mut told = Vec::new();
     let mut out = |output| match output {
@@ -41,7 +43,7 @@ fn told(records: &[Vec<u8>]) -> Vec<String> {
             // The path of a target that is malformed may have credentials in it.
             told.push(format!("{call:?}").replace("=SECRET=", "xxxxxxxx"));
         }
-        Output::Ignore { .. } => {}
+        Output::Finding(_) | Output::Ignore { .. } => {}
     };
     for record in records {
         pipeline.feed(record, &mut out);

@@ -103,7 +103,8 @@ pub(super) fn object(finding: &Finding, clock: WallClock) -> FindingObject<'_> {
 
 fn waste(estimate: &Estimate) -> Waste {
     let (low, expected, high) = (estimate.low(), estimate.expected, estimate.high());
-    let of = |part: fn(&Amount) -> u64| Range { low: part(&low), expected: part(&expected), high: part(&high) };
+    let of =
+        |part: fn(&Amount) -> u64| Range { low: part(&low), expected: part(&expected), high: part(&high) };
     Waste {
         calls: of(|amount| amount.calls),
         bytes: of(|amount| amount.bytes),

@@ -10,10 +10,13 @@ use super::cli;
 use super::output::Format;
 use crate::capture::{Error, Reader};
 use crate::config::Config;
+use crate::cost::Prices;
+use crate::detect;
 use crate::endpoint::openapi::Document;
 use crate::endpoint::{self, Endpoints};
 use crate::exchange::Role;
 use crate::pipeline::{Output, Pipeline, Settings};
+use crate::report::finding::findings_report;
 use crate::report::{Style, WallClock, json, text};
 
 /// What the pipeline is asked for by a configuration. `roles` are those of the command, where the file names none.
@@ -23,6 +26,8 @@ pub(super) fn settings(config: &Config, roles: &[Role]) -> anyhow::Result<Settin
         endpoints: endpoints_of(config)?,
         roles: config.roles.clone().unwrap_or_else(|| roles.iter().copied().collect::<BTreeSet<_>>()),
         connections: config.limits.connections,
+        prices: Prices::default(),
+        detect: detect::Settings::default(),
     })
 }
 
@@ -58,14 +63,15 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     let mut written = Ok(());
     let mut last_ns = 0;
     let mut show = |output: Output| {
-        if let Output::Call(call) = output
-            && asked.format == Format::Json
-            && written.is_ok()
-        {
-            written = json::call_line(&call, clock, &keys)
-                .map_err(io::Error::from)
-                .and_then(|line| writeln!(out, "{line}"));
+        if asked.format != Format::Json || written.is_err() {
+            return;
         }
+        let line = match output {
+            Output::Call(call) => json::call_line(&call, clock, &keys),
+            Output::Finding(finding) => json::finding_line(&finding, clock),
+            Output::Ignore { .. } => return,
+        };
+        written = line.map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"));
     };
     let end = loop {
         match reader.next() {
@@ -82,7 +88,12 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     let summary = pipeline.summary();
     match asked.format {
         Format::Json => writeln!(out, "{}", json::summary_line(&summary)?)?,
-        Format::Text => write!(out, "{}", text::end_report(&summary, Style::Plain))?,
+        Format::Text => {
+            let waste = pipeline.detectors().snapshot();
+            write!(out, "{}", text::end_report(&summary, Style::Plain))?;
+            let findings = waste.findings.iter().map(|finding| &**finding);
+            write!(out, "{}", findings_report(findings, Style::Plain))?;
+        }
     }
     out.flush()?;
     match end {

@@ -1,11 +1,15 @@
 //! Given: calls, and a summary at the end. Gives: lines on standard output. Refuses to know: what lines look like, and
 //! where calls come from.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
 use anyhow::Context;
 
+use crate::detect::Snapshot;
+use crate::detect::finding::{FindingId, Severity};
 use crate::pipeline;
+use crate::report::finding::{finding_line, findings_report};
 use crate::report::{Style, WallClock, json, text};
 use crate::summary::Summary;
 
@@ -26,6 +30,8 @@ pub(super) struct Output {
     style: Style,
     clock: WallClock,
     query_keys: Vec<Box<str>>,
+    /// Findings that have had their line.
+    told: BTreeSet<FindingId>,
     /// The reader has gone: not an error, but there is no point in going on.
     closed: bool,
     result: io::Result<()>,
@@ -40,24 +46,42 @@ impl Output {
             style,
             clock,
             query_keys,
+            told: BTreeSet::new(),
             closed: false,
             result: Ok(()),
         }
     }
 
-    /// Shows a call; what else the pipeline says is not for people.
+    /// Shows a call or a finding; what else the pipeline says is not for people.
     pub(super) fn take(&mut self, event: pipeline::Output) {
-        let pipeline::Output::Call(call) = event else { return };
-        match self.format {
-            Format::Text => self.line(&text::call_line(&call, self.clock, self.style, &self.query_keys)),
-            Format::Json => self.json(json::call_line(&call, self.clock, &self.query_keys)),
+        match (event, self.format) {
+            (pipeline::Output::Call(call), Format::Text) => {
+                self.line(&text::call_line(&call, self.clock, self.style, &self.query_keys));
+            }
+            (pipeline::Output::Call(call), Format::Json) => {
+                self.json(json::call_line(&call, self.clock, &self.query_keys));
+            }
+            // People are told when something is found, and of all of it at the end.
+            (pipeline::Output::Finding(finding), Format::Text) => {
+                if finding.severity > Severity::Info && self.told.insert(finding.id) {
+                    self.line(&finding_line(&finding, self.clock, self.style));
+                }
+            }
+            (pipeline::Output::Finding(finding), Format::Json) => {
+                self.json(json::finding_line(&finding, self.clock));
+            }
+            (pipeline::Output::Ignore { .. }, _) => {}
         }
     }
 
     /// Shows what all calls come to.
-    pub(super) fn summary(&mut self, summary: &Summary) {
+    pub(super) fn summary(&mut self, summary: &Summary, waste: &Snapshot) {
         match self.format {
-            Format::Text => self.line(text::end_report(summary, self.style).trim_end_matches('\n')),
+            Format::Text => {
+                self.line(text::end_report(summary, self.style).trim_end_matches('\n'));
+                let findings = waste.findings.iter().map(|finding| &**finding);
+                self.line(findings_report(findings, self.style).trim_end_matches('\n'));
+            }
             Format::Json => self.json(json::summary_line(summary)),
         }
         self.flush();

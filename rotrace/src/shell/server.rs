@@ -1,4 +1,5 @@
-//! Given: an address and where snapshots come from. Gives: `/metrics`, `/healthz`, `/readyz` and a page at `/`. Refuses
+//! Given: an address and where snapshots come from. Gives: `/metrics`, `/api/v1/findings`, `/healthz`, `/readyz` and a page
+//! at `/`. Refuses
 //! to know: how the figures come about.
 //!
 //! A scrape costs the pipeline one snapshot: the text is made here. Each connection answers one request and then ends,
@@ -18,8 +19,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 
+use crate::detect::finding::FindingId;
 use crate::metrics::accept::negotiate;
 use crate::metrics::{Scrape, render};
+use crate::report::{WallClock, json};
 
 /// Connections at one time; more wait in the kernel's backlog. A host has a scraper or two, and somebody with a browser.
 const MAX_CONNECTIONS: usize = 16;
@@ -36,6 +39,10 @@ const MAX_HEAD_BYTES: usize = 8192;
 /// How long to wait when a connection cannot be accepted, which is so until some descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where findings are; behind it a slash and the number of one.
+const FINDINGS: &str = "/api/v1/findings";
+
+const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -55,15 +62,16 @@ pub enum Readiness {
 /// What the answers are made of; shared between the server and the rest of the shell.
 pub struct State {
     version: &'static str,
+    clock: WallClock,
     snapshot: RwLock<Snapshot>,
     readiness: RwLock<Readiness>,
 }
 
 impl State {
     /// Not ready yet.
-    pub fn new(version: &'static str, snapshot: Snapshot) -> Self {
+    pub fn new(version: &'static str, clock: WallClock, snapshot: Snapshot) -> Self {
         let readiness = Readiness::NotReady("the probes are not attached yet".to_owned());
-        State { version, snapshot: RwLock::new(snapshot), readiness: RwLock::new(readiness) }
+        State { version, clock, snapshot: RwLock::new(snapshot), readiness: RwLock::new(readiness) }
     }
 
     /// Takes snapshots from elsewhere from now on.
@@ -151,6 +159,9 @@ fn answer<B>(state: &State, request: &Request<B>) -> Response<Full<Bytes>> {
     let page: fn(&State, &Request<B>) -> Response<Full<Bytes>> = match request.uri().path() {
         "/" => |state, _| response(StatusCode::OK, HTML, index(state)),
         "/metrics" => metrics,
+        path if path.strip_prefix(FINDINGS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) => {
+            findings
+        }
         "/healthz" => |_, _| response(StatusCode::OK, TEXT, "running\n".to_owned()),
         "/readyz" => |state, _| match state.readiness() {
             Readiness::Ready => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
@@ -181,12 +192,36 @@ fn metrics<B>(state: &State, request: &Request<B>) -> Response<Full<Bytes>> {
     }
 }
 
+/// All findings, or the one that the path names.
+fn findings<B>(state: &State, request: &Request<B>) -> Response<Full<Bytes>> {
+    let Scrape { waste, .. } = state.scrape();
+    let id =
+        request.uri().path().strip_prefix(FINDINGS).and_then(|rest| rest.strip_prefix('/')).unwrap_or("");
+    let json = match (id, FindingId::parse(id)) {
+        ("", _) => json::findings(waste.findings.iter().map(|finding| &**finding), state.clock),
+        (_, Some(id)) if let Some(finding) = waste.findings.iter().find(|finding| finding.id == id) => {
+            json::finding_line(finding, state.clock)
+        }
+        _ => {
+            let text = "no such finding; it may have made room for later ones\n";
+            return response(StatusCode::NOT_FOUND, TEXT, text.to_owned());
+        }
+    };
+    match json {
+        Ok(json) => response(StatusCode::OK, JSON, json + "\n"),
+        Err(why) => {
+            response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("cannot show findings: {why}\n"))
+        }
+    }
+}
+
 fn index(state: &State) -> String {
     let version = state.version;
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><title>rotrace</title></head><body>\n<h1>rotrace {version}</h1>\n\
          <p>The HTTP calls of the game servers on this host, seen from the kernel.</p>\n<ul>\n\
          <li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>\n\
+         <li><a href=\"/api/v1/findings\">/api/v1/findings</a>: what is wasted, with the evidence</li>\n\
          <li><a href=\"/readyz\">/readyz</a>: whether the probes are attached</li>\n\
          <li><a href=\"/healthz\">/healthz</a>: whether the daemon runs</li>\n</ul>\n</body></html>\n"
     )
@@ -203,6 +238,8 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
 #[expect(clippy::disallowed_methods, reason = "the test runs the server on a thread of its own")]
 mod tests {
     use super::*;
+    use crate::detect::fixture::{found as found_in, get};
+    use crate::detect::subject::Api;
     use crate::metrics::SelfMetrics;
     use crate::summary::Summary;
     use crate::summary::fixture::call;
@@ -211,14 +248,20 @@ mod tests {
     use tokio::sync::oneshot;
 
     fn state() -> Arc<State> {
-        Arc::new(State::new("1.2.3", snapshot(1)))
+        Arc::new(State::new("1.2.3", WallClock::default(), snapshot(1)))
     }
 
     fn snapshot(calls: usize) -> Snapshot {
         let mut summary = Summary::default();
         (0..calls).for_each(|_| summary.record(&call("chess", "api/a")));
         let summary = Arc::new(summary);
-        Box::new(move || Scrape { summary: Arc::clone(&summary), own: SelfMetrics::default() })
+        let found = (0..40).map(|n| get(&format!("/v1/users/{n}")).at_ms(n));
+        let waste = Arc::new(found_in(found, |_| Api::default()).detectors.snapshot());
+        Box::new(move || Scrape {
+            summary: Arc::clone(&summary),
+            waste: Arc::clone(&waste),
+            own: SelfMetrics::default(),
+        })
     }
 
     /// Runs a server as the daemon does, lets the test talk to it, and stops it.
@@ -273,6 +316,24 @@ mod tests {
             check("POST /metrics", "405", "allow: GET, HEAD", "only GET");
             check("DELETE /nothing", "404", "text/plain", "not found");
             assert_eq!(check("HEAD /metrics", "200", "content-length: ", ""), "");
+        });
+    }
+
+    #[test]
+    fn findings_are_shown_with_their_evidence() {
+        with_server(state(), |address| {
+            let of = |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+            let (head, body) = of(FINDINGS);
+            assert!(head.contains("application/json"), "{head}");
+            let all: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(all[0]["pattern"], "n_plus_one");
+            assert_eq!(all[0]["evidence"]["facts"]["ids"], 40);
+            let id = all[0]["id"].as_str().expect("a number");
+            let one: serde_json::Value =
+                serde_json::from_str(&of(&format!("{FINDINGS}/{id}")).1).expect("JSON");
+            assert_eq!(one, all[0]);
+            assert!(of(&format!("{FINDINGS}/000000000000")).0.starts_with("HTTP/1.1 404"));
+            assert!(of(&format!("{FINDINGS}/elsewhere/x")).0.starts_with("HTTP/1.1 404"));
         });
     }
 

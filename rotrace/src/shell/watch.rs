@@ -78,7 +78,7 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let until_ns = asked.duration.map(|duration| monotonic_ns().saturating_add(duration.as_nanos() as u64));
     let watched = watch(&mut session, &mut output, &signals, until_ns);
     let finished = session.finish(&mut |event| output.take(event));
-    output.summary(&session.pipeline.summary());
+    output.summary(&session.pipeline.summary(), &session.pipeline.detectors().snapshot());
     session.detach();
     watched.and(finished)?;
     output.result()
@@ -117,6 +117,7 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let reader = Arc::clone(&published);
     let state = Arc::new(State::new(
         VERSION,
+        wall_clock(),
         Box::new(move || reader.lock().unwrap_or_else(PoisonError::into_inner).clone()),
     ));
     let host = Host::read(Path::new("/"));
@@ -238,6 +239,7 @@ impl Daemon {
     }
 
     fn publish(&mut self) {
+        let targets = self.session.targets() as u64;
         let pipeline = &mut self.session.pipeline;
         let (cpu_seconds, resident_bytes) = own_cost();
         let endpoints = pipeline.endpoints();
@@ -255,15 +257,24 @@ impl Daemon {
                 .overflow()
                 .map(|(authority, calls)| (authority.into(), calls))
                 .collect(),
-            targets: self.session.targets() as u64,
+            targets,
+            cost_model: {
+                let model = pipeline.prices().model();
+                Some((model.mode.to_string().into(), model.label().into()))
+            },
         };
+        let waste = Arc::new(pipeline.detectors().snapshot());
         let summary = Arc::new(self.session.pipeline.summary());
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Scrape { summary, own };
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Scrape { summary, waste, own };
     }
 }
 
 fn empty_scrape() -> Scrape {
-    Scrape { summary: Arc::default(), own: SelfMetrics { version: VERSION, ..SelfMetrics::default() } }
+    Scrape {
+        summary: Arc::default(),
+        waste: Arc::default(),
+        own: SelfMetrics { version: VERSION, ..SelfMetrics::default() },
+    }
 }
 
 fn probe_settings(config: &Config) -> probe::Settings {

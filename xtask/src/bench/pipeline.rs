@@ -88,6 +88,8 @@ fn pipeline() -> anyhow::Result<Pipeline> {
         endpoints: Endpoints::new(&endpoint::Settings::default(), &[]).context("endpoints without rules")?,
         roles: [Role::Client].into(),
         connections: 2 * OPEN_CONNECTIONS as usize,
+        prices: rotrace::cost::Prices::default(),
+        detect: rotrace::detect::Settings::default(),
     });
     let facts = ProcessFacts { pid: PID, game: Some("chess".to_owned()), ..ProcessFacts::default() };
     pipeline.feed(&process_record(0, PID, &facts)?, &mut |_| {});

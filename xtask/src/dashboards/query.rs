@@ -1,14 +1,14 @@
 //! Given: the names of metrics. Gives: PromQL over them, with the matchers of the dashboard's variables where a metric has
 //! the label. Refuses to know: panels.
 
-use rotrace::metrics::families::{FAMILIES, Family};
+use rotrace::metrics::families::{self, Family};
 
 /// Codes of calls that were answered with an error.
 pub(super) const ERRORS: &str = "4xx|404|429|5xx";
 
 /// The row of the metric table. Every name in this program is a constant, and a test generates all of its output.
 pub(super) fn family(name: &str) -> &'static Family {
-    FAMILIES.iter().find(|family| family.name() == name).expect("a metric of the table")
+    families::all().find(|family| family.name() == name).expect("a metric of the table")
 }
 
 /// Which samples are meant.

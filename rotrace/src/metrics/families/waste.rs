@@ -1,0 +1,161 @@
+//! Given: nothing. Gives: the metrics of cost and waste, as rows of the table of all metrics. Refuses to know: how waste is
+//! found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use super::{Family, each_game, each_series};
+use crate::detect::finding::{Amount, Class, Severity};
+use crate::detect::{Pattern, TABLE};
+use crate::exchange::Role;
+use crate::metrics::Scrape;
+
+/// Metrics of cost and waste.
+pub(super) static WASTE: [Family; 12] = [
+    Family {
+        stem: "rotrace_cost_units",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "What calls made cost, in cost units: one is a Get of a standard data store.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| {
+            each_series(scrape, Role::Client, |labels, series| samples.units(labels, series.cost_ucu))
+        },
+    },
+    Family {
+        stem: "rotrace_cost_model",
+        unit: None,
+        kind: MetricType::Info,
+        help: "What calls are priced by: the mode, and the version and hash of the weights.",
+        labels: &["mode", "version"],
+        samples: |scrape, samples| {
+            let model = scrape.own.cost_model.as_ref();
+            model.map_or(Ok(()), |(mode, version)| samples.info(&[mode, version]))
+        },
+    },
+    Family {
+        stem: "rotrace_wasted_calls",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls made that could have been avoided for certain, each under one pattern.",
+        labels: &["game", "endpoint", "pattern"],
+        samples: |scrape, samples| each_waste(scrape, |labels, amount| samples.counter(labels, amount.calls)),
+    },
+    Family {
+        stem: "rotrace_wasted",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Bytes, both directions, that could have been avoided for certain.",
+        labels: &["game", "endpoint", "pattern"],
+        samples: |scrape, samples| each_waste(scrape, |labels, amount| samples.counter(labels, amount.bytes)),
+    },
+    Family {
+        stem: "rotrace_wasted_server",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        help: "Time that servers were busy with what could have been avoided for certain.",
+        labels: &["game", "endpoint", "pattern"],
+        samples: |scrape, samples| {
+            each_waste(scrape, |labels, amount| samples.seconds(labels, amount.server_ns.into()))
+        },
+    },
+    Family {
+        stem: "rotrace_wasted_cost_units",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Cost units that could have been avoided for certain.",
+        labels: &["game", "endpoint", "pattern"],
+        samples: |scrape, samples| {
+            each_waste(scrape, |labels, amount| samples.units(labels, amount.cost_ucu))
+        },
+    },
+    Family {
+        stem: "rotrace_pattern_episodes",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Episodes of a pattern in a process and endpoint, counted once for each severity that they reached.",
+        labels: &["game", "pattern", "severity"],
+        samples: |scrape, samples| {
+            each_pattern(scrape, |game, pattern| {
+                Severity::ALL.into_iter().try_for_each(|severity| {
+                    let episodes = &scrape.waste.episodes;
+                    let count = episodes.get(&(game.into(), pattern, severity)).copied().unwrap_or(0);
+                    samples.counter(&[game, pattern.name(), severity.name()], count)
+                })
+            })
+        },
+    },
+    Family {
+        stem: "rotrace_pattern_active_episodes",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Episodes of a pattern that are not over.",
+        labels: &["game", "pattern"],
+        samples: |scrape, samples| {
+            let mut open = BTreeMap::<(&str, Pattern), u64>::new();
+            for finding in scrape.waste.findings.iter().filter(|finding| !finding.is_over) {
+                *open.entry((&finding.game, finding.pattern)).or_default() += 1;
+            }
+            each_pattern(scrape, |game, pattern| {
+                samples.gauge(&[game, pattern.name()], open.get(&(game, pattern)).copied().unwrap_or(0))
+            })
+        },
+    },
+    Family {
+        stem: "rotrace_detector_state_entries",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Entries that a detector holds in memory.",
+        labels: &["detector"],
+        samples: |scrape, samples| {
+            let mut states = scrape.waste.states.iter();
+            states.try_for_each(|(pattern, state)| samples.gauge(&[pattern.name()], state.entries as u64))
+        },
+    },
+    Family {
+        stem: "rotrace_detector_evictions",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Entries of a detector that made room for others before they were done with.",
+        labels: &["detector"],
+        samples: |scrape, samples| {
+            let mut states = scrape.waste.states.iter();
+            states.try_for_each(|(pattern, state)| samples.counter(&[pattern.name()], state.evicted))
+        },
+    },
+    Family {
+        stem: "rotrace_late_calls",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls that lasted too long to be shown to the detectors in the order of their starts.",
+        labels: &[],
+        samples: |scrape, samples| samples.counter(&[], scrape.waste.late_calls),
+    },
+    Family {
+        stem: "rotrace_unclaimed_calls",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls found to be wasted after they had made room for others: they are in no other metric of waste.",
+        labels: &[],
+        samples: |scrape, samples| samples.counter(&[], scrape.waste.claims_too_late),
+    },
+];
+
+/// Waste that is avoidable for certain. Endpoints of several methods are one series.
+fn each_waste(scrape: &Scrape, mut each: impl FnMut(&[&str], Amount) -> fmt::Result) -> fmt::Result {
+    let mut sums = BTreeMap::<(&str, &str, Pattern), Amount>::new();
+    for wasted in scrape.waste.wasted.iter().filter(|wasted| wasted.class == Class::Avoidable) {
+        let sum = sums.entry((&wasted.names.game, &wasted.names.endpoint, wasted.pattern)).or_default();
+        *sum = sum.plus(wasted.amount);
+    }
+    let mut sums = sums.into_iter();
+    sums.try_for_each(|((game, endpoint, pattern), amount)| each(&[game, endpoint, pattern.name()], amount))
+}
+
+/// Every pattern of every game that is watched has a sample: one that begins at 1 has no increase.
+fn each_pattern(scrape: &Scrape, mut each: impl FnMut(&str, Pattern) -> fmt::Result) -> fmt::Result {
+    each_game(scrape, |game, _| TABLE.iter().try_for_each(|row| each(game, row.pattern)))
+}
