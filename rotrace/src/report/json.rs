@@ -38,7 +38,6 @@ struct CallLine<'a> {
     response_body_bytes: Option<u64>,
     ttfb_ns: Option<u64>,
     duration_ns: Option<u64>,
-    cost_units: Option<f64>,
     complete: bool,
     outcome: &'static str,
 }
@@ -134,7 +133,6 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
         response_body_bytes: exchange.response_body_bytes,
         ttfb_ns: ttfb_ns(exchange),
         duration_ns: duration_ns(exchange),
-        cost_units: call.cost_ucu.map(|cost_ucu| cost_ucu as f64 / 1e6),
         complete: exchange.outcome == Outcome::Complete,
         outcome: match exchange.outcome {
             Outcome::Complete => "complete",
