@@ -37,7 +37,7 @@ fn told(records: &[Vec<u8>]) -> Vec<String> {
     let mut told = Vec::new();
     let mut out = |output| match output {
         Output::Call(mut call) => {
-            call.exchange.target = call.path.clone();
+            call.exchange.target = (&*call.path).into();
             // The path of a target that is malformed may have credentials in it.
             told.push(format!("{call:?}").replace("=SECRET=", "xxxxxxxx"));
         }

@@ -3,7 +3,7 @@
 
 use memchr::memchr;
 
-use crate::http::Protocol;
+use crate::http::{ByteSet, Protocol};
 
 /// Longest method that is taken for one; the registry's longest has 17 characters.
 const METHOD_BYTES_MAX: usize = 64;
@@ -291,35 +291,11 @@ pub fn is_token(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| TOKEN.has(byte))
 }
 
-/// A set of bytes. A head has hundreds to look up.
-struct Set([bool; 256]);
-
 /// `tchar` of RFC 9110 §5.6.2.
-static TOKEN: Set = Set::of_letters_digits_and(b"!#$%&'*+-.^_`|~");
+static TOKEN: ByteSet = ByteSet::letters_digits_and(b"!#$%&'*+-.^_`|~");
 
 /// What an authority without user information may hold (RFC 3986 §3.2).
-static AUTHORITY: Set = Set::of_letters_digits_and(b"-._~:[]%!$&'()*+,;=");
-
-impl Set {
-    const fn of_letters_digits_and(others: &[u8]) -> Self {
-        let mut set = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            set[byte] = (byte as u8).is_ascii_alphanumeric();
-            byte += 1;
-        }
-        let mut at = 0;
-        while at < others.len() {
-            set[others[at] as usize] = true;
-            at += 1;
-        }
-        Set(set)
-    }
-
-    fn has(&self, byte: u8) -> bool {
-        self.0[usize::from(byte)]
-    }
-}
+static AUTHORITY: ByteSet = ByteSet::letters_digits_and(b"-._~:[]%!$&'()*+,;=");
 
 #[cfg(test)]
 mod tests {
