@@ -18,7 +18,7 @@ use crate::capture::{Losses, ProcessFacts};
 use crate::conn::{Connection, Connections};
 use crate::endpoint::Endpoints;
 use crate::exchange::{Decoder, Direction, Role, Wanted, pieces};
-use crate::summary::Summary;
+use crate::summary::{Opened, Summary};
 use calls::{Emit, Shared};
 use tls::{Verdict, judge};
 
@@ -42,10 +42,10 @@ pub struct Settings {
 }
 
 /// What comes out beside the counts.
-#[derive(Debug)]
-pub enum Output {
+#[derive(Clone, Copy, Debug)]
+pub enum Output<'a> {
     /// A call that is over.
-    Call(Box<Call>),
+    Call(&'a Call),
     /// Nothing more will come of a socket: the probes may ignore it.
     Ignore {
         /// The key that its open record gave.
@@ -138,7 +138,7 @@ impl Pipeline {
     }
 
     /// Takes the next record.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut dyn FnMut(Output)) {
+    pub fn feed(&mut self, bytes: &[u8], out: &mut dyn FnMut(Output<'_>)) {
         let Ok(record) = Record::decode(bytes) else {
             self.malformed += 1;
             return;
@@ -153,7 +153,7 @@ impl Pipeline {
             kind::DATA => self.data(&record, out),
             kind::OPEN => self.open(&record),
             kind::CLOSE => self.close(&record.header, out),
-            kind::END => self.end(&record.header, out),
+            kind::END => self.no_bytes(&record.header, out),
             kind::BIND => self.bind(&record.header),
             kind::FORK => self.fork(&record.header),
             kind::EXIT => {
@@ -168,7 +168,7 @@ impl Pipeline {
     }
 
     /// Lets time pass: what has been idle too long is forgotten, and TLS that stays dark is counted.
-    pub fn tick(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+    pub fn tick(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
         for (conn, mut connection) in self.connections.take_idle(now_ns.saturating_sub(IDLE_NS)) {
             self.evicted += 1;
             let last_ns = connection.last_ns;
@@ -185,7 +185,7 @@ impl Pipeline {
     }
 
     /// Ends everything that is in flight, as when the tracer stops.
-    pub fn finish_all(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+    pub fn finish_all(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
         let open: Vec<u64> = self.connections.iter_mut().map(|(conn, _)| conn).collect();
         for conn in open {
             if let Some(mut connection) = self.connections.remove(conn) {
@@ -243,13 +243,14 @@ impl Pipeline {
         self.summary.clone()
     }
 
-    fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output)) {
+    fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output<'_>)) {
         let header = &record.header;
-        self.summary.observe(header.time_ns);
-        let connection = self.connection(header);
+        let Pipeline { settings, wanted, games, processes, connections, summary, .. } = self;
+        summary.observe(header.time_ns);
+        let connection = connection(connections, processes, header);
         if header.flags & flag::ENCRYPTED != 0 {
-            self.encrypted(header);
-            return;
+            count_opened(connection, summary, |opened| &mut opened.tls);
+            return self.encrypted(header);
         }
         if let Speaks::Nothing = connection.state.speaks {
             let from_start = header.flags & flag::FROM_START != 0 || connection.state.from_start;
@@ -259,34 +260,16 @@ impl Pipeline {
                 Decoder::joined_late()
             }));
         }
-        self.count_opened(header.conn, false);
-        self.bytes(header, record.payload, header.size, out);
+        count_opened(connection, summary, |opened| &mut opened.plain);
+        let emit = Emit { settings, games, summary, out };
+        read(connection, wanted, header, record.payload, header.size, emit);
     }
 
-    /// Gives what a record brings of one direction to the decoder of its connection.
-    fn bytes(&mut self, header: &Header, captured: &[u8], size: u64, out: &mut dyn FnMut(Output)) {
+    /// Takes what a record says of one direction beside its bytes.
+    fn no_bytes(&mut self, header: &Header, out: &mut dyn FnMut(Output<'_>)) {
         let Pipeline { settings, wanted, games, connections, summary, .. } = self;
-        let Some(connection) = connections.find(header.conn) else { return };
-        let Connection { sent, received, state, .. } = connection;
-        let Speaks::Http(decoder) = &mut state.speaks else { return };
-        let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
-        let mut emit =
-            Emit { settings, games, summary, state: Shared::of(state.open, &state.process, header), out };
-        for piece in pieces(header, captured, size, stream) {
-            decoder.feed(wanted, piece, &mut |event| emit.event(event));
-        }
-        if decoder.is_opaque() {
-            let open = state.open;
-            state.speaks = Speaks::Opaque;
-            if let Some(open) = open.filter(|open| open.socket != 0) {
-                out(Output::Ignore { socket: open.socket, conn: header.conn });
-            }
-        }
-    }
-
-    fn end(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
-        if self.connections.find(header.conn).is_some() {
-            self.bytes(header, &[], 0, out);
+        if let Some(connection) = connections.find(header.conn) {
+            read(connection, wanted, header, &[], 0, Emit { settings, games, summary, out });
         }
     }
 
@@ -300,7 +283,6 @@ impl Pipeline {
     }
 
     fn encrypted(&mut self, header: &Header) {
-        self.count_opened(header.conn, true);
         let Pipeline { connections, unbound, summary, .. } = self;
         let Some(connection) = connections.find(header.conn) else { return };
         if !matches!(connection.state.speaks, Speaks::Tls { .. }) {
@@ -312,22 +294,6 @@ impl Pipeline {
             if *verdict == Verdict::Opaque {
                 judge(&mut connection.state, unbound, summary, header.time_ns);
             }
-        }
-    }
-
-    /// Counts a connection that was made while it was watched, once it has carried something.
-    fn count_opened(&mut self, conn: u64, is_tls: bool) {
-        let Pipeline { connections, summary, .. } = self;
-        let Some(Connection { state, last_ns, .. }) = connections.find(conn) else { return };
-        let Some(open) = state.open.filter(|_| state.from_start && !state.counted) else { return };
-        state.counted = true;
-        let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), *last_ns);
-        let opened =
-            coverage.opened.of_mut(if open.role == role::SERVER { Role::Server } else { Role::Client });
-        let count = if is_tls { &mut opened.tls } else { &mut opened.plain };
-        *count += 1;
-        if open.connect_started_ns > 0 && open.established_ns > open.connect_started_ns {
-            coverage.connect_ns += u128::from(open.established_ns - open.connect_started_ns);
         }
     }
 
@@ -360,12 +326,12 @@ impl Pipeline {
         }
     }
 
-    fn close(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
+    fn close(&mut self, header: &Header, out: &mut dyn FnMut(Output<'_>)) {
         // What was lost at the end of a direction is a gap like any other.
         let Header { position: sent, size: received, .. } = *header;
         for (direction, total) in [(direction::SENT, sent), (direction::RECEIVED, received)] {
             let last = Header { direction, position: total, flags: header.flags & !flag::TURN, ..*header };
-            self.bytes(&last, &[], 0, out);
+            self.no_bytes(&last, out);
         }
         let Some(mut connection) = self.connections.remove(header.conn) else { return };
         if let Speaks::Tls { object: Some(object), .. } = connection.state.speaks
@@ -382,23 +348,23 @@ impl Pipeline {
         conn: u64,
         connection: &mut Connection<State>,
         at_ns: u64,
-        out: &mut dyn FnMut(Output),
+        out: &mut dyn FnMut(Output<'_>),
     ) {
         let Pipeline { settings, games, summary, unbound, .. } = self;
         let Connection { state, .. } = connection;
         match &mut state.speaks {
             Speaks::Http(decoder) => {
                 let header = Header { conn, pid: state.pid, ..Header::default() };
-                let shared = Shared::of(state.open, &state.process, &header);
-                let mut emit = Emit { settings, games, summary, state: shared, out };
-                decoder.close(at_ns, &mut |event| emit.event(event));
+                let shared = Shared::of(state.open.as_ref(), &state.process, &header);
+                let mut emit = Emit { settings, games, summary, out };
+                decoder.close(at_ns, &mut |event| emit.event(&shared, event));
             }
             Speaks::Tls { .. } => judge(state, unbound, summary, at_ns),
             Speaks::Nothing | Speaks::Opaque => {}
         }
     }
 
-    fn make_room(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+    fn make_room(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
         for (conn, mut connection) in self.connections.take_idle(0) {
             self.evicted += 1;
             self.finish(conn, &mut connection, now_ns, out);
@@ -441,28 +407,74 @@ impl Pipeline {
         }
     }
 
-    /// The connection of a record; made when it is new, and handed to the process that uses it now.
     fn connection(&mut self, header: &Header) -> &mut Connection<State> {
-        let Pipeline { connections, processes, .. } = self;
-        let known =
-            || processes.get(&header.pid).cloned().unwrap_or_else(|| Arc::new(Known::stranger(header.pid)));
-        let connection = connections.of(header.conn, header.time_ns, || State {
-            pid: header.pid,
-            process: known(),
-            open: None,
-            from_start: header.flags & flag::FROM_START != 0,
-            counted: false,
-            speaks: Speaks::Nothing,
-        });
-        let current = processes.get(&header.pid);
-        let state = &mut connection.state;
-        if let Some(current) = current.filter(|current| !Arc::ptr_eq(current, &state.process)) {
-            state.process = Arc::clone(current);
-        } else if state.pid != header.pid {
-            state.process = known();
+        connection(&mut self.connections, &self.processes, header)
+    }
+}
+
+/// The connection of a record; made when it is new, and handed to the process that uses it now.
+fn connection<'a>(
+    connections: &'a mut Connections<State>,
+    processes: &BTreeMap<u32, Arc<Known>>,
+    header: &Header,
+) -> &'a mut Connection<State> {
+    let current = processes.get(&header.pid);
+    let known = || current.cloned().unwrap_or_else(|| Arc::new(Known::stranger(header.pid)));
+    let connection = connections.of(header.conn, header.time_ns, || State {
+        pid: header.pid,
+        process: known(),
+        open: None,
+        from_start: header.flags & flag::FROM_START != 0,
+        counted: false,
+        speaks: Speaks::Nothing,
+    });
+    let state = &mut connection.state;
+    let is_other = current.is_some_and(|current| !Arc::ptr_eq(current, &state.process));
+    if is_other || state.pid != header.pid {
+        state.process = known();
+    }
+    state.pid = header.pid;
+    connection
+}
+
+/// Counts a connection that was made while it was watched, once it has carried something.
+fn count_opened(
+    connection: &mut Connection<State>,
+    summary: &mut Summary,
+    of_transport: fn(&mut Opened) -> &mut u64,
+) {
+    let Connection { state, last_ns, .. } = connection;
+    let Some(open) = state.open.as_ref().filter(|_| state.from_start && !state.counted) else { return };
+    state.counted = true;
+    let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), *last_ns);
+    let role = if open.role == role::SERVER { Role::Server } else { Role::Client };
+    *of_transport(coverage.opened.of_mut(role)) += 1;
+    if open.connect_started_ns > 0 && open.established_ns > open.connect_started_ns {
+        coverage.connect_ns += u128::from(open.established_ns - open.connect_started_ns);
+    }
+}
+
+/// Gives what a record brings of one direction to the decoder of its connection: of `size` bytes, `captured` are the first.
+fn read(
+    connection: &mut Connection<State>,
+    wanted: &Wanted,
+    header: &Header,
+    captured: &[u8],
+    size: u64,
+    mut emit: Emit<'_>,
+) {
+    let Connection { sent, received, state, .. } = connection;
+    let Speaks::Http(decoder) = &mut state.speaks else { return };
+    let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
+    let shared = Shared::of(state.open.as_ref(), &state.process, header);
+    pieces(header, captured, size, stream)
+        .for_each(|piece| decoder.feed(wanted, piece, &mut |event| emit.event(&shared, event)));
+    if decoder.is_opaque() {
+        let open = state.open;
+        state.speaks = Speaks::Opaque;
+        if let Some(open) = open.filter(|open| open.socket != 0) {
+            (emit.out)(Output::Ignore { socket: open.socket, conn: header.conn });
         }
-        state.pid = header.pid;
-        connection
     }
 }
 

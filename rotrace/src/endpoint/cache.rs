@@ -25,16 +25,22 @@ pub(super) struct Key<'a> {
 
 #[derive(Debug)]
 pub(super) struct Cache {
-    /// In each set the newer entry stands first.
-    sets: Box<[[Option<Entry>; 2]]>,
+    sets: Box<[Set]>,
     /// The upper half of the hash of what came last, at the place that its lower half names; two calls that look the
     /// same here are taken for one, which then is remembered too early and does no harm.
     seen: Box<[u32]>,
 }
 
+/// The newer entry stands first. What is asked for and not here is told by the hashes alone, so that the entries may lie
+/// anywhere; that of no entry means nothing.
+#[derive(Debug, Default)]
+struct Set {
+    hashes: [u64; 2],
+    entries: [Option<Box<Entry>>; 2],
+}
+
 #[derive(Debug)]
 struct Entry {
-    hash: u64,
     /// Authority, method and target without anything between them.
     text: Box<str>,
     authority_bytes: Option<usize>,
@@ -44,15 +50,17 @@ struct Entry {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { sets: (0..SETS).map(|_| [None, None]).collect(), seen: vec![0; SEEN_ONCE].into() }
+        Self { sets: (0..SETS).map(|_| Set::default()).collect(), seen: vec![0; SEEN_ONCE].into() }
     }
 }
 
 impl Cache {
     /// `hash` is that of the key.
     pub(super) fn find(&self, key: Key<'_>, hash: u64) -> Option<&Resolved> {
-        let entries = self.sets.get(set(hash))?.iter().flatten();
-        entries.filter(|entry| entry.hash == hash).find(|entry| entry.is(key)).map(|entry| &entry.resolved)
+        let Set { hashes, entries } = self.sets.get(set(hash))?;
+        let mut same = hashes.iter().zip(entries).filter(|(known, _)| **known == hash);
+        let entry = same.find_map(|(_, entry)| entry.as_ref().filter(|entry| entry.is(key)))?;
+        Some(&entry.resolved)
     }
 
     /// Takes note of what was not found here; `hash` is that of the key.
@@ -65,15 +73,18 @@ impl Cache {
         if text.len() > KEY_BYTES || resolved.path.len() > KEY_BYTES {
             return;
         }
-        let Some([newer, older]) = self.sets.get_mut(set(hash)) else { return };
-        *older = newer.take();
-        *newer = Some(Entry {
-            hash,
+        let Some(Set { hashes, entries }) = self.sets.get_mut(set(hash)) else { return };
+        let entry = Entry {
             text: text.into(),
             authority_bytes: authority.map(str::len),
             method_bytes: method.len(),
             resolved: resolved.clone(),
-        });
+        };
+        hashes.swap(0, 1);
+        entries.swap(0, 1);
+        let ([newer_hash, _], [newer, _]) = (hashes, entries);
+        *newer_hash = hash;
+        *newer = Some(Box::new(entry));
     }
 
     fn has_come_before(&mut self, hash: u64) -> bool {
@@ -195,12 +206,12 @@ mod tests {
             Key { authority: Some("a"), method: "GET", target: "/" },
             &resolved(&format!("/{long}")),
         );
-        assert_eq!(cache.sets.iter().flatten().flatten().count(), 0);
+        assert_eq!(cache.sets.iter().flat_map(|set| &set.entries).flatten().count(), 0);
         let targets: Vec<String> = (0..20_000).map(|number| format!("/{number}")).collect();
         for target in &targets {
             remember(&mut cache, Key { authority: None, method: "GET", target }, &resolved(target));
         }
-        let entries = cache.sets.iter().flatten().flatten().count();
+        let entries = cache.sets.iter().flat_map(|set| &set.entries).flatten().count();
         assert!(entries > SETS && entries <= 2 * SETS, "{entries}");
         let found = targets.iter().filter(|target| {
             let found = find(&cache, Key { authority: None, method: "GET", target });

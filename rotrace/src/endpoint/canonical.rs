@@ -33,20 +33,40 @@ pub fn path(target: &str) -> Cow<'_, str> {
 
 /// Whether there is surely nothing to be changed: a path of plain segments, none of which is empty or begins with a dot.
 fn is_canonical(target: &str) -> bool {
-    let mut segments = 0;
-    let mut previous = 0;
+    let (mut slashes, mut never, mut previous) = (0, 0, 0);
     for byte in target.bytes() {
-        if !LITERAL.has(byte) || (previous == b'/' && matches!(byte, b'/' | b'.')) {
-            return false;
-        }
-        segments += usize::from(byte == b'/');
-        previous = byte;
+        let class = CLASSES[usize::from(byte)];
+        never |= class & NEVER | class & AFTER_SLASH_NEVER & (previous << 1);
+        slashes += usize::from(class & SLASH);
+        previous = class & SLASH;
     }
-    target.starts_with('/')
-        && (previous != b'/' || target.len() == 1)
-        && segments <= SEGMENTS
+    never == 0
+        && target.starts_with('/')
+        && (previous == 0 || target.len() == 1)
+        && slashes <= SEGMENTS
         && target.len() <= PATH_BYTES - REST.len()
 }
+
+const SLASH: u8 = 1;
+const AFTER_SLASH_NEVER: u8 = SLASH << 1;
+const NEVER: u8 = 4;
+
+/// What a byte means to a path that is canonical already. A table and no branches: each byte of each call goes this way.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'/' => SLASH | AFTER_SLASH_NEVER,
+            b'.' => AFTER_SLASH_NEVER,
+            b'"' | b'\\' | b'%' | b';' | b'?' | b'#' => NEVER,
+            other if other.is_ascii_graphic() => 0,
+            _ => NEVER,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 fn canonicalise(target: &str) -> String {
     if target == "*" {
@@ -88,13 +108,18 @@ fn canonicalise(target: &str) -> String {
 /// The canonical authority: lower case, without user information and the default ports of http and https; an IPv6
 /// literal stays in its brackets. `None` when it cannot be a host, so that no label is made of it.
 pub fn authority(raw: &str) -> Option<Cow<'_, str>> {
-    let host = memchr::memrchr(b'@', raw.as_bytes()).and_then(|at| raw.get(at + 1..)).unwrap_or(raw);
+    // As nearly all come: then there is no user information either.
+    let is_plain = raw.bytes().all(|byte| LOWER_HOST.has(byte));
+    let host = if is_plain { raw } else { raw.rsplit('@').next().unwrap_or(raw) };
     let host = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).unwrap_or(host);
-    if host.is_empty() || host.len() > AUTHORITY_BYTES || !host.bytes().all(|byte| HOST.has(byte)) {
+    if host.is_empty() || host.len() > AUTHORITY_BYTES {
         return None;
     }
-    let is_lower = !host.bytes().any(|byte| byte.is_ascii_uppercase());
-    Some(if is_lower { host.into() } else { host.to_ascii_lowercase().into() })
+    if is_plain {
+        return Some(host.into());
+    }
+    let host = host.to_ascii_lowercase();
+    host.bytes().all(|byte| LOWER_HOST.has(byte)).then_some(host.into())
 }
 
 /// The segments of a canonical path: none of `/` and of `*`.
@@ -169,11 +194,8 @@ fn unreserved(byte: u8) -> bool {
 /// What clients send plainly is left so, except what would need escaping in a label.
 static PLAIN: ByteSet = ByteSet::graphic_except(b"\"\\");
 
-/// What may stand in a path and means nothing there but itself, and the slash.
-static LITERAL: ByteSet = ByteSet::graphic_except(b"\"\\%;?#");
-
-/// What an authority without user information may hold.
-static HOST: ByteSet = ByteSet::letters_digits_and(b".-_~:[]%");
+/// What an authority without user information may hold once it is in lower case.
+static LOWER_HOST: ByteSet = ByteSet::lower_digits_and(b".-_~:[]%");
 
 fn hex_digit(byte: Option<u8>) -> Option<u8> {
     char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok())

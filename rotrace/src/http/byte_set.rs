@@ -16,6 +16,18 @@ impl ByteSet {
         ByteSet(set)
     }
 
+    /// ASCII lower-case letters and digits, and others.
+    pub(crate) const fn lower_digits_and(others: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let letter_or_digit = (byte as u8).is_ascii_lowercase() || (byte as u8).is_ascii_digit();
+            set[byte] = letter_or_digit || contains(others, byte as u8);
+            byte += 1;
+        }
+        ByteSet(set)
+    }
+
     /// ASCII characters that leave a mark, but for some.
     pub(crate) const fn graphic_except(others: &[u8]) -> Self {
         let mut set = [false; 256];
@@ -53,6 +65,8 @@ mod tests {
         let members = |set: ByteSet| (0..=255).filter(|&byte| set.has(byte)).collect::<Vec<u8>>();
         let letters = members(ByteSet::letters_digits_and(b"-_\xff"));
         assert_eq!(letters, *b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz\xff");
+        let lower = members(ByteSet::lower_digits_and(b"-"));
+        assert_eq!(lower, *b"-0123456789abcdefghijklmnopqrstuvwxyz");
         let graphic = members(ByteSet::graphic_except(b"\"\\"));
         assert_eq!(graphic.len(), 94 - 2);
         assert!(graphic.iter().all(|byte| (b'!'..=b'~').contains(byte) && !b"\"\\".contains(byte)));

@@ -57,12 +57,12 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     };
     let mut written = Ok(());
     let mut last_ns = 0;
-    let mut show = |output: Output| {
+    let mut show = |output: Output<'_>| {
         if let Output::Call(call) = output
             && asked.format == Format::Json
             && written.is_ok()
         {
-            written = json::call_line(&call, clock, &keys)
+            written = json::call_line(call, clock, &keys)
                 .map_err(io::Error::from)
                 .and_then(|line| writeln!(out, "{line}"));
         }

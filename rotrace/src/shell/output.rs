@@ -46,11 +46,11 @@ impl Output {
     }
 
     /// Shows a call; what else the pipeline says is not for people.
-    pub(super) fn take(&mut self, event: pipeline::Output) {
+    pub(super) fn take(&mut self, event: pipeline::Output<'_>) {
         let pipeline::Output::Call(call) = event else { return };
         match self.format {
-            Format::Text => self.line(&text::call_line(&call, self.clock, self.style, &self.query_keys)),
-            Format::Json => self.json(json::call_line(&call, self.clock, &self.query_keys)),
+            Format::Text => self.line(&text::call_line(call, self.clock, self.style, &self.query_keys)),
+            Format::Json => self.json(json::call_line(call, self.clock, &self.query_keys)),
         }
     }
 
