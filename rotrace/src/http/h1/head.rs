@@ -116,7 +116,9 @@ impl Request<'_> {
         let named =
             if self.method == "CONNECT" { Some(self.target) } else { absolute_authority(self.target) };
         let named = named.or(host)?;
-        if let Some(last) = last.filter(|last| last.as_bytes().eq_ignore_ascii_case(named)) {
+        let is_same =
+            |last: &&Arc<str>| last.as_bytes() == named || last.as_bytes().eq_ignore_ascii_case(named);
+        if let Some(last) = last.filter(is_same) {
             return Some(Arc::clone(last));
         }
         let named = memchr::memrchr(b'@', named).and_then(|at| named.get(at + 1..)).unwrap_or(named);
@@ -148,10 +150,8 @@ impl<'a> Field<'a> {
 
     fn value_behind(&self, name: &[u8]) -> Option<&'a [u8]> {
         let (own, behind) = self.line.split_at_checked(name.len())?;
-        if !own.eq_ignore_ascii_case(name) {
-            return None;
-        }
-        behind.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii)
+        let value = behind.trim_ascii_start().strip_prefix(b":")?;
+        own.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
     }
 }
 
@@ -198,7 +198,8 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl Framing {
-    /// Takes note of one field.
+    /// Takes note of one field; nearly none says anything.
+    #[inline(always)]
     pub fn note(&mut self, field: Field<'_>) {
         if let Some(value) = field.value_of(b"content-length") {
             self.note_length(value);
@@ -381,8 +382,8 @@ mod tests {
     fn a_target_that_is_not_utf_8_is_a_target() {
         let request = request(b"GET /\xff\x80 HTTP/1.1\r\nA: \xff\r\n\r\n").expect("a head");
         assert_eq!(request.target, b"/\xff\x80");
-        let value = request.fields.clone().find_map(|field| field.value_of(b"a")).expect("a field");
-        assert_eq!(&*text(value, 9), "\u{fffd}");
+        let value = request.fields.clone().find_map(|field| field.value_of(b"a"));
+        assert_eq!(value.map(|value| text(value, 9)).as_deref(), Some("\u{fffd}"));
     }
 
     #[test]
@@ -420,8 +421,8 @@ mod tests {
 
     #[test]
     fn an_authority_is_that_of_the_last_request_only_when_it_is_the_same() {
+        let request = request(b"GET / HTTP/1.1\r\n\r\n").expect("a head");
         let check = |host: &str, last: &Arc<str>, expect: Option<&str>| {
-            let request = request(b"GET / HTTP/1.1\r\n\r\n").expect("a head");
             let authority = request.authority(Some(host.as_bytes()), Some(last));
             assert_eq!(authority.as_deref(), expect);
             authority.is_some_and(|authority| Arc::ptr_eq(&authority, last))
@@ -435,9 +436,7 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut() {
-        let request = request(b"GET / HTTP/1.1\r\nA: bcdef\r\n\r\n").expect("a head");
-        let value = request.fields.clone().find_map(|field| field.value_of(b"a")).expect("a field");
-        assert_eq!(&*text(value, 3), "bcd");
+        assert_eq!([&*text(b"bcdef", 3), &*text(b"bc", 3)], ["bcd", "bc"]);
     }
 
     #[test]
