@@ -1,5 +1,5 @@
-//! Given: calls. Gives: everything that is counted of them: figures, prices, findings and their waste. Refuses to know:
-//! where calls come from, and who reads the figures.
+//! Given: calls. Gives: their prices, and what of them was wasted. Refuses to know: where calls come from, and who reads
+//! what was found.
 
 use std::sync::Arc;
 
@@ -8,16 +8,13 @@ use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::detect::subject::Api;
 use crate::detect::{self, ConnectionEnd, Detectors};
-use crate::summary::Summary;
 
 /// Time between two looks at what has gone on without a call.
 const TICK_NS: u64 = 1_000_000_000;
 
-/// Everything that is counted of calls.
+/// Prices, and what was found to be wasted.
 #[derive(Debug)]
 pub struct Accounts {
-    /// Figures by game and endpoint.
-    pub summary: Summary,
     prices: Prices,
     detectors: Detectors,
     next_tick_ns: u64,
@@ -26,7 +23,7 @@ pub struct Accounts {
 impl Accounts {
     /// Without a call.
     pub fn new(prices: Prices, detect: &detect::Settings) -> Self {
-        Accounts { summary: Summary::default(), prices, detectors: Detectors::new(detect), next_tick_ns: 0 }
+        Accounts { prices, detectors: Detectors::new(detect), next_tick_ns: 0 }
     }
 
     /// Takes other prices from now on. What was counted stays.
@@ -34,11 +31,10 @@ impl Accounts {
         self.prices = prices;
     }
 
-    /// Prices a call, counts it, and lets the detectors see it.
+    /// Prices a call, and lets the detectors see it.
     pub fn record(&mut self, call: &mut Call) {
-        let Accounts { summary, prices, detectors, .. } = self;
+        let Accounts { prices, detectors, .. } = self;
         call.cost_ucu = prices.price(call).map(|cost| cost.0);
-        summary.record(call);
         detectors.observe(call, call.cost_ucu.unwrap_or(0), &mut |names| Arc::new(Api::of(names, prices)));
     }
 

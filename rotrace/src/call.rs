@@ -30,7 +30,7 @@ pub struct Call {
     /// Authority and path template, as in the `endpoint` label.
     pub endpoint: Arc<str>,
     /// The path without the query; what `path` shows.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// Number of the connection; with the TLS bit it is a TLS object, else a socket inode.
     pub conn: u64,
     /// The bytes were the plaintext of TLS.

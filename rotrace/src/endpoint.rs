@@ -101,7 +101,7 @@ pub struct Resolved {
     /// Authority and template, as the `endpoint` label has it: `users.example.com/v1/users/{id}`.
     pub endpoint: Arc<str>,
     /// The canonical path, without query; empty for the tunnels of CONNECT.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// What decided.
     pub tier: Tier,
 }
@@ -149,6 +149,8 @@ pub struct Endpoints {
     other_calls: u64,
     other: Arc<str>,
     unknown: Arc<str>,
+    /// Where labels are put together, to be looked up; kept for its memory alone.
+    label: String,
 }
 
 /// What is kept for an authority that has a place.
@@ -195,19 +197,21 @@ impl Endpoints {
             other_calls: 0,
             other: OTHER.into(),
             unknown: UNKNOWN.into(),
+            label: String::new(),
         })
     }
 
     /// The endpoint of a call. A call that finds no place is counted.
     pub fn resolve(&mut self, authority: Option<&str>, method: &str, target: &str) -> Resolved {
         let key = Key { authority, method, target: canonical::without_query(target) };
-        if let Some(resolved) = self.cache.find(key) {
+        let hash = key.hash();
+        if let Some(resolved) = self.cache.find(key, hash) {
             return resolved.clone();
         }
         let resolved = self.find(key);
         // A label stays once it is given out, but a call without a place has to be counted and may yet find one.
         if resolved.tier != Tier::Overflow {
-            self.cache.remember(key, &resolved);
+            self.cache.remember(key, hash, &resolved);
         }
         resolved
     }
@@ -250,62 +254,50 @@ impl Endpoints {
     fn find(&mut self, key: Key<'_>) -> Resolved {
         let Key { authority, method, target } = key;
         // The target of CONNECT is an authority (RFC 9112 §3.2.3): the tunnel has no path.
-        let path = if method == "CONNECT" { String::new() } else { canonical::path(target) };
-        let Some(name) = authority.and_then(canonical::authority) else {
-            return Resolved { endpoint: self.unknown.clone(), path: path.into(), tier: Tier::Unknown };
+        let path = if method == "CONNECT" { "".into() } else { canonical::path(target) };
+        let (endpoint, tier) = match authority.and_then(canonical::authority) {
+            Some(name) => self.endpoint(&name, method, &path),
+            None => (self.unknown.clone(), Tier::Unknown),
         };
-        if !self.authorities.contains_key(&*name) && !self.admit(&name) {
+        Resolved { endpoint, path: path.into(), tier }
+    }
+
+    /// The endpoint of a canonical authority and path.
+    fn endpoint(&mut self, name: &str, method: &str, path: &str) -> (Arc<str>, Tier) {
+        if !self.authorities.contains_key(name) && !self.admit(name) {
             self.other_calls += 1;
-            return Resolved { endpoint: self.other.clone(), path: path.into(), tier: Tier::Overflow };
+            return (self.other.clone(), Tier::Overflow);
         }
-        let (tier, template) = self.template(&name, method, &path);
-        let label = name.clone() + &template;
-        if tier == Tier::Ignored {
-            return Resolved { endpoint: label.into(), path: path.into(), tier };
-        }
-        let Some(authority) = self.authorities.get_mut(&*name) else {
-            return Resolved { endpoint: self.other.clone(), path: path.into(), tier: Tier::Overflow };
+        let Self { rules, catalogue, authorities, label, .. } = self;
+        let Some(authority) = authorities.get_mut(name) else {
+            return (self.other.clone(), Tier::Overflow);
         };
-        if let Some(endpoint) = authority.labels.get(&*label) {
-            return Resolved { endpoint: endpoint.clone(), path: path.into(), tier };
+        label.clear();
+        label.push_str(name);
+        let concerning = authority.rules.iter().filter_map(|index| rules.get(*index));
+        let tier = push_template(concerning, catalogue, name, method, path, label);
+        if tier == Tier::Ignored {
+            return (label.as_str().into(), tier);
+        }
+        if let Some(endpoint) = authority.labels.get(label.as_str()) {
+            return (endpoint.clone(), tier);
         }
         let own = needed_weight(authority.labels.len(), self.templates_per_authority);
         let all = needed_weight(self.labels, self.templates);
         // What people wrote down is finite: it needs a place but no weight.
         let placed = own.zip(all).is_some_and(|(own, all)| {
-            tier != Tier::Shape || own.max(all) == 0 || self.newcomers.weigh(&label) >= own.max(all)
+            tier != Tier::Shape || own.max(all) == 0 || self.newcomers.weigh(label) >= own.max(all)
         });
         if !placed {
             authority.overflow_calls += 1;
-            return Resolved {
-                endpoint: authority.overflow.clone(),
-                path: path.into(),
-                tier: Tier::Overflow,
-            };
+            return (authority.overflow.clone(), Tier::Overflow);
         }
-        let endpoint: Arc<str> = label.into();
+        let endpoint: Arc<str> = label.as_str().into();
         authority.labels.insert(endpoint.clone());
         self.labels += 1;
         let found = authority.found.iter_mut().zip(COUNTED).find(|(_, counted)| *counted == tier);
         found.into_iter().for_each(|(found, _)| *found += 1);
-        Resolved { endpoint, path: path.into(), tier }
-    }
-
-    /// The first tier that knows the path, and its template.
-    fn template(&self, name: &str, method: &str, path: &str) -> (Tier, String) {
-        let concerning = self.authorities.get(name).map(|authority| &*authority.rules).unwrap_or_default();
-        if !concerning.is_empty() {
-            let segments: Vec<&str> = canonical::segments(path).collect();
-            let mut rules = concerning.iter().filter_map(|index| self.rules.get(*index));
-            if let Some(rule) = rules.find(|rule| rule.fits(method, &segments)) {
-                let tier = if rule.ignore { Tier::Ignored } else { Tier::Rule };
-                return (tier, rule.template.to_string());
-            }
-        }
-        match self.documented.template(name, method, path) {
-            Some(template) => (Tier::OpenApi, template.to_owned()),
-            None => (Tier::Shape, shape::template(path)),
-        }
+        (endpoint, tier)
     }
 
     /// Gives the authority a place, if it has the weight.
@@ -316,6 +308,35 @@ impl Endpoints {
             self.authorities.insert(name.into(), Authority::new(name, &self.rules));
         }
         placed
+    }
+}
+
+/// Appends the template of the first tier that knows the path.
+fn push_template<'a>(
+    rules: impl Iterator<Item = &'a Compiled>,
+    catalogue: &Catalogue,
+    authority: &str,
+    method: &str,
+    path: &str,
+    label: &mut String,
+) -> Tier {
+    let mut rules = rules.peekable();
+    if rules.peek().is_some() {
+        let segments: Vec<&str> = canonical::segments(path).collect();
+        if let Some(rule) = rules.find(|rule| rule.fits(method, &segments)) {
+            label.push_str(&rule.template);
+            return if rule.ignore { Tier::Ignored } else { Tier::Rule };
+        }
+    }
+    match catalogue.template(authority, method, path) {
+        Some(template) => {
+            label.push_str(template);
+            Tier::OpenApi
+        }
+        None => {
+            shape::push_template(path, label);
+            Tier::Shape
+        }
     }
 }
 

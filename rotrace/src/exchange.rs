@@ -14,6 +14,9 @@ mod spans;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::http::Protocol;
 
 pub use self::ahead::{AHEAD_BYTES_MAX, AHEAD_NS_MAX};
@@ -67,12 +70,12 @@ pub struct Exchange {
     /// Of the request.
     pub protocol: Protocol,
     /// The method as sent.
-    pub method: Box<str>,
+    pub method: Cow<'static, str>,
     /// The request target as sent: origin-form, absolute-form, authority-form or `*`; not UTF-8 bytes replaced,
     /// and cut to [`TARGET_BYTES_MAX`].
     pub target: Box<str>,
     /// From the target or the Host field, lower case; `None` when neither names one.
-    pub authority: Option<Box<str>>,
+    pub authority: Option<Arc<str>>,
     /// Of the final response.
     pub status: Option<u16>,
     /// Start line and fields with their line ends.

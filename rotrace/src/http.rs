@@ -1,7 +1,10 @@
 //! Given: nothing. Gives: the words that the HTTP readers share. Refuses to know: connections and processes.
 
+mod byte_set;
 pub mod h1;
 pub mod sniff;
+
+pub(crate) use byte_set::ByteSet;
 
 /// Which protocol a message was written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -22,7 +22,7 @@ use crate::detect::finding::Finding;
 use crate::detect::{self, ConnectionEnd, Detectors};
 use crate::endpoint::Endpoints;
 use crate::exchange::{Decoder, Direction, Role, Wanted, pieces};
-use crate::summary::Summary;
+use crate::summary::{Opened, Summary};
 use calls::{Emit, Shared};
 use tls::{Verdict, judge};
 
@@ -50,12 +50,12 @@ pub struct Settings {
 }
 
 /// What comes out beside the counts.
-#[derive(Debug)]
-pub enum Output {
+#[derive(Clone, Copy, Debug)]
+pub enum Output<'a> {
     /// A call that is over.
-    Call(Box<Call>),
+    Call(&'a Call),
     /// A finding that is new, has gone on, or is over.
-    Finding(Box<Finding>),
+    Finding(&'a Finding),
     /// Nothing more will come of a socket: the probes may ignore it.
     Ignore {
         /// The key that its open record gave.
@@ -118,6 +118,7 @@ pub struct Pipeline {
     /// TLS objects that were never seen to use a socket, by process: each stands for one TLS connection of the process,
     /// though nobody can say which.
     unbound: BTreeMap<u32, u64>,
+    summary: Summary,
     accounts: Accounts,
     records: u64,
     captured_bytes: u64,
@@ -137,6 +138,7 @@ impl Pipeline {
             games: Games::default(),
             processes: BTreeMap::new(),
             unbound: BTreeMap::new(),
+            summary: Summary::default(),
             records: 0,
             captured_bytes: 0,
             malformed: 0,
@@ -153,7 +155,7 @@ impl Pipeline {
     }
 
     /// Takes the next record.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut dyn FnMut(Output)) {
+    pub fn feed(&mut self, bytes: &[u8], out: &mut dyn FnMut(Output<'_>)) {
         let Ok(record) = Record::decode(bytes) else {
             self.malformed += 1;
             return;
@@ -169,7 +171,12 @@ impl Pipeline {
             kind::DATA => self.data(&record, out),
             kind::OPEN => self.open(&record),
             kind::CLOSE => self.close(&record.header, out),
-            kind::END => self.end(&record.header, out),
+            kind::END => {
+                if let Some(connection) = self.connections.find(record.header.conn) {
+                    connection.state.peer_ended = true;
+                }
+                self.no_bytes(&record.header, out);
+            }
             kind::BIND => self.bind(&record.header),
             kind::FORK => self.fork(&record.header),
             kind::EXIT => {
@@ -184,14 +191,14 @@ impl Pipeline {
     }
 
     /// Lets time pass: what has been idle too long is forgotten, and TLS that stays dark is counted.
-    pub fn tick(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+    pub fn tick(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
         self.advance(now_ns, out);
         for (conn, mut connection) in self.connections.take_idle(now_ns.saturating_sub(IDLE_NS)) {
             self.evicted += 1;
             let last_ns = connection.last_ns;
             self.finish(conn, &mut connection, last_ns, out);
         }
-        let Pipeline { connections, unbound, accounts: Accounts { summary, .. }, .. } = self;
+        let Pipeline { connections, unbound, summary, .. } = self;
         for (_, connection) in connections.iter_mut() {
             if let Speaks::Tls { since_ns, .. } = connection.state.speaks
                 && now_ns.saturating_sub(since_ns) >= TLS_JUDGED_AFTER_NS
@@ -202,23 +209,19 @@ impl Pipeline {
     }
 
     /// Tells what has been found by now.
-    fn advance(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
-        for finding in self.accounts.advance(now_ns) {
-            out(Output::Finding(Box::new(finding)));
-        }
+    fn advance(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
+        self.accounts.advance(now_ns).iter().for_each(|finding| out(Output::Finding(finding)));
     }
 
     /// Ends everything that is in flight, as when the tracer stops.
-    pub fn finish_all(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+    pub fn finish_all(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
         let open: Vec<u64> = self.connections.iter_mut().map(|(conn, _)| conn).collect();
         for conn in open {
             if let Some(mut connection) = self.connections.remove(conn) {
                 self.finish(conn, &mut connection, now_ns, out);
             }
         }
-        for finding in self.accounts.finish() {
-            out(Output::Finding(Box::new(finding)));
-        }
+        self.accounts.finish().iter().for_each(|finding| out(Output::Finding(finding)));
     }
 
     /// What was found.
@@ -258,18 +261,18 @@ impl Pipeline {
 
     /// Forgets figures of endpoints and games that have been idle for `idle_ns`.
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64) {
-        self.accounts.summary.expire(now_ns, idle_ns);
+        self.summary.expire(now_ns, idle_ns);
     }
 
     /// Everything that is counted, as of now.
     pub fn summary(&mut self) -> Summary {
-        self.accounts.summary.tracked_connections = self.connections.len() as u64;
-        self.accounts.summary.records = self.records;
-        self.accounts.summary.captured_bytes = self.captured_bytes;
-        self.accounts.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
-        self.accounts.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
-        self.accounts.summary.clear_active();
-        let Pipeline { connections, accounts: Accounts { summary, .. }, .. } = self;
+        self.summary.tracked_connections = self.connections.len() as u64;
+        self.summary.records = self.records;
+        self.summary.captured_bytes = self.captured_bytes;
+        self.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
+        self.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
+        self.summary.clear_active();
+        let Pipeline { connections, summary, .. } = self;
         for (_, connection) in connections.iter_mut() {
             let Speaks::Http(decoder) = &connection.state.speaks else { continue };
             let Some(role) = decoder.role().filter(|_| decoder.in_flight() > 0) else { continue };
@@ -277,16 +280,17 @@ impl Pipeline {
             let coverage = summary.coverage_mut(game, connection.last_ns);
             *coverage.active_requests.of_mut(role) += decoder.in_flight() as u64;
         }
-        self.accounts.summary.clone()
+        self.summary.clone()
     }
 
-    fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output)) {
+    fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output<'_>)) {
         let header = &record.header;
-        self.accounts.summary.observe(header.time_ns);
-        let connection = self.connection(header);
+        let Pipeline { settings, wanted, games, processes, connections, summary, accounts, .. } = self;
+        summary.observe(header.time_ns);
+        let connection = connection(connections, processes, header);
         if header.flags & flag::ENCRYPTED != 0 {
-            self.encrypted(header);
-            return;
+            count_opened(connection, summary, |opened| &mut opened.tls);
+            return self.encrypted(header);
         }
         if let Speaks::Nothing = connection.state.speaks {
             let from_start = header.flags & flag::FROM_START != 0 || connection.state.from_start;
@@ -296,35 +300,16 @@ impl Pipeline {
                 Decoder::joined_late()
             }));
         }
-        self.count_opened(header.conn, false);
-        self.bytes(header, record.payload, header.size, out);
+        count_opened(connection, summary, |opened| &mut opened.plain);
+        let emit = Emit { settings, games, summary, accounts, out };
+        read(connection, wanted, header, record.payload, header.size, emit);
     }
 
-    /// Gives what a record brings of one direction to the decoder of its connection.
-    fn bytes(&mut self, header: &Header, captured: &[u8], size: u64, out: &mut dyn FnMut(Output)) {
-        let Pipeline { settings, wanted, games, connections, accounts, .. } = self;
-        let Some(connection) = connections.find(header.conn) else { return };
-        let Connection { sent, received, state, .. } = connection;
-        let Speaks::Http(decoder) = &mut state.speaks else { return };
-        let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
-        let mut emit =
-            Emit { settings, games, accounts, state: Shared::of(state.open, &state.process, header), out };
-        for piece in pieces(header, captured, size, stream) {
-            decoder.feed(wanted, piece, &mut |event| emit.event(event));
-        }
-        if decoder.is_opaque() {
-            let open = state.open;
-            state.speaks = Speaks::Opaque;
-            if let Some(open) = open.filter(|open| open.socket != 0) {
-                out(Output::Ignore { socket: open.socket, conn: header.conn });
-            }
-        }
-    }
-
-    fn end(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
-        if let Some(connection) = self.connections.find(header.conn) {
-            connection.state.peer_ended = true;
-            self.bytes(header, &[], 0, out);
+    /// Takes what a record says of one direction beside its bytes.
+    fn no_bytes(&mut self, header: &Header, out: &mut dyn FnMut(Output<'_>)) {
+        let Pipeline { settings, wanted, games, connections, summary, accounts, .. } = self;
+        if let Some(connection) = connections.find(header.conn) {
+            read(connection, wanted, header, &[], 0, Emit { settings, games, summary, accounts, out });
         }
     }
 
@@ -338,8 +323,7 @@ impl Pipeline {
     }
 
     fn encrypted(&mut self, header: &Header) {
-        self.count_opened(header.conn, true);
-        let Pipeline { connections, unbound, accounts: Accounts { summary, .. }, .. } = self;
+        let Pipeline { connections, unbound, summary, .. } = self;
         let Some(connection) = connections.find(header.conn) else { return };
         if !matches!(connection.state.speaks, Speaks::Tls { .. }) {
             connection.state.speaks =
@@ -350,22 +334,6 @@ impl Pipeline {
             if *verdict == Verdict::Opaque {
                 judge(&mut connection.state, unbound, summary, header.time_ns);
             }
-        }
-    }
-
-    /// Counts a connection that was made while it was watched, once it has carried something.
-    fn count_opened(&mut self, conn: u64, is_tls: bool) {
-        let Pipeline { connections, accounts: Accounts { summary, .. }, .. } = self;
-        let Some(Connection { state, last_ns, .. }) = connections.find(conn) else { return };
-        let Some(open) = state.open.filter(|_| state.from_start && !state.counted) else { return };
-        state.counted = true;
-        let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), *last_ns);
-        let opened =
-            coverage.opened.of_mut(if open.role == role::SERVER { Role::Server } else { Role::Client });
-        let count = if is_tls { &mut opened.tls } else { &mut opened.plain };
-        *count += 1;
-        if open.connect_started_ns > 0 && open.established_ns > open.connect_started_ns {
-            coverage.connect_ns += u128::from(open.established_ns - open.connect_started_ns);
         }
     }
 
@@ -398,20 +366,16 @@ impl Pipeline {
         }
     }
 
-    fn close(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
+    fn close(&mut self, header: &Header, out: &mut dyn FnMut(Output<'_>)) {
         // What was lost at the end of a direction is a gap like any other.
         let Header { position: sent, size: received, .. } = *header;
         for (direction, total) in [(direction::SENT, sent), (direction::RECEIVED, received)] {
             let last = Header { direction, position: total, flags: header.flags & !flag::TURN, ..*header };
-            self.bytes(&last, &[], 0, out);
+            self.no_bytes(&last, out);
         }
         let Some(mut connection) = self.connections.remove(header.conn) else { return };
         let by_client = Some(!connection.state.peer_ended);
-        self.accounts.connection_ended(&ConnectionEnd {
-            conn: header.conn,
-            at_ns: header.time_ns,
-            by_client,
-        });
+        self.accounts.connection_ended(&ConnectionEnd { conn: header.conn, at_ns: header.time_ns, by_client });
         if let Speaks::Tls { object: Some(object), .. } = connection.state.speaks
             && let Some(mut inside) = self.connections.remove(object)
         {
@@ -427,23 +391,23 @@ impl Pipeline {
         conn: u64,
         connection: &mut Connection<State>,
         at_ns: u64,
-        out: &mut dyn FnMut(Output),
+        out: &mut dyn FnMut(Output<'_>),
     ) {
-        let Pipeline { settings, games, accounts, unbound, .. } = self;
+        let Pipeline { settings, games, summary, accounts, unbound, .. } = self;
         let Connection { state, .. } = connection;
         match &mut state.speaks {
             Speaks::Http(decoder) => {
                 let header = Header { conn, pid: state.pid, ..Header::default() };
-                let shared = Shared::of(state.open, &state.process, &header);
-                let mut emit = Emit { settings, games, accounts, state: shared, out };
-                decoder.close(at_ns, &mut |event| emit.event(event));
+                let shared = Shared::of(state.open.as_ref(), &state.process, &header);
+                let mut emit = Emit { settings, games, summary, accounts, out };
+                decoder.close(at_ns, &mut |event| emit.event(&shared, event));
             }
-            Speaks::Tls { .. } => judge(state, unbound, &mut accounts.summary, at_ns),
+            Speaks::Tls { .. } => judge(state, unbound, summary, at_ns),
             Speaks::Nothing | Speaks::Opaque => {}
         }
     }
 
-    fn make_room(&mut self, now_ns: u64, out: &mut dyn FnMut(Output)) {
+    fn make_room(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
         for (conn, mut connection) in self.connections.take_idle(0) {
             self.evicted += 1;
             self.finish(conn, &mut connection, now_ns, out);
@@ -482,33 +446,79 @@ impl Pipeline {
         };
         for (_, reason) in LOSSES {
             let count = losses.get("kernel").and_then(|kernel| kernel.get(reason));
-            self.accounts.summary.losses.insert(("kernel", reason), count.copied().unwrap_or(0));
+            self.summary.losses.insert(("kernel", reason), count.copied().unwrap_or(0));
         }
     }
 
-    /// The connection of a record; made when it is new, and handed to the process that uses it now.
     fn connection(&mut self, header: &Header) -> &mut Connection<State> {
-        let Pipeline { connections, processes, .. } = self;
-        let known =
-            || processes.get(&header.pid).cloned().unwrap_or_else(|| Arc::new(Known::stranger(header.pid)));
-        let connection = connections.of(header.conn, header.time_ns, || State {
-            pid: header.pid,
-            process: known(),
-            open: None,
-            from_start: header.flags & flag::FROM_START != 0,
-            counted: false,
-            peer_ended: false,
-            speaks: Speaks::Nothing,
-        });
-        let current = processes.get(&header.pid);
-        let state = &mut connection.state;
-        if let Some(current) = current.filter(|current| !Arc::ptr_eq(current, &state.process)) {
-            state.process = Arc::clone(current);
-        } else if state.pid != header.pid {
-            state.process = known();
+        connection(&mut self.connections, &self.processes, header)
+    }
+}
+
+/// The connection of a record; made when it is new, and handed to the process that uses it now.
+fn connection<'a>(
+    connections: &'a mut Connections<State>,
+    processes: &BTreeMap<u32, Arc<Known>>,
+    header: &Header,
+) -> &'a mut Connection<State> {
+    let current = processes.get(&header.pid);
+    let known = || current.cloned().unwrap_or_else(|| Arc::new(Known::stranger(header.pid)));
+    let connection = connections.of(header.conn, header.time_ns, || State {
+        pid: header.pid,
+        process: known(),
+        open: None,
+        from_start: header.flags & flag::FROM_START != 0,
+        counted: false,
+        peer_ended: false,
+        speaks: Speaks::Nothing,
+    });
+    let state = &mut connection.state;
+    let is_other = current.is_some_and(|current| !Arc::ptr_eq(current, &state.process));
+    if is_other || state.pid != header.pid {
+        state.process = known();
+    }
+    state.pid = header.pid;
+    connection
+}
+
+/// Counts a connection that was made while it was watched, once it has carried something.
+fn count_opened(
+    connection: &mut Connection<State>,
+    summary: &mut Summary,
+    of_transport: fn(&mut Opened) -> &mut u64,
+) {
+    let Connection { state, last_ns, .. } = connection;
+    let Some(open) = state.open.as_ref().filter(|_| state.from_start && !state.counted) else { return };
+    state.counted = true;
+    let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), *last_ns);
+    let role = if open.role == role::SERVER { Role::Server } else { Role::Client };
+    *of_transport(coverage.opened.of_mut(role)) += 1;
+    if open.connect_started_ns > 0 && open.established_ns > open.connect_started_ns {
+        coverage.connect_ns += u128::from(open.established_ns - open.connect_started_ns);
+    }
+}
+
+/// Gives what a record brings of one direction to the decoder of its connection: of `size` bytes, `captured` are the first.
+fn read(
+    connection: &mut Connection<State>,
+    wanted: &Wanted,
+    header: &Header,
+    captured: &[u8],
+    size: u64,
+    mut emit: Emit<'_>,
+) {
+    let Connection { sent, received, state, .. } = connection;
+    let Speaks::Http(decoder) = &mut state.speaks else { return };
+    let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
+    let shared = Shared::of(state.open.as_ref(), &state.process, header);
+    pieces(header, captured, size, stream)
+        .for_each(|piece| decoder.feed(wanted, piece, &mut |event| emit.event(&shared, event)));
+    if decoder.is_opaque() {
+        let open = state.open;
+        state.speaks = Speaks::Opaque;
+        if let Some(open) = open.filter(|open| open.socket != 0) {
+            (emit.out)(Output::Ignore { socket: open.socket, conn: header.conn });
         }
-        state.pid = header.pid;
-        connection
     }
 }
 

@@ -1,6 +1,7 @@
 //! Given: the daemon and its pipeline. Gives: what they cost, as ratios between rounds of one run and as rates. Refuses to
 //! know: what the costs should be; `docs/performance.md` says what they were.
 
+mod instructions;
 mod pipeline;
 mod quartiles;
 mod stage;
@@ -16,6 +17,14 @@ use crate::repository::{cargo, run as run_command};
 pub(crate) enum Bench {
     /// How many exchanges a second the pipeline takes on one core, and what a connection takes of memory
     Pipeline,
+    /// How many instructions the pipeline takes for an exchange; fails when they are more than they were (needs valgrind)
+    Instructions,
+    /// Replay a capture once, for a program that counts
+    #[command(hide = true)]
+    Replay {
+        /// How many exchanges
+        exchanges: u64,
+    },
     /// What tracing takes from a server at full load, and what of a processor the daemon takes (needs root)
     Traced {
         /// Rounds; each is about a quarter of a minute
@@ -30,20 +39,19 @@ pub(crate) enum Bench {
 /// Measures with optimised programs, whatever this one is.
 pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
-        Bench::Pipeline if cfg!(debug_assertions) => run_command(cargo().args([
-            "run",
-            "--quiet",
-            "--release",
-            "--package",
-            "xtask",
-            "--",
-            "bench",
-            "pipeline",
-        ])),
+        Bench::Pipeline if cfg!(debug_assertions) => run_optimised("pipeline"),
         Bench::Pipeline => pipeline::run(),
+        Bench::Instructions if cfg!(debug_assertions) => run_optimised("instructions"),
+        Bench::Instructions => instructions::run(),
+        Bench::Replay { exchanges } => pipeline::replay(exchanges),
         Bench::Traced { .. } if !rustix::process::geteuid().is_root() => {
             bail!("the probes need root: run it as root (sudo -E cargo xtask bench traced)")
         }
         Bench::Traced { rounds, seconds } => traced::run(rounds, seconds),
     }
+}
+
+fn run_optimised(bench: &str) -> anyhow::Result<()> {
+    let this = ["run", "--quiet", "--release", "--package", "xtask", "--", "bench"];
+    run_command(cargo().args(this).arg(bench))
 }

@@ -51,7 +51,7 @@ const BUILD: [Need<'_>; 5] = [
 ];
 
 /// Clients and servers that the live tests and the demo run.
-const TEST: [Need<'_>; 13] = [
+const TEST: [Need<'_>; 14] = [
     Need {
         package: "python3",
         found: Found::Program("/usr/bin/python3"),
@@ -72,6 +72,11 @@ const TEST: [Need<'_>; 13] = [
     Need { package: "openssl", found: Found::Program("openssl"), why: "certificates of tests and demo" },
     Need { package: "iproute2", found: Found::Program("ip"), why: "network namespaces of live tests" },
     Need { package: "libcap2-bin", found: Found::Program("capsh"), why: "tests with few capabilities" },
+    Need {
+        package: "valgrind",
+        found: Found::Program("valgrind"),
+        why: "counts the pipeline's instructions",
+    },
     Need { package: "ca-certificates", found: Found::Package, why: "pip and cargo speak TLS" },
 ];
 

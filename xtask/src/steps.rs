@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::repository::{cargo, run as run_command};
-use crate::{ebpf, setup};
+use crate::{bench, ebpf, setup};
 
 /// One step, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,6 +22,8 @@ pub(crate) enum Step {
     BuildEbpf,
     /// Unit, property, replay and tidy tests; need no root
     Test,
+    /// The pipeline takes no more instructions for an exchange than before; needs valgrind
+    Instructions,
     /// Real clients and servers on this kernel; need root and BTF
     Live,
 }
@@ -43,6 +45,7 @@ impl Step {
             }
             Step::BuildEbpf => ebpf::build(),
             Step::Test => run_command(cargo().args(["test", "--workspace"])),
+            Step::Instructions => bench::run(bench::Bench::Instructions),
             Step::Live => {
                 let live = ["test", "--package=rotrace", "--test=live", "--test=dashboard"];
                 run_command(cargo().args(live).args(["--", "--test-threads=1"]))
@@ -80,9 +83,9 @@ fn table(done: &[(Step, Duration)], failed: Option<Step>) -> String {
     let mut text = "── steps\n".to_owned();
     for &(step, took) in done {
         let verdict = if failed == Some(step) { "FAILED" } else { "ok" };
-        text.push_str(&format!("{:<12}{:>8.1} s  {verdict}\n", step.name(), took.as_secs_f64()));
+        text.push_str(&format!("{:<13}{:>8.1} s  {verdict}\n", step.name(), took.as_secs_f64()));
     }
-    text.push_str(&format!("{:<12}{:>8.1} s\n", "all", total.as_secs_f64()));
+    text.push_str(&format!("{:<13}{:>8.1} s\n", "all", total.as_secs_f64()));
     text
 }
 
@@ -93,7 +96,7 @@ mod tests {
     #[test]
     fn steps_are_named_as_they_are_asked_for() {
         let names: Vec<_> = Step::value_variants().iter().map(|step| step.name()).collect();
-        assert_eq!(names, ["setup", "format", "clippy", "build-ebpf", "test", "live"]);
+        assert_eq!(names, ["setup", "format", "clippy", "build-ebpf", "test", "instructions", "live"]);
     }
 
     #[test]
@@ -102,9 +105,9 @@ mod tests {
         assert_eq!(
             table(&done, Some(Step::Clippy)),
             "── steps\n\
-             format           1.5 s  ok\n\
-             clippy          61.0 s  FAILED\n\
-             all             62.5 s\n"
+             format            1.5 s  ok\n\
+             clippy           61.0 s  FAILED\n\
+             all              62.5 s\n"
         );
     }
 }

@@ -1,5 +1,8 @@
 //! Given: authority, method and target as sent. Gives: what was found for them before, if it is still there. Refuses
 //! to know: how it was found. It changes the time that an answer takes and never the answer.
+//!
+//! Many paths come once, because they hold a number that does. So an answer is kept when its call comes the second time:
+//! what comes once costs no memory, and drives out nothing that comes again.
 
 use super::Resolved;
 
@@ -9,6 +12,9 @@ const SETS: usize = 2048;
 /// Bytes of a key and of a path at most; with them all entries together have less than 6 MiB.
 const KEY_BYTES: usize = 512;
 
+/// Calls that came once and are known again when they come a second time, about.
+const SEEN_ONCE: usize = 4 * SETS;
+
 /// Authority, method and target without its query, as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key<'a> {
@@ -17,15 +23,24 @@ pub(super) struct Key<'a> {
     pub(super) target: &'a str,
 }
 
-/// In each set the newer entry stands first.
 #[derive(Debug)]
 pub(super) struct Cache {
-    sets: Box<[[Option<Entry>; 2]]>,
+    sets: Box<[Set]>,
+    /// The upper half of the hash of what came last, at the place that its lower half names; two calls that look the
+    /// same here are taken for one, which then is remembered too early and does no harm.
+    seen: Box<[u32]>,
+}
+
+/// The newer entry stands first. What is asked for and not here is told by the hashes alone, so that the entries may lie
+/// anywhere; that of no entry means nothing.
+#[derive(Debug, Default)]
+struct Set {
+    hashes: [u64; 2],
+    entries: [Option<Box<Entry>>; 2],
 }
 
 #[derive(Debug)]
 struct Entry {
-    hash: u64,
     /// Authority, method and target without anything between them.
     text: Box<str>,
     authority_bytes: Option<usize>,
@@ -35,33 +50,46 @@ struct Entry {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { sets: (0..SETS).map(|_| [None, None]).collect() }
+        Self { sets: (0..SETS).map(|_| Set::default()).collect(), seen: vec![0; SEEN_ONCE].into() }
     }
 }
 
 impl Cache {
-    pub(super) fn find(&self, key: Key<'_>) -> Option<&Resolved> {
-        let hash = key.hash();
-        let entries = self.sets.get(set(hash))?.iter().flatten();
-        entries.filter(|entry| entry.hash == hash).find(|entry| entry.is(key)).map(|entry| &entry.resolved)
+    /// `hash` is that of the key.
+    pub(super) fn find(&self, key: Key<'_>, hash: u64) -> Option<&Resolved> {
+        let Set { hashes, entries } = self.sets.get(set(hash))?;
+        let mut same = hashes.iter().zip(entries).filter(|(known, _)| **known == hash);
+        let entry = same.find_map(|(_, entry)| entry.as_ref().filter(|entry| entry.is(key)))?;
+        Some(&entry.resolved)
     }
 
-    pub(super) fn remember(&mut self, key: Key<'_>, resolved: &Resolved) {
+    /// Takes note of what was not found here; `hash` is that of the key.
+    pub(super) fn remember(&mut self, key: Key<'_>, hash: u64, resolved: &Resolved) {
+        if !self.has_come_before(hash) {
+            return;
+        }
         let Key { authority, method, target } = key;
         let text = [authority.unwrap_or_default(), method, target].concat();
         if text.len() > KEY_BYTES || resolved.path.len() > KEY_BYTES {
             return;
         }
-        let hash = key.hash();
-        let Some([newer, older]) = self.sets.get_mut(set(hash)) else { return };
-        *older = newer.take();
-        *newer = Some(Entry {
-            hash,
+        let Some(Set { hashes, entries }) = self.sets.get_mut(set(hash)) else { return };
+        let entry = Entry {
             text: text.into(),
             authority_bytes: authority.map(str::len),
             method_bytes: method.len(),
             resolved: resolved.clone(),
-        });
+        };
+        hashes.swap(0, 1);
+        entries.swap(0, 1);
+        let ([newer_hash, _], [newer, _]) = (hashes, entries);
+        *newer_hash = hash;
+        *newer = Some(Box::new(entry));
+    }
+
+    fn has_come_before(&mut self, hash: u64) -> bool {
+        let (place, name) = (hash as u32 as usize % SEEN_ONCE, (hash >> 32) as u32);
+        self.seen.get_mut(place).is_some_and(|seen| std::mem::replace(seen, name) == name)
     }
 }
 
@@ -70,10 +98,11 @@ fn set(hash: u64) -> usize {
 }
 
 impl Key<'_> {
-    fn hash(self) -> u64 {
+    /// The same in each run and on each machine.
+    pub(super) fn hash(self) -> u64 {
         let Self { authority, method, target } = self;
-        let authority = authority.map_or(1, |authority| hash(2, authority.as_bytes()));
-        hash(hash(authority, method.as_bytes()), target.as_bytes())
+        let authority = authority.map_or(1, |authority| mix_bytes(2, authority.as_bytes()));
+        hash(mix_bytes(authority, method.as_bytes()), target.as_bytes())
     }
 }
 
@@ -91,19 +120,33 @@ impl Entry {
     }
 }
 
+/// Odd, with bits in no pattern: those of the golden ratio.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A hash that is the same in each run and on each machine. Nobody is kept from finding collisions: the two entries of a
 /// set bound what they cost.
 pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    /// Odd, with bits in no pattern: those of the golden ratio.
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut hash =
-        words.iter().fold(mix(seed, bytes.len() as u64), |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    hash = mix(hash, tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    let mut hash = mix_bytes(seed, bytes);
     hash ^= hash >> 32;
     hash = hash.wrapping_mul(MULTIPLIER);
     hash ^ hash >> 29
+}
+
+/// All of a hash but its end, to be gone on with.
+fn mix_bytes(seed: u64, bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let hash =
+        words.iter().fold(mix(seed, bytes.len() as u64), |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    if tail.is_empty() {
+        return hash;
+    }
+    // The last eight bytes are one word as well, though some are mixed in twice; only what is shorter goes by bytes.
+    let tail = || tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    mix(hash, bytes.last_chunk::<8>().map_or_else(tail, |word| u64::from_le_bytes(*word)))
+}
+
+fn mix(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(MULTIPLIER).rotate_left(29)
 }
 
 #[cfg(test)]
@@ -113,6 +156,16 @@ mod tests {
 
     fn resolved(path: &str) -> Resolved {
         Resolved { endpoint: path.into(), path: path.into(), tier: Tier::Shape }
+    }
+
+    fn find<'a>(cache: &'a Cache, key: Key<'_>) -> Option<&'a Resolved> {
+        cache.find(key, key.hash())
+    }
+
+    /// As the second call does it.
+    fn remember(cache: &mut Cache, key: Key<'_>, resolved: &Resolved) {
+        cache.remember(key, key.hash(), resolved);
+        cache.remember(key, key.hash(), resolved);
     }
 
     #[test]
@@ -126,31 +179,42 @@ mod tests {
             Key { target: "/y", ..key },
         ];
         let mut cache = Cache::default();
-        cache.remember(key, &resolved("/x"));
-        assert_eq!(cache.find(key), Some(&resolved("/x")));
+        remember(&mut cache, key, &resolved("/x"));
+        assert_eq!(find(&cache, key), Some(&resolved("/x")));
         for other in others {
-            assert_eq!(cache.find(other), None, "{other:?}");
+            assert_eq!(find(&cache, other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn what_comes_once_is_not_kept() {
+        let mut cache = Cache::default();
+        let key = Key { authority: Some("a"), method: "GET", target: "/x" };
+        cache.remember(key, key.hash(), &resolved("/x"));
+        assert_eq!(find(&cache, key), None);
+        cache.remember(key, key.hash(), &resolved("/x"));
+        assert_eq!(find(&cache, key), Some(&resolved("/x")));
     }
 
     #[test]
     fn bounded() {
         let mut cache = Cache::default();
         let long = "x".repeat(KEY_BYTES);
-        cache.remember(Key { authority: Some("a"), method: "GET", target: &long }, &resolved("/x"));
-        cache.remember(
+        remember(&mut cache, Key { authority: Some("a"), method: "GET", target: &long }, &resolved("/x"));
+        remember(
+            &mut cache,
             Key { authority: Some("a"), method: "GET", target: "/" },
             &resolved(&format!("/{long}")),
         );
-        assert_eq!(cache.sets.iter().flatten().flatten().count(), 0);
+        assert_eq!(cache.sets.iter().flat_map(|set| &set.entries).flatten().count(), 0);
         let targets: Vec<String> = (0..20_000).map(|number| format!("/{number}")).collect();
         for target in &targets {
-            cache.remember(Key { authority: None, method: "GET", target }, &resolved(target));
+            remember(&mut cache, Key { authority: None, method: "GET", target }, &resolved(target));
         }
-        let entries = cache.sets.iter().flatten().flatten().count();
+        let entries = cache.sets.iter().flat_map(|set| &set.entries).flatten().count();
         assert!(entries > SETS && entries <= 2 * SETS, "{entries}");
         let found = targets.iter().filter(|target| {
-            let found = cache.find(Key { authority: None, method: "GET", target });
+            let found = find(&cache, Key { authority: None, method: "GET", target });
             found.inspect(|found| assert_eq!(*found.path, **target)).is_some()
         });
         assert_eq!(found.count(), entries);

@@ -70,7 +70,9 @@ pub fn cases(lines: &str) -> Result<[Figures; 2], String> {
         };
         let [decidable, others] = &mut figures;
         let figures = if kind == "S" { decidable } else { others };
-        figures.count(path, expected, &shape::template(&super::canonical::path(path)));
+        let mut template = String::new();
+        shape::push_template(&super::canonical::path(path), &mut template);
+        figures.count(path, expected, &template);
     }
     Ok(figures)
 }

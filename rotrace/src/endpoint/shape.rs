@@ -75,39 +75,78 @@ impl Parameter {
     }
 }
 
-/// The template of a canonical path; `*` is its own.
-pub fn template(path: &str) -> String {
-    let Some(relative) = path.strip_prefix('/') else { return path.to_owned() };
-    let mut template = String::with_capacity(path.len());
-    let mut segments = relative.split('/').peekable();
+/// Appends the template of a canonical path; `*` is its own.
+pub fn push_template(path: &str, template: &mut String) {
+    let Some(mut rest) = path.strip_prefix('/') else { return template.push_str(path) };
     let mut first = true;
-    while let Some(segment) = segments.next() {
+    loop {
+        let (segment, kinds, behind) = split_segment(rest);
         template.push('/');
-        let last = segments.peek().is_none();
         // `**` at the end is what the canonical form puts for a tail that it cut off.
-        if (last && segment == "**") || (first && !last && is_api_version(segment)) {
+        if (behind.is_none() && segment == "**") || (first && behind.is_some() && is_api_version(segment)) {
             template.push_str(segment);
         } else {
-            push_segment(segment, &mut template);
+            push_segment(segment, kinds, template);
         }
+        let Some(behind) = behind else { return };
+        rest = behind;
         first = false;
     }
-    template
+}
+
+/// Which kinds of characters a segment has: a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kinds(u8);
+
+impl Kinds {
+    const DIGITS: Kinds = Kinds(1);
+    const LETTERS: Kinds = Kinds(2);
+
+    /// That of each byte: digit, ASCII letter, or any other.
+    const OF: [Kinds; 256] = {
+        let mut kinds = [Kinds(4); 256];
+        let mut byte = 0;
+        while byte < 256 {
+            if (byte as u8).is_ascii_digit() {
+                kinds[byte] = Kinds::DIGITS;
+            } else if (byte as u8).is_ascii_alphabetic() {
+                kinds[byte] = Kinds::LETTERS;
+            }
+            byte += 1;
+        }
+        kinds
+    };
+}
+
+/// The first segment, the kinds of its characters, and what stands behind its slash.
+fn split_segment(path: &str) -> (&str, Kinds, Option<&str>) {
+    let mut kinds = Kinds::default();
+    for (at, byte) in path.bytes().enumerate() {
+        if byte == b'/' {
+            return (path.get(..at).unwrap_or_default(), kinds, path.get(at + 1..));
+        }
+        kinds.0 |= Kinds::OF[usize::from(byte)].0;
+    }
+    (path, kinds, None)
 }
 
 /// `3`, `1.1`, `2010-04-01`: what only before all other segments is the version of the API.
 fn is_api_version(segment: &str) -> bool {
+    if !segment.starts_with(|first: char| first.is_ascii_digit()) {
+        return false;
+    }
     let short = |number: &str| matches!(number.len(), 1..=2) && is_digits(number);
     (segment.split('.').count() <= 3 && segment.split('.').all(short)) || is_date(segment)
 }
 
-fn push_segment(segment: &str, template: &mut String) {
-    // Most segments are a number or one short word, and the answers to all questions below are known for them.
-    if is_digits(segment) {
+fn push_segment(segment: &str, kinds: Kinds, template: &mut String) {
+    // Most segments are a number, one short word, or `v1`, and the answers to all questions below are known for them.
+    if kinds == Kinds::DIGITS {
         template.push_str(Parameter::Id.label());
         return;
     }
-    if segment.len() < word::GIBBERISH_BYTES && segment.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+    let is_short_word = kinds == Kinds::LETTERS && segment.len() < word::GIBBERISH_BYTES;
+    if is_short_word || matches!(segment.as_bytes(), [b'v' | b'V', b'0'..=b'9']) {
         template.push_str(segment);
         return;
     }

@@ -28,19 +28,22 @@ mod requests;
 mod responses;
 
 use std::mem;
+use std::sync::Arc;
 
 use super::ahead::{AHEAD_BYTES_MAX, Ahead};
 use super::pending::{PENDING_BYTES_MAX, Pending, Queue};
 use super::reader::{Reader, State};
 use super::spans::{Span, Spans};
 use super::{Direction, Event, Outcome, Role, Unpaired, Wanted};
+use crate::http::h1::head::AUTHORITY_BYTES_MAX;
 use crate::http::h1::{HEAD_BYTES_MAX, HeadStep};
 use crate::http::sniff::Sniff;
 use crate::stream::Chunk;
 
 /// Memory that one connection can make a decoder retain, besides its own size: two heads, the responses ahead of their
-/// requests, and the requests that wait.
-pub const RETAINED_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX + AHEAD_BYTES_MAX + PENDING_BYTES_MAX;
+/// requests, the requests that wait, and the authority of the last.
+pub const RETAINED_BYTES_MAX: usize =
+    2 * HEAD_BYTES_MAX + AHEAD_BYTES_MAX + PENDING_BYTES_MAX + AUTHORITY_BYTES_MAX;
 
 /// Bytes of a target that are kept; no server takes a longer start line.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -76,6 +79,8 @@ pub struct Decoder<W = ()> {
     requests: Reader,
     /// While the role is not known, the other direction.
     responses: Reader,
+    /// Of the last request that named one, for the next to share.
+    authority: Option<Arc<str>>,
     queue: Queue,
     /// Empty unless the next response's request is not there yet.
     ahead: Ahead,
@@ -207,6 +212,7 @@ impl<W: Spans> Decoder<W> {
             + self.responses.head.retained_bytes()
             + self.ahead.retained_bytes()
             + self.queue.retained_bytes()
+            + self.authority.as_ref().map_or(0, |authority| authority.len())
     }
 
     fn in_state(state: State, witness: W) -> Self {
@@ -214,6 +220,7 @@ impl<W: Spans> Decoder<W> {
             role: None,
             requests: Reader::new(Direction::Sent, state.clone()),
             responses: Reader::new(Direction::Received, state),
+            authority: None,
             queue: Queue::default(),
             ahead: Ahead::default(),
             last: None,

@@ -5,21 +5,22 @@ use std::sync::Arc;
 use rotrace_ebpf::record::{Header, Open, TLS_OBJECT};
 
 use super::{Known, Output, Settings, peer};
-use crate::accounts::Accounts;
 use crate::attribute::Games;
 use crate::call::Call;
 use crate::endpoint::{Resolved, Tier};
 use crate::exchange::{Event, Exchange, Unpaired};
+use crate::accounts::Accounts;
+use crate::summary::Summary;
 
 /// What all calls of a connection share.
 pub(super) struct Shared<'a> {
-    open: Option<Open>,
+    open: Option<&'a Open>,
     known: &'a Known,
     conn: u64,
 }
 
 impl<'a> Shared<'a> {
-    pub(super) fn of(open: Option<Open>, known: &'a Known, header: &Header) -> Self {
+    pub(super) fn of(open: Option<&'a Open>, known: &'a Known, header: &Header) -> Self {
         Shared { open, known, conn: header.conn }
     }
 }
@@ -28,18 +29,19 @@ impl<'a> Shared<'a> {
 pub(super) struct Emit<'a> {
     pub(super) settings: &'a mut Settings,
     pub(super) games: &'a mut Games,
+    pub(super) summary: &'a mut Summary,
     pub(super) accounts: &'a mut Accounts,
-    pub(super) state: Shared<'a>,
-    pub(super) out: &'a mut dyn FnMut(Output),
+    pub(super) out: &'a mut dyn FnMut(Output<'_>),
 }
 
 impl Emit<'_> {
-    pub(super) fn event(&mut self, event: Event) {
+    /// Takes what a connection has yielded.
+    pub(super) fn event(&mut self, of: &Shared<'_>, event: Event) {
         match event {
-            Event::Exchange(exchange) => self.exchange(*exchange),
+            Event::Exchange(exchange) => self.exchange(of, *exchange),
             Event::Unpaired(unpaired) => {
-                let game = self.state.known.by_process.game.as_ref();
-                let coverage = self.accounts.summary.coverage_mut(game, 0);
+                let game = of.known.by_process.game.as_ref();
+                let coverage = self.summary.coverage_mut(game, 0);
                 coverage.add_unpaired(unpaired);
                 match unpaired {
                     Unpaired::Upgraded => coverage.add_opaque("upgraded"),
@@ -50,11 +52,11 @@ impl Emit<'_> {
         }
     }
 
-    fn exchange(&mut self, exchange: Exchange) {
+    fn exchange(&mut self, of: &Shared<'_>, exchange: Exchange) {
         if !self.settings.roles.contains(&exchange.role) {
             return;
         }
-        let Known { process, by_process } = self.state.known;
+        let Known { process, by_process } = of.known;
         let game = self.settings.rules.game_of_call(by_process, &exchange.fields, self.games);
         let Resolved { endpoint, path, tier } = self.settings.endpoints.resolve(
             exchange.authority.as_deref(),
@@ -70,12 +72,13 @@ impl Emit<'_> {
             game,
             endpoint,
             path,
-            conn: self.state.conn,
-            tls: self.state.conn & TLS_OBJECT != 0,
+            conn: of.conn,
+            tls: of.conn & TLS_OBJECT != 0,
             cost_ucu: None,
-            peer: self.state.open.as_ref().and_then(peer::address),
+            peer: of.open.and_then(peer::address),
         };
         self.accounts.record(&mut call);
-        (self.out)(Output::Call(Box::new(call)));
+        self.summary.record(&call);
+        (self.out)(Output::Call(&call));
     }
 }

@@ -37,9 +37,10 @@ fn told(records: &[Vec<u8>]) -> Vec<String> {
         detect: crate::detect::Settings::default(),
     });
     let mut told = Vec::new();
-    let mut out = |output| match output {
-        Output::Call(mut call) => {
-            call.exchange.target = call.path.clone();
+    let mut out = |output: Output<'_>| match output {
+        Output::Call(call) => {
+            let mut call = call.clone();
+            call.exchange.target = (&*call.path).into();
             // The path of a target that is malformed may have credentials in it.
             told.push(format!("{call:?}").replace("=SECRET=", "xxxxxxxx"));
         }

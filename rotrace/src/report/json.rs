@@ -352,7 +352,7 @@ mod tests {
         #[test]
         fn any_text_is_one_line_of_json_that_reads_back(text in any::<String>()) {
             let mut call = call("chess", "api/a");
-            call.exchange.method = text.as_str().into();
+            call.exchange.method = text.clone().into();
             call.path = text.as_str().into();
             let line = call_line(&call, CLOCK, &[]).expect("a line");
             prop_assert!(!line.contains(is_unsafe), "{line:?}");

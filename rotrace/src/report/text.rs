@@ -440,7 +440,7 @@ not decoded:
         fn text_of_traffic_controls_no_terminal_and_moves_no_column(text in any::<String>()) {
             let mut call = call("chess", "api/a");
             call.game = Some(text.as_str().into());
-            call.exchange.method = text.as_str().into();
+            call.exchange.method = text.clone().into();
             call.exchange.authority = Some(text.as_str().into());
             call.exchange.target = text.as_str().into();
             call.endpoint = text.as_str().into();

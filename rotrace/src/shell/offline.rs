@@ -10,8 +10,6 @@ use super::cli;
 use super::output::Format;
 use crate::capture::{Error, Reader};
 use crate::config::Config;
-use crate::cost::Prices;
-use crate::detect;
 use crate::endpoint::openapi::Document;
 use crate::endpoint::{self, Endpoints};
 use crate::exchange::Role;
@@ -26,8 +24,6 @@ pub(super) fn settings(config: &Config, roles: &[Role]) -> anyhow::Result<Settin
         endpoints: endpoints_of(config)?,
         roles: config.roles.clone().unwrap_or_else(|| roles.iter().copied().collect::<BTreeSet<_>>()),
         connections: config.limits.connections,
-        prices: Prices::default(),
-        detect: detect::Settings::default(),
     })
 }
 
@@ -62,13 +58,13 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     };
     let mut written = Ok(());
     let mut last_ns = 0;
-    let mut show = |output: Output| {
+    let mut show = |output: Output<'_>| {
         if asked.format != Format::Json || written.is_err() {
             return;
         }
         let line = match output {
-            Output::Call(call) => json::call_line(&call, clock, &keys),
-            Output::Finding(finding) => json::finding_line(&finding, clock),
+            Output::Call(call) => json::call_line(call, clock, &keys),
+            Output::Finding(finding) => json::finding_line(finding, clock),
             Output::Ignore { .. } => return,
         };
         written = line.map_err(io::Error::from).and_then(|line| writeln!(out, "{line}"));

@@ -53,22 +53,22 @@ impl Output {
     }
 
     /// Shows a call or a finding; what else the pipeline says is not for people.
-    pub(super) fn take(&mut self, event: pipeline::Output) {
+    pub(super) fn take(&mut self, event: pipeline::Output<'_>) {
         match (event, self.format) {
             (pipeline::Output::Call(call), Format::Text) => {
-                self.line(&text::call_line(&call, self.clock, self.style, &self.query_keys));
+                self.line(&text::call_line(call, self.clock, self.style, &self.query_keys));
             }
             (pipeline::Output::Call(call), Format::Json) => {
-                self.json(json::call_line(&call, self.clock, &self.query_keys));
+                self.json(json::call_line(call, self.clock, &self.query_keys));
             }
             // People are told when something is found, and of all of it at the end.
             (pipeline::Output::Finding(finding), Format::Text) => {
                 if finding.severity > Severity::Info && self.told.insert(finding.id) {
-                    self.line(&finding_line(&finding, self.clock, self.style));
+                    self.line(&finding_line(finding, self.clock, self.style));
                 }
             }
             (pipeline::Output::Finding(finding), Format::Json) => {
-                self.json(json::finding_line(&finding, self.clock));
+                self.json(json::finding_line(finding, self.clock));
             }
             (pipeline::Output::Ignore { .. }, _) => {}
         }
@@ -79,8 +79,10 @@ impl Output {
         match self.format {
             Format::Text => {
                 self.line(text::end_report(summary, self.style).trim_end_matches('\n'));
-                let findings = waste.findings.iter().map(|finding| &**finding);
-                self.line(findings_report(findings, self.style).trim_end_matches('\n'));
+                let findings = findings_report(waste.findings.iter().map(|finding| &**finding), self.style);
+                if !findings.is_empty() {
+                    self.line(findings.trim_end_matches('\n'));
+                }
             }
             Format::Json => self.json(json::summary_line(summary)),
         }

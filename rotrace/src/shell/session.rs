@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Waits a moment, drains what has been written, and follows processes. Calls go to `call`.
-    pub(super) fn step(&mut self, call: &mut dyn FnMut(Output)) -> io::Result<()> {
+    pub(super) fn step(&mut self, call: &mut dyn FnMut(Output<'_>)) -> io::Result<()> {
         self.probes.wait(self.until_next());
         self.drain(call)?;
         self.scan_due(monotonic_ns());
@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// Lets the pipeline know what the probes have lost, and what time it is.
-    pub(super) fn tick(&mut self, call: &mut dyn FnMut(Output)) -> anyhow::Result<()> {
+    pub(super) fn tick(&mut self, call: &mut dyn FnMut(Output<'_>)) -> anyhow::Result<()> {
         let now_ns = monotonic_ns();
         let counters = self.probes.counters();
         let count = |stat: Stat| counters.get(stat as usize).copied().unwrap_or(0);
@@ -135,7 +135,7 @@ impl Session {
     }
 
     /// Takes what is still in the ring, and ends what is in flight.
-    pub(super) fn finish(&mut self, call: &mut dyn FnMut(Output)) -> anyhow::Result<()> {
+    pub(super) fn finish(&mut self, call: &mut dyn FnMut(Output<'_>)) -> anyhow::Result<()> {
         self.drain(call)?;
         self.tick(call)?;
         self.pipeline.finish_all(monotonic_ns(), call);
@@ -160,12 +160,12 @@ impl Session {
         detached.drop_together();
     }
 
-    fn drain(&mut self, call: &mut dyn FnMut(Output)) -> io::Result<()> {
+    fn drain(&mut self, call: &mut dyn FnMut(Output<'_>)) -> io::Result<()> {
         let mut changes = Vec::new();
         let mut ignored = Vec::new();
         let mut recorded = Ok(());
         let Session { probes, pipeline, procfs, recorder, targets, .. } = self;
-        let mut out = |output: Output| match output {
+        let mut out = |output: Output<'_>| match output {
             Output::Ignore { socket, conn } => ignored.push((socket, conn)),
             output => call(output),
         };

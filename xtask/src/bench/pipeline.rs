@@ -1,5 +1,5 @@
-//! Given: the pipeline. Gives: how many exchanges a second it takes from a capture in memory, on one core, and what an open
-//! connection takes of memory. Refuses to know: probes and files.
+//! Given: the pipeline. Gives: how many exchanges a second it takes from a capture in memory, on one core, what an open
+//! connection takes of memory, and one replay for others to count. Refuses to know: probes and files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,10 @@ use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, dire
 use super::quartiles::Quartiles;
 
 const RUNS: usize = 9;
-const EXCHANGES: usize = 100_000;
+const EXCHANGES: u64 = 100_000;
+
+/// Paths of the row in which they repeat: a game asks for the same players and items again and again.
+const REPEATED_PATHS: u64 = 1_000;
 
 /// Connections whose records are mixed: games of a host, some keep-alive connections each.
 const CONNECTIONS: u64 = 64;
@@ -31,32 +34,46 @@ const BODY_BYTES: usize = 615;
 const PID: u32 = 4711;
 const MICROSECOND_NS: u64 = 1_000;
 
-/// Measures, and prints two lines.
+/// Measures, and prints three lines.
 pub(super) fn run() -> anyhow::Result<()> {
-    // Before the other, whose freed memory would be used again and not be seen.
+    // Before the others, whose freed memory would be used again and not be seen.
     let memory_bytes = bytes_per_connection()?;
-    let mut capture = Capture::new();
-    for number in 0..EXCHANGES as u64 {
-        let conn = 1 + number % CONNECTIONS;
-        capture.exchange(conn, number);
+    let rows =
+        [("every path a new one".to_owned(), EXCHANGES), (format!("{REPEATED_PATHS} paths"), REPEATED_PATHS)];
+    println!("million exchanges/s on one core, {RUNS} runs of {EXCHANGES} on {CONNECTIONS} connections:");
+    for (name, paths) in rows {
+        println!("  {name}: {:.2}", rates(&Capture::of(EXCHANGES, paths))?);
     }
+    println!(
+        "{memory_bytes} bytes of memory for each of {OPEN_CONNECTIONS} open connections with a request in flight"
+    );
+    Ok(())
+}
+
+/// Replays a capture of so many exchanges, every path a new one. Whoever counts what that takes looks for
+/// [`REPLAYED`].
+pub(super) fn replay(exchanges: u64) -> anyhow::Result<()> {
+    let mut calls = 0;
+    Capture::of(exchanges, exchanges).feed(&mut pipeline()?, &mut calls);
+    ensure!(calls == exchanges, "the pipeline made {calls} calls of {exchanges} exchanges");
+    Ok(())
+}
+
+/// The function in which all of the pipeline's work is done, as symbols name it.
+pub(super) const REPLAYED: &str = "*pipeline::Capture*::feed";
+
+/// Million exchanges a second.
+fn rates(capture: &Capture) -> anyhow::Result<Quartiles> {
     let mut rates = Vec::new();
     for _ in 0..RUNS {
         let mut pipeline = pipeline()?;
         let mut calls = 0;
         let before = cpu();
         capture.feed(&mut pipeline, &mut calls);
-        rates.push(calls as f64 / (cpu() - before).as_secs_f64());
+        rates.push(calls as f64 / (cpu() - before).as_secs_f64() / 1e6);
         ensure!(calls == EXCHANGES, "the pipeline made {calls} calls of {EXCHANGES} exchanges");
     }
-    let rates = Quartiles::of(rates.iter().map(|rate| rate / 1e6)).context("no runs")?;
-    println!(
-        "{rates:.2} million exchanges/s on one core: {RUNS} runs of {EXCHANGES} exchanges on {CONNECTIONS} connections"
-    );
-    println!(
-        "{memory_bytes} bytes of memory for each of {OPEN_CONNECTIONS} open connections with a request in flight"
-    );
-    Ok(())
+    Quartiles::of(rates).context("no runs")
 }
 
 /// What the process grows by for a connection that has had an exchange and waits for a response.
@@ -107,6 +124,15 @@ struct Capture {
 impl Capture {
     fn new() -> Self {
         Capture { records: Vec::new(), now_ns: 1_000_000_000, positions: BTreeMap::new() }
+    }
+
+    /// Exchanges on all connections in turn, with so many paths in turn.
+    fn of(exchanges: u64, paths: u64) -> Self {
+        let mut capture = Capture::new();
+        for number in 0..exchanges {
+            capture.exchange(1 + number % CONNECTIONS, number % paths);
+        }
+        capture
     }
 
     fn exchange(&mut self, conn: u64, number: u64) {
@@ -172,12 +198,14 @@ impl Capture {
         self.records.extend_from_slice(payload);
     }
 
-    /// Gives all records to a pipeline, and counts the calls that it makes of them.
-    fn feed(&self, pipeline: &mut Pipeline, calls: &mut usize) {
+    /// Gives all records to a pipeline, and counts the calls that it makes of them. A function of its own in the
+    /// program, too: see [`REPLAYED`].
+    #[inline(never)]
+    fn feed(&self, pipeline: &mut Pipeline, calls: &mut u64) {
         let mut rest = &*self.records;
         while let Some(length) = rest.first_chunk::<4>() {
             let (record, behind) = rest.split_at(u32::from_ne_bytes(*length) as usize);
-            pipeline.feed(record, &mut |output| *calls += usize::from(matches!(output, Output::Call(_))));
+            pipeline.feed(record, &mut |output| *calls += u64::from(matches!(output, Output::Call(_))));
             rest = behind;
         }
     }

@@ -5,6 +5,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::endpoint::canonical;
 
+fn template(path: &str) -> String {
+    let mut template = String::new();
+    push_template(path, &mut template);
+    template
+}
+
 fn check(path: &str, expect: &str) {
     let canonical = canonical::path(path);
     assert_eq!(template(&canonical), expect, "{path}");

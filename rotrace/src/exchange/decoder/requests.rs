@@ -1,6 +1,7 @@
 //! Given: the chunks of the direction that carries requests. Gives: exchanges that wait for their responses. Refuses to
 //! know: the bytes of the other direction.
 
+use std::borrow::Cow;
 use std::mem;
 
 use super::{Decoder, Emit, FIELD_BYTES_MAX, TARGET_BYTES_MAX};
@@ -156,16 +157,18 @@ impl<W: Spans> Decoder<W> {
         let mut fields = Vec::new();
         let mut room = FIELD_BYTES_MAX;
         for field in request.fields.clone() {
-            framing.note(&field);
-            if host.is_none() && field.name.eq_ignore_ascii_case(b"host") {
-                host = Some(field.value);
-            }
+            framing.note(field);
+            host = host.or_else(|| field.value_of(b"host"));
             for (index, name) in wanted.0.iter().enumerate() {
-                if field.name.eq_ignore_ascii_case(name.as_bytes()) && room > 0 {
-                    fields.push((index, field.text(room)));
-                    room = room.saturating_sub(field.value.len() + size_of::<(usize, Box<str>)>());
+                if let Some(value) = field.value_of(name.as_bytes()).filter(|_| room > 0) {
+                    fields.push((index, head::text(value, room)));
+                    room = room.saturating_sub(value.len() + size_of::<(usize, Box<str>)>());
                 }
             }
+        }
+        let authority = request.authority(host, self.authority.as_ref());
+        if authority != self.authority && authority.is_some() {
+            self.authority.clone_from(&authority);
         }
         let declared = framing.declared();
         let target = request.target.get(..TARGET_BYTES_MAX).unwrap_or(request.target);
@@ -173,9 +176,9 @@ impl<W: Spans> Decoder<W> {
             ordinal: self.next_ordinal,
             role: self.role.unwrap_or(Role::Client),
             protocol: request.protocol,
-            method: request.method.into(),
-            target: String::from_utf8_lossy(target).into(),
-            authority: request.authority(host),
+            method: method(request.method),
+            target: str::from_utf8(target).map_or_else(|_| String::from_utf8_lossy(target).into(), Box::from),
+            authority,
             status: None,
             request_head_bytes: head.len() as u64,
             request_body_bytes: matches!(declared, Declared::Nothing | Declared::Length(0)).then_some(0),
@@ -222,5 +225,14 @@ impl<W: Spans> Decoder<W> {
         if let Some(last) = self.queue.last().filter(|last| last.exchange.ordinal == ordinal) {
             last.exchange.request_body_bytes = Some(body.payload_bytes());
         }
+    }
+}
+
+/// Nearly all methods are of these few words, which take no memory.
+fn method(name: &str) -> Cow<'static, str> {
+    const USUAL: [&str; 9] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
+    match USUAL.into_iter().find(|usual| *usual == name) {
+        Some(usual) => Cow::Borrowed(usual),
+        None => Cow::Owned(name.to_owned()),
     }
 }

@@ -161,7 +161,7 @@ impl<W: Spans> Decoder<W> {
         // Calls are recorded when they end; the request had surely begun when its response was read.
         *started_ns = began_ns.min(*started_ns);
         let mut framing = Framing::default();
-        response.fields.for_each(|field| framing.note(&field));
+        response.fields.for_each(|field| framing.note(field));
         *ambiguous_framing |= framing.is_ambiguous();
         let body = match (first.method, response.status, framing.declared()) {
             (Method::Connect, 200..300, _) | (_, 101, _) => {

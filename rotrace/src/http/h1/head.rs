@@ -1,9 +1,11 @@
 //! Given: the bytes of one whole head. Gives: its start line, its fields, and how its body is framed. Refuses to know:
 //! which request a response answers, though that decides whether it has a body at all.
 
+use std::sync::Arc;
+
 use memchr::memchr;
 
-use crate::http::Protocol;
+use crate::http::{ByteSet, Protocol};
 
 /// Longest method that is taken for one; the registry's longest has 17 characters.
 const METHOD_BYTES_MAX: usize = 64;
@@ -30,16 +32,14 @@ pub struct Response<'a> {
     pub fields: Fields<'a>,
 }
 
-/// One field (RFC 9112 §5).
+/// One field line (RFC 9112 §5), with the lines that are folded onto it. It may have no colon: then it is no field, and
+/// has no name, as for servers, which pass over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// As sent, without the white space that some senders put before the colon.
-    pub name: &'a [u8],
-    /// Without white space around it; a folded value has its line ends inside.
-    pub value: &'a [u8],
+    line: &'a [u8],
 }
 
-/// The fields of a head in order. Lines without a colon are passed over, as servers do.
+/// The field lines of a head in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
     rest: &'a [u8],
@@ -75,11 +75,12 @@ struct NotOneNumber;
 /// Reads a request's head; `None` when its start line is none.
 pub fn request(head: &[u8]) -> Option<Request<'_>> {
     let (line, fields) = split_start_line(head);
-    let (method, rest) = split_at_byte(line, b' ')?;
-    let end = memchr::memrchr(b' ', rest)?;
+    let (method, rest) = line.split_at_checked(line.iter().position(|&byte| !TOKEN.has(byte))?)?;
+    let rest = rest.strip_prefix(b" ")?;
+    let end = rest.iter().rposition(|&byte| byte == b' ')?;
     let protocol = protocol(rest.get(end + 1..)?)?;
     let target = rest.get(..end)?.trim_ascii();
-    if method.is_empty() || method.len() > METHOD_BYTES_MAX || !is_token(method) || target.is_empty() {
+    if method.is_empty() || method.len() > METHOD_BYTES_MAX || target.is_empty() {
         return None;
     }
     Some(Request { method: str::from_utf8(method).ok()?, target, protocol, fields })
@@ -101,7 +102,7 @@ impl Request<'_> {
     /// True when every line of the head is what RFC 9112 asks for, Host included: the test for a head that nothing but
     /// its own looks shows to be one.
     pub fn is_certain(&self) -> bool {
-        let has_host = || self.fields.clone().any(|field| field.name.eq_ignore_ascii_case(b"host"));
+        let has_host = || self.fields.clone().any(|field| field.value_of(b"host").is_some());
         let target_is_whole = !self.target.iter().any(u8::is_ascii_whitespace);
         target_is_whole
             && self.fields.clone().are_well_formed()
@@ -110,23 +111,23 @@ impl Request<'_> {
 
     /// The authority that the target or the Host field names, lower case (RFC 9110 §7.1): without user information,
     /// which may hold a password, and with the port as sent. `None` when there is none, or when it has characters that
-    /// no authority has.
-    pub fn authority(&self, host: Option<&[u8]>) -> Option<Box<str>> {
+    /// no authority has. `last` is one that was given before, and nearly always the same.
+    pub fn authority(&self, host: Option<&[u8]>, last: Option<&Arc<str>>) -> Option<Arc<str>> {
         let named =
             if self.method == "CONNECT" { Some(self.target) } else { absolute_authority(self.target) };
         let named = named.or(host)?;
-        let named = memchr::memrchr(b'@', named).and_then(|at| named.get(at + 1..)).unwrap_or(named);
-        if !is_authority(named) {
-            return None;
+        let is_same =
+            |last: &&Arc<str>| last.as_bytes() == named || last.as_bytes().eq_ignore_ascii_case(named);
+        if let Some(last) = last.filter(is_same) {
+            return Some(Arc::clone(last));
         }
-        let mut authority = String::from_utf8_lossy(named).into_owned().into_boxed_str();
-        authority.make_ascii_lowercase();
-        Some(authority)
+        let named = memchr::memrchr(b'@', named).and_then(|at| named.get(at + 1..)).unwrap_or(named);
+        is_authority(named).then(|| String::from_utf8_lossy(named).to_ascii_lowercase().into())
     }
 }
 
 /// A DNS name has at most 253 characters, a port 5, and both may be percent-encoded; longer ones are not kept.
-const AUTHORITY_BYTES_MAX: usize = 512;
+pub const AUTHORITY_BYTES_MAX: usize = 512;
 
 impl Response<'_> {
     /// Like [`Request::is_certain`].
@@ -136,16 +137,33 @@ impl Response<'_> {
 }
 
 impl<'a> Field<'a> {
-    /// The first `most` bytes of the value as text: a fold becomes one space (RFC 9112 §5.2), and what is not UTF-8
-    /// becomes U+FFFD.
-    pub fn text(&self, most: usize) -> Box<str> {
-        let value = self.value.get(..most).unwrap_or(self.value);
-        let text = String::from_utf8_lossy(value);
-        if memchr(b'\n', value).is_none() {
-            return text.into();
+    /// The value, if the field has this name, which is in lower case and a token: without white space around it, and a
+    /// folded one has its line ends inside. Before the colon stands the white space that some senders put there.
+    #[inline(always)]
+    pub fn value_of(&self, name: &[u8]) -> Option<&'a [u8]> {
+        // One letter tells nearly all fields apart, without a look for the colon.
+        if !self.line.first()?.eq_ignore_ascii_case(name.first()?) {
+            return None;
         }
-        text.lines().map(str::trim).collect::<Vec<_>>().join(" ").into()
+        self.value_behind(name)
     }
+
+    fn value_behind(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let (own, behind) = self.line.split_at_checked(name.len())?;
+        let value = behind.trim_ascii_start().strip_prefix(b":")?;
+        own.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+    }
+}
+
+/// The first `most` bytes of a field's value as text: a fold becomes one space (RFC 9112 §5.2), and what is not UTF-8
+/// becomes U+FFFD.
+pub fn text(value: &[u8], most: usize) -> Box<str> {
+    let value = value.get(..most).unwrap_or(value);
+    let text = String::from_utf8_lossy(value);
+    if memchr(b'\n', value).is_none() {
+        return text.into();
+    }
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ").into()
 }
 
 impl<'a> Fields<'a> {
@@ -175,22 +193,18 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
-        loop {
-            if let Some((name, value)) = split_at_byte(self.next_line()?, b':') {
-                return Some(Field { name: name.trim_ascii_end(), value: value.trim_ascii() });
-            }
-        }
+        self.next_line().map(|line| Field { line })
     }
 }
 
 impl Framing {
-    /// Takes note of one field.
-    pub fn note(&mut self, field: &Field<'_>) {
-        // Lengths first: nearly all fields are told apart by them alone.
-        match field.name.len() {
-            14 if field.name.eq_ignore_ascii_case(b"content-length") => self.note_length(field.value),
-            17 if field.name.eq_ignore_ascii_case(b"transfer-encoding") => self.note_coding(field.value),
-            _ => {}
+    /// Takes note of one field; nearly none says anything.
+    #[inline(always)]
+    pub fn note(&mut self, field: Field<'_>) {
+        if let Some(value) = field.value_of(b"content-length") {
+            self.note_length(value);
+        } else if let Some(value) = field.value_of(b"transfer-encoding") {
+            self.note_coding(value);
         }
     }
 
@@ -234,11 +248,10 @@ impl Framing {
 
 /// The authority in a target of absolute form: `scheme://authority/path` (RFC 9112 §3.2.2).
 fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
-    let colon = memchr(b':', target)?;
-    let (scheme, rest) = target.split_at_checked(colon)?;
-    if !scheme.first()?.is_ascii_alphabetic() || !scheme.iter().all(u8::is_ascii_alphanumeric) {
+    if !target.first()?.is_ascii_alphabetic() {
         return None;
     }
+    let (_, rest) = target.split_at_checked(target.iter().position(|byte| !byte.is_ascii_alphanumeric())?)?;
     let rest = rest.strip_prefix(b"://")?;
     let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
     rest.get(..end)
@@ -291,35 +304,11 @@ pub fn is_token(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| TOKEN.has(byte))
 }
 
-/// A set of bytes. A head has hundreds to look up.
-struct Set([bool; 256]);
-
 /// `tchar` of RFC 9110 §5.6.2.
-static TOKEN: Set = Set::of_letters_digits_and(b"!#$%&'*+-.^_`|~");
+static TOKEN: ByteSet = ByteSet::letters_digits_and(b"!#$%&'*+-.^_`|~");
 
 /// What an authority without user information may hold (RFC 3986 §3.2).
-static AUTHORITY: Set = Set::of_letters_digits_and(b"-._~:[]%!$&'()*+,;=");
-
-impl Set {
-    const fn of_letters_digits_and(others: &[u8]) -> Self {
-        let mut set = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            set[byte] = (byte as u8).is_ascii_alphanumeric();
-            byte += 1;
-        }
-        let mut at = 0;
-        while at < others.len() {
-            set[others[at] as usize] = true;
-            at += 1;
-        }
-        Set(set)
-    }
-
-    fn has(&self, byte: u8) -> bool {
-        self.0[usize::from(byte)]
-    }
-}
+static AUTHORITY: ByteSet = ByteSet::letters_digits_and(b"-._~:[]%!$&'()*+,;=");
 
 #[cfg(test)]
 mod tests {
@@ -333,17 +322,15 @@ mod tests {
         let mut framing = Framing::default();
         let mut host = None;
         for field in request.fields.clone() {
-            framing.note(&field);
-            if field.name.eq_ignore_ascii_case(b"host") {
-                host = Some(field.value);
-            }
+            framing.note(field);
+            host = host.or(field.value_of(b"host"));
         }
         let got = format!(
             "{} {} {} {:?} {:?}{}{}",
             request.method,
             String::from_utf8_lossy(request.target),
             request.protocol.name(),
-            request.authority(host),
+            request.authority(host, None),
             framing.declared(),
             if framing.is_ambiguous() { " ambiguous" } else { "" },
             if request.is_certain() { " certain" } else { "" },
@@ -395,7 +382,8 @@ mod tests {
     fn a_target_that_is_not_utf_8_is_a_target() {
         let request = request(b"GET /\xff\x80 HTTP/1.1\r\nA: \xff\r\n\r\n").expect("a head");
         assert_eq!(request.target, b"/\xff\x80");
-        assert_eq!(&*request.fields.clone().next().expect("a field").text(9), "\u{fffd}");
+        let value = request.fields.clone().find_map(|field| field.value_of(b"a"));
+        assert_eq!(value.map(|value| text(value, 9)).as_deref(), Some("\u{fffd}"));
     }
 
     #[test]
@@ -409,14 +397,46 @@ mod tests {
     #[test]
     fn folded_values_are_one_value() {
         let head = b"GET / HTTP/1.1\r\nA: b\r\n  c\r\n\td\r\nE: f\r\n\r\n";
-        let fields: Vec<_> = request(head).expect("a head").fields.map(|field| field.text(99)).collect();
-        assert_eq!(fields, ["b c d".into(), "f".into()] as [Box<str>; 2]);
+        let fields = request(head).expect("a head").fields;
+        let values = |name: &[u8]| -> Vec<_> {
+            fields.clone().filter_map(|field| field.value_of(name)).map(|value| text(value, 99)).collect()
+        };
+        assert_eq!([values(b"a"), values(b"e")], [["b c d".into()], ["f".into()]] as [[Box<str>; 1]; 2]);
+    }
+
+    #[test]
+    fn a_field_has_the_name_before_its_colon() {
+        let value = |line: &str, name: &str| {
+            let value = Field { line: line.as_bytes() }.value_of(name.as_bytes())?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        for line in ["Host: b", "host:b", "HOST \t:\tb ", "host\r\n : b"] {
+            assert_eq!(value(line, "host").as_deref(), Some("b"), "{line:?}");
+        }
+        assert_eq!(value("host:", "host").as_deref(), Some(""));
+        for line in ["", "h", "host", "host b: c", "hosts: b", ": host", " host: b", "hos: t:", "jost: b"] {
+            assert_eq!(value(line, "host"), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_that_of_the_last_request_only_when_it_is_the_same() {
+        let request = request(b"GET / HTTP/1.1\r\n\r\n").expect("a head");
+        let check = |host: &str, last: &Arc<str>, expect: Option<&str>| {
+            let authority = request.authority(Some(host.as_bytes()), Some(last));
+            assert_eq!(authority.as_deref(), expect);
+            authority.is_some_and(|authority| Arc::ptr_eq(&authority, last))
+        };
+        let last = "a.b:80".into();
+        assert!(check("A.b:80", &last, Some("a.b:80")));
+        assert!(!check("u:p@a.b:80", &last, Some("a.b:80")));
+        assert!(!check("a.b", &last, Some("a.b")));
+        assert!(!check("a b", &last, None));
     }
 
     #[test]
     fn a_long_value_is_cut() {
-        let request = request(b"GET / HTTP/1.1\r\nA: bcdef\r\n\r\n").expect("a head");
-        assert_eq!(&*request.fields.clone().next().expect("a field").text(3), "bcd");
+        assert_eq!([&*text(b"bcdef", 3), &*text(b"bc", 3)], ["bcd", "bc"]);
     }
 
     #[test]
