@@ -50,7 +50,8 @@ pub struct Fitted {
     pub calls: f64,
     /// What it cost before, without items.
     pub before: MicroCu,
-    /// Processor seconds of a call. `None` when it was not called, or always along with others: its weight is left.
+    /// Processor seconds of a call. `None` when it was not called, or always in the same proportion to others: its weight
+    /// is left.
     pub seconds_per_call: Option<f64>,
     /// The new weight.
     pub after: Option<MicroCu>,

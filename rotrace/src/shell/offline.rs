@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
@@ -26,6 +27,15 @@ pub(super) fn settings(config: &Config, roles: &[Role]) -> anyhow::Result<Settin
     })
 }
 
+/// The OpenAPI documents that a configuration names.
+pub(super) fn documents_of(config: &Config) -> anyhow::Result<Vec<Document>> {
+    let document = |path: &PathBuf| {
+        let parsed = Document::parse(&cli::read(path)?);
+        parsed.with_context(|| format!("the OpenAPI document {}", path.display()))
+    };
+    config.endpoints.openapi.iter().map(document).collect()
+}
+
 fn endpoints_of(config: &Config) -> anyhow::Result<Endpoints> {
     let settings = endpoint::Settings {
         rules: config.endpoints.rules.clone(),
@@ -33,12 +43,7 @@ fn endpoints_of(config: &Config) -> anyhow::Result<Endpoints> {
         templates: config.endpoints.templates,
         authorities: config.endpoints.authorities,
     };
-    let mut documents = Vec::new();
-    for path in &config.endpoints.openapi {
-        let parsed = Document::parse(&cli::read(path)?);
-        documents.push(parsed.with_context(|| format!("the OpenAPI document {}", path.display()))?);
-    }
-    Endpoints::new(&settings, &documents).context("the configuration of endpoints")
+    Endpoints::new(&settings, &documents_of(config)?).context("the configuration of endpoints")
 }
 
 /// `rotrace report`.

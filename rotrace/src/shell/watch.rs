@@ -14,7 +14,8 @@ use tracing::{debug, error, info, warn};
 
 use super::cli;
 use super::clock::{monotonic_ns, wall_clock};
-use super::offline::settings;
+use super::cost::{PlayerFeed, prices};
+use super::offline::{documents_of, settings};
 use super::output::Output;
 use super::recorder::Recorder;
 use super::server::{self, Readiness, State};
@@ -131,10 +132,14 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
         warn!("the clock source of this host is {clock}: reading it makes every record dearer");
     }
     let pipeline = Pipeline::new(settings(&config, &[Role::Client])?);
+    info!("cost model: {}", prices(&config, &documents_of(&config)?)?.model());
     let session = Session::new(probes, pipeline, None, config.tls.openssl);
     let signals = Signals::default();
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
-    let mut daemon = Daemon { session, config, family, published, seen: BTreeMap::new(), swept_ns: 0 };
+    let mut players = PlayerFeed::default();
+    players.follow(config.cost.players.clone());
+    let mut daemon =
+        Daemon { session, config, family, published, players, seen: BTreeMap::new(), swept_ns: 0 };
     daemon.sweep(monotonic_ns())?;
     daemon.publish();
     state.replace_readiness(Readiness::Ready);
@@ -155,6 +160,7 @@ struct Daemon {
     config: Config,
     family: &'static str,
     published: Arc<Mutex<Scrape>>,
+    players: PlayerFeed,
     /// Processes that no rule selected, by PID: when they were first seen.
     seen: BTreeMap<u32, u64>,
     /// When all of them were last compared with the rules.
@@ -174,6 +180,7 @@ impl Daemon {
                 next_tick_ns = now_ns + SECOND_NS;
                 self.sweep(now_ns)?;
                 self.session.tick(&mut |_| {})?;
+                self.players.tick(now_ns);
                 self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
                 self.publish();
             }
@@ -215,10 +222,12 @@ impl Daemon {
         let loaded = config::load(path).map_err(anyhow::Error::from).and_then(|new| {
             new.require_targets(path)?;
             let settings = settings(&new, &[Role::Client])?;
-            Ok((new, settings))
+            let prices = prices(&new, &documents_of(&new)?)?;
+            Ok((new, settings, prices))
         });
         match loaded {
-            Ok((new, settings)) => {
+            Ok((new, settings, prices)) => {
+                info!("cost model: {}", prices.model());
                 let changes = self.config.changes(&new);
                 let fixed: Vec<_> = changes.iter().filter(|key| matches!(**key, "limits" | "log")).collect();
                 if !fixed.is_empty() || self.config.metrics.listen != new.metrics.listen {
@@ -230,6 +239,7 @@ impl Daemon {
                 );
                 self.session.pipeline.replace_settings(settings);
                 self.session.openssl = new.tls.openssl;
+                self.players.follow(new.cost.players.clone());
                 self.config = new;
                 self.swept_ns = 0;
             }
