@@ -11,6 +11,7 @@ mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::endpoint::canonical;
 use crate::endpoint::openapi::{Document, Limit, Operation, PageSize, Scope, Terms};
 use crate::endpoint::rules::Compiled;
 
@@ -123,8 +124,8 @@ impl Catalogue {
 
     /// What is known of the operation with this `endpoint` label and method.
     pub fn find(&self, endpoint: &str, method: &str) -> Option<&Api> {
-        let (authority, template) = divided(endpoint);
-        let template = anonymous(template);
+        let (authority, template) = canonical::divided(endpoint);
+        let template = canonical::anonymous(template);
         [authority, ""].into_iter().find_map(|authority| {
             let known = self.authorities.get(authority)?.get(&*template)?;
             known.iter().find(|api| *api.operation.method == *method)
@@ -153,7 +154,7 @@ impl Catalogue {
     fn entry(&mut self, operation: &Operation) -> Option<&mut Api> {
         let Self { authorities, shared: _, operations, refused } = self;
         let authority = operation.authority.clone().unwrap_or_default();
-        let template = anonymous(&operation.template).into();
+        let template = canonical::anonymous(&operation.template).into();
         let known = authorities.entry(authority).or_default().entry(template).or_default();
         if let Some(index) = known.iter().position(|api| api.operation.method == operation.method) {
             return known.get_mut(index);
@@ -206,24 +207,6 @@ impl Tag {
             Self::LongPoll => "longpoll",
         }
     }
-}
-
-/// Authority and template of a label.
-fn divided(endpoint: &str) -> (&str, &str) {
-    endpoint.split_at(endpoint.find('/').unwrap_or(endpoint.len()))
-}
-
-/// A template without the names of its parameters.
-fn anonymous(template: &str) -> String {
-    let mut anonymous = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        let Some((_, after)) = after.split_once('}') else { break };
-        anonymous.push_str(before);
-        anonymous.push_str("{}");
-        rest = after;
-    }
-    anonymous + rest
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use rotrace_ebpf::limits;
 use toml::de::DeTable;
 
 use crate::attribute::{GameRule, Rules, TargetRule};
+use crate::cost::Mode;
 use crate::endpoint::Rule;
 use crate::exchange::Role;
 
@@ -37,6 +38,10 @@ pub struct Config {
     pub games: Vec<GameRule>,
     /// How paths become endpoints.
     pub endpoints: Endpoints,
+    /// What is known of operations.
+    pub catalogue: Catalogue,
+    /// What calls cost.
+    pub cost: Cost,
     /// What is exported.
     pub metrics: Metrics,
     /// What may be shown of calls.
@@ -62,6 +67,24 @@ pub struct Endpoints {
     pub templates: usize,
     /// Authorities at most.
     pub authorities: usize,
+}
+
+/// The table `[catalogue]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    /// Tables in TOML, the later before the earlier.
+    pub files: Vec<PathBuf>,
+}
+
+/// The table `[cost]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// The weights file; the built-in weights when `None`.
+    pub weights: Option<PathBuf>,
+    /// What is priced; as the weights say when `None`.
+    pub mode: Option<Mode>,
+    /// A file of counts of players.
+    pub players: Option<PathBuf>,
 }
 
 /// The table `[metrics]`.
@@ -198,7 +221,9 @@ impl Config {
             return Err(Error::Faults { path: path.into(), faults });
         }
         let directory = path.parent().unwrap_or(Path::new(""));
-        for file in &mut config.endpoints.openapi {
+        let Config { endpoints, catalogue, cost, .. } = &mut config;
+        let files = endpoints.openapi.iter_mut().chain(&mut catalogue.files);
+        for file in files.chain(&mut cost.weights).chain(&mut cost.players) {
             *file = directory.join(&*file);
         }
         Ok(config)
@@ -220,12 +245,15 @@ impl Config {
 
     /// The top-level keys whose values differ, in the order of the reference.
     pub fn changes(&self, new: &Config) -> Vec<&'static str> {
-        let Config { roles, targets, games, endpoints, metrics, privacy, limits, tls, log } = self;
+        let Config { roles, targets, games, endpoints, catalogue, cost, metrics, privacy, limits, tls, log } =
+            self;
         let changed = [
             ("roles", *roles != new.roles),
             ("target", *targets != new.targets),
             ("game", *games != new.games),
             ("endpoints", *endpoints != new.endpoints),
+            ("catalogue", *catalogue != new.catalogue),
+            ("cost", *cost != new.cost),
             ("metrics", *metrics != new.metrics),
             ("privacy", *privacy != new.privacy),
             ("limits", *limits != new.limits),

@@ -5,6 +5,7 @@
 mod ahead;
 mod decoder;
 mod pending;
+mod print;
 #[cfg(test)]
 mod properties;
 mod reader;
@@ -24,6 +25,7 @@ pub use self::decoder::{
     Decoder, FIELD_BYTES_MAX, Piece, RETAINED_BYTES_MAX, TARGET_BYTES_MAX, TURNS_HUNTED_MAX,
 };
 pub use self::pending::{PENDING_BYTES_MAX, PENDING_MAX};
+pub use self::print::FINGERPRINT_BYTES;
 pub use self::record::pieces;
 pub use self::signals::Signals;
 pub use self::spans::{Span, Spans};

@@ -295,9 +295,9 @@ impl Pipeline {
         if let Speaks::Nothing = connection.state.speaks {
             let from_start = header.flags & flag::FROM_START != 0 || connection.state.from_start;
             connection.state.speaks = Speaks::Http(Box::new(if from_start {
-                Decoder::from_start()
+                Decoder::from_start().keyed(settings.detect.key)
             } else {
-                Decoder::joined_late()
+                Decoder::joined_late().keyed(settings.detect.key)
             }));
         }
         count_opened(connection, summary, |opened| &mut opened.plain);
@@ -375,7 +375,11 @@ impl Pipeline {
         }
         let Some(mut connection) = self.connections.remove(header.conn) else { return };
         let by_client = Some(!connection.state.peer_ended);
-        self.accounts.connection_ended(&ConnectionEnd { conn: header.conn, at_ns: header.time_ns, by_client });
+        self.accounts.connection_ended(&ConnectionEnd {
+            conn: header.conn,
+            at_ns: header.time_ns,
+            by_client,
+        });
         if let Speaks::Tls { object: Some(object), .. } = connection.state.speaks
             && let Some(mut inside) = self.connections.remove(object)
         {

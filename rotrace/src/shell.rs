@@ -4,6 +4,7 @@
 pub mod check;
 pub mod cli;
 mod clock;
+pub mod cost;
 mod offline;
 mod output;
 mod recorder;

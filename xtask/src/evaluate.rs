@@ -1,19 +1,26 @@
-//! Given: labelled paths, or an OpenAPI document. Gives: how many get exactly the template that they should. Refuses to
-//! know: how templates are found. For evaluation with data that this repository does not hold.
+//! Given: labelled paths, or OpenAPI documents. Gives: how many paths get exactly the template that they should, and of how
+//! many operations the documents say more than their path. Refuses to know: how templates are found. For evaluation with
+//! data that this repository does not hold.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use rotrace::catalogue::{Api, Catalogue};
 use rotrace::endpoint::evaluate::{Figures, Knowledge, cases, document};
 use rotrace::endpoint::openapi::Document;
 
 /// Failures that are shown of each evaluation.
 const SHOWN: usize = 25;
 
-/// Evaluates what is given: a table of id, host, path, template, kind; and OpenAPI documents.
-pub(crate) fn run(table: Option<PathBuf>, documents: &[PathBuf]) -> anyhow::Result<()> {
-    if table.is_none() && documents.is_empty() {
-        bail!("nothing to evaluate: name --cases FILE or --openapi FILE");
+/// Evaluates what is given: a table of id, host, path, template, kind; and OpenAPI documents, for their templates and for
+/// what they say of operations.
+pub(crate) fn run(
+    table: Option<PathBuf>,
+    documents: &[PathBuf],
+    catalogue: &[PathBuf],
+) -> anyhow::Result<()> {
+    if table.is_none() && documents.is_empty() && catalogue.is_empty() {
+        bail!("nothing to evaluate: name --cases FILE, --openapi FILE or --catalogue FILE");
     }
     if let Some(path) = table {
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -22,8 +29,7 @@ pub(crate) fn run(table: Option<PathBuf>, documents: &[PathBuf]) -> anyhow::Resu
         show("needs a rule, a document or learning", &by_learning);
     }
     for path in documents {
-        let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-        let parsed = Document::parse(&bytes).with_context(|| format!("parse {}", path.display()))?;
+        let parsed = read(path)?;
         let loaded = document(&parsed, Knowledge::Loaded)?;
         show(&format!("{}, loaded", path.display()), &loaded);
         show(&format!("{}, withheld", path.display()), &document(&parsed, Knowledge::Withheld)?);
@@ -31,7 +37,38 @@ pub(crate) fn run(table: Option<PathBuf>, documents: &[PathBuf]) -> anyhow::Resu
             bail!("{}: {} paths of a loaded document are not exact", path.display(), loaded.failures.len());
         }
     }
+    for path in catalogue {
+        let catalogue = Catalogue::new(&[read(path)?], Vec::new());
+        println!("{}: {} operations", path.display(), catalogue.apis().count());
+        for (what, says) in SAID {
+            println!("  {:>5}  {what}", catalogue.apis().filter(|api| says(api)).count());
+        }
+    }
     Ok(())
+}
+
+/// What a document may say of an operation.
+type Said = (&'static str, fn(&Api) -> bool);
+
+const SAID: [Said; 8] = [
+    ("with a rate limit in numbers", |api| !api.limits.is_empty()),
+    ("deprecated", |api| api.deprecated),
+    ("with a recommended alternative", |api| !api.alternatives.is_empty()),
+    ("deprecated, without an alternative", |api| api.deprecated && api.alternatives.is_empty()),
+    ("with a page size", |api| api.page_size.is_some()),
+    ("with pages of 10 by default", |api| pages(api).0 == Some(10)),
+    ("with pages of 10 by default and 100 at most", |api| pages(api) == (Some(10), Some(100))),
+    ("that cannot be asked conditionally", |api| api.conditional == Some(false)),
+];
+
+/// Items of a page by default and at most.
+fn pages(api: &Api) -> (Option<u64>, Option<u64>) {
+    api.page_size.as_ref().map_or((None, None), |size| (size.default, size.maximum))
+}
+
+fn read(path: &Path) -> anyhow::Result<Document> {
+    let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    Document::parse(&bytes).with_context(|| format!("parse {}", path.display()))
 }
 
 fn show(what: &str, figures: &Figures) {

@@ -51,7 +51,8 @@ enum Command {
     },
     /// Write the Grafana dashboard and the Prometheus rules from the metric table
     Dashboards,
-    /// Compare endpoint templates with those that labelled paths, or the paths of a document, should have
+    /// Compare endpoint templates with those that labelled paths, or the paths of a document, should have; count what
+    /// documents say of operations
     Evaluate {
         /// Lines of id, host, path, template and kind, separated by tabs
         #[arg(long, value_name = "FILE")]
@@ -59,6 +60,9 @@ enum Command {
         /// OpenAPI documents
         #[arg(long, value_name = "FILE", num_args = 1..)]
         openapi: Vec<PathBuf>,
+        /// OpenAPI documents whose limits, alternatives and page sizes are counted
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        catalogue: Vec<PathBuf>,
     },
     /// All checks and tests, in order
     Test {
@@ -92,7 +96,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf { check: true } => ebpf::compare(),
         Command::BuildEbpf { check: false } => ebpf::build(),
         Command::Dashboards => dashboards::run(),
-        Command::Evaluate { cases, openapi } => evaluate::run(cases, &openapi),
+        Command::Evaluate { cases, openapi, catalogue } => evaluate::run(cases, &openapi, &catalogue),
         Command::Test { no_live, only } => steps::run(|step| match only {
             Some(only) => step == only,
             None => !(no_live && step == steps::Step::Live),

@@ -1,5 +1,6 @@
 //! Given: documents and tables. Gives: whether what they say is found under the labels of calls. Refuses to know: how.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -173,6 +174,26 @@ fn the_shipped_table_works() {
         if let Some(Batch::By { operation, .. }) = &api.batch {
             let batch = catalogue.find(&operation.endpoint(), &operation.method);
             assert!(batch.is_some(), "{operation} of {} has no row of its own", api.operation);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_row_is_read_or_refused(
+        key in "authority|endpoint|method|batch|batch_max|page|limits|tags|alternatives|push|class|deprecated|x",
+        value in "\"[A-Za-z /.{}:*]{0,16}\"|[0-9]{1,20}|\\[\\]|\\[\"[a-zA-Z /.]{0,12}\"\\]|true|\\{\\}|\\[\\{\\}\\]|1.5",
+        endpoint in "[a-z.]{0,6}(/[a-z{}:]{0,6}){0,4}",
+    ) {
+        let row = format!("[[api]]\nendpoint = \"{endpoint}\"\nmethod = \"GET\"\n{key} = {value}\n");
+        if let Ok(table) = Table::parse(&row) {
+            let catalogue = Catalogue::new(&[], vec![table]);
+            // What is known is found by its own label.
+            for api in catalogue.apis() {
+                let label = api.operation.endpoint();
+                let found = catalogue.find(&label, &api.operation.method);
+                prop_assert_eq!(found.map(|found| &found.operation), Some(&api.operation), "{}", label);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use super::table::{Fault, Faults, Key, entries, rows};
 use super::value::{Value, duration, size_bytes};
 use super::{Config, LogFormat};
 use crate::attribute::{BadPattern, Condition, GameRule, Glob, Pattern, TargetRule};
+use crate::cost::Mode;
 use crate::endpoint::Rule;
 use crate::exchange::Role;
 
@@ -125,6 +126,53 @@ pub(super) const CONFIG: &[Key<Config>] = &[
         meaning: "Authorities at most. What comes later is counted as `other`.",
         set: |config, value| {
             config.endpoints.authorities = value.number(1..=100_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "catalogue.files",
+        takes: "an array of file names",
+        default: "[]",
+        example: r#"["catalogue-roblox.toml"]"#,
+        meaning: "Tables in TOML of what is known of operations: limits, batches, pages, tags. They go before the OpenAPI \
+                  documents, and a later one before an earlier.",
+        set: |config, value| {
+            config.catalogue.files = value.texts()?.into_iter().map(Into::into).collect();
+            bounded(value, config.catalogue.files.len())
+        },
+    },
+    Key {
+        name: "cost.weights",
+        takes: "a file name",
+        default: "",
+        example: r#""weights.toml""#,
+        meaning: "What calls cost, by class. Not given, the weights that `rotrace cost weights` prints.",
+        set: |config, value| {
+            config.cost.weights = Some(value.text()?.into());
+            Ok(())
+        },
+    },
+    Key {
+        name: "cost.mode",
+        takes: "\"list\", \"busy\" or \"blend\"",
+        default: "",
+        example: r#""blend""#,
+        meaning: "What is priced: the class of a call, the time that it kept a server busy, or shares of both with bytes \
+                  and TLS handshakes. Not given, what the weights say.",
+        set: |config, value| {
+            config.cost.mode = Some(value.parsed(Mode::parse)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "cost.players",
+        takes: "a file name",
+        default: "",
+        example: r#""/run/rotrace/players.json""#,
+        meaning: "Players of each game on this host, `{\"game\": 12}` in JSON or `game = 12` in TOML. It is read again \
+                  whenever it has changed.",
+        set: |config, value| {
+            config.cost.players = Some(value.text()?.into());
             Ok(())
         },
     },

@@ -113,8 +113,14 @@ fn rules_are_read() {
 
 #[test]
 fn files_are_relative_to_the_configuration() {
-    let config = config("[endpoints]\nopenapi = [\"a.json\", \"/srv/b.json\"]");
+    let config = config(
+        "endpoints.openapi = [\"a.json\", \"/srv/b.json\"]\ncatalogue.files = [\"c.toml\"]\n[cost]\nweights = \"w.toml\"\n\
+         players = \"/run/players\"",
+    );
     assert_eq!(config.endpoints.openapi, [Path::new("/etc/a.json"), Path::new("/srv/b.json")]);
+    assert_eq!(config.catalogue.files, [Path::new("/etc/c.toml")]);
+    assert_eq!(config.cost.weights.as_deref(), Some(Path::new("/etc/w.toml")));
+    assert_eq!(config.cost.players.as_deref(), Some(Path::new("/run/players")));
 }
 
 #[test]
@@ -135,9 +141,9 @@ fn unknown_keys_name_the_nearest() {
         &["1:13: unknown key `endpoints.rules`; did you mean `endpoints.rule`?"],
     );
     check_faults(
-        "[cost]",
+        "[price]",
         &[
-            "1:2: unknown key `cost`; known here: roles, target, game, endpoints, metrics, privacy, limits, tls, log",
+            "1:2: unknown key `price`; known here: roles, target, game, endpoints, catalogue, cost, metrics, privacy, limits, tls, log",
         ],
     );
 }
@@ -339,7 +345,7 @@ fn the_shipped_example_works_with_everything_in_it() {
         .map(|line| if is_setting(line) { &line[1..] } else { line })
         .collect();
     let all = config(&all.join("\n"));
-    assert_eq!(Config::default().changes(&all).len(), 9);
+    assert_eq!(Config::default().changes(&all).len(), 11);
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub struct Fitted {
     pub calls: f64,
     /// What it cost before, without items.
     pub before: MicroCu,
-    /// Processor seconds of a call. `None` when it was not called, or always along with others: its weight is left.
+    /// Processor seconds of a call. `None` when it was not called, or always in the same proportion to others: its weight
+    /// is left.
     pub seconds_per_call: Option<f64>,
     /// The new weight.
     pub after: Option<MicroCu>,
@@ -112,6 +113,9 @@ pub fn calibrate(csv: &str, weights: &Weights, version: &str) -> Result<Calibrat
         classes.iter().filter_map(|fitted| Some((&*fitted.class, fitted.after?.cu()))).collect();
     let seconds_per_byte = seconds(BYTES);
     let text = weights.recalibrated(version, &fitted, seconds_per_byte.map(|one| units(one) * 65_536.0));
+    // What is out of all proportion cannot be a weight.
+    Weights::parse(&text)
+        .map_err(|why| fault(line, format!("these weights make no file: {}", why.message)))?;
     Ok(Calibration {
         intervals: normal.rows(),
         classes,
@@ -187,6 +191,8 @@ fn numbers(row: &str, columns: &[Column<'_>]) -> Result<(f64, Vec<f64>), String>
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Intervals in which calls and bytes cost exactly so many seconds.
@@ -254,5 +260,17 @@ mod tests {
         check("cpu_seconds,bytes\n1,inf\n", "bytes: `inf` is not");
         check("cpu_seconds,bytes\n1,2\n", "1 intervals cannot tell 1 columns apart");
         check("cpu_seconds,message\n1,2\n2,4\n3,6\n", "nothing tells what a call of data_store_get costs");
+    }
+
+    proptest! {
+        #[test]
+        fn any_measurements_have_weights_or_a_fault(
+            head in "(cpu_seconds|bytes|data_store_get|message)(,(cpu_seconds|bytes|data_store_get|message)){1,3}",
+            rows in "(([0-9]{1,3}|1e300|0|x)(,([0-9]{1,6}|1e300|0)){1,3}\n){0,8}",
+        ) {
+            if let Ok(found) = calibrate(&format!("{head}\n{rows}"), &Weights::default(), "x") {
+                prop_assert!(Weights::parse(&found.weights).is_ok(), "{}", found.weights);
+            }
+        }
     }
 }

@@ -55,12 +55,15 @@ impl Usage {
         ranked.sort_by_key(|classes| std::cmp::Reverse(classes.values().copied().sum::<MicroCu>()));
         ranked.truncate(GAMES_RANKED);
         let costs = |changed: &str, change: Option<Change>| -> Vec<u128> {
-            let cost = |(class, cost): (&Box<str>, &MicroCu)| match change {
-                Some(Change::Doubled) if **class == *changed => u128::from(cost.0) * 4,
-                Some(Change::Halved) if **class == *changed => u128::from(cost.0),
+            let cost = |class: &str, cost: MicroCu| match change {
+                Some(Change::Doubled) if *class == *changed => u128::from(cost.0) * 4,
+                Some(Change::Halved) if *class == *changed => u128::from(cost.0),
                 _ => u128::from(cost.0) * 2,
             };
-            ranked.iter().map(|classes| classes.iter().map(cost).sum()).collect()
+            let total = |classes: &BTreeMap<Box<str>, MicroCu>| {
+                classes.iter().map(|(class, part)| cost(class, *part)).sum()
+            };
+            ranked.iter().map(|classes| total(classes)).collect()
         };
         let before = costs("", None);
         let assumed = weights.classes().iter().filter(|class| class.basis == Basis::Assumption);

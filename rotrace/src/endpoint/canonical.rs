@@ -127,6 +127,24 @@ pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').unwrap_or_default().split('/').filter(|segment| !segment.is_empty())
 }
 
+/// Authority and template of an `endpoint` label; the template is empty where a label has none.
+pub fn divided(endpoint: &str) -> (&str, &str) {
+    endpoint.split_at(endpoint.find('/').unwrap_or(endpoint.len()))
+}
+
+/// A template without the names of its parameters, so that two that differ in them only are the same.
+pub fn anonymous(template: &str) -> String {
+    let mut anonymous = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((_, after)) = after.split_once('}') else { break };
+        anonymous.push_str(before);
+        anonymous.push_str("{}");
+        rest = after;
+    }
+    anonymous + rest
+}
+
 /// The path of an absolute-form target, or the target itself; what may be credentials before an authority is left out.
 fn origin(target: &str) -> &str {
     if target.starts_with('/') {

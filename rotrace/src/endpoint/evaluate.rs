@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::openapi::{Document, Instance};
-use super::{Endpoints, Error, Settings, shape};
+use super::{Endpoints, Error, Settings, canonical, shape};
 
 /// Values for each path of a document.
 const INSTANCES: u64 = 20;
@@ -36,7 +36,7 @@ impl Figures {
     }
 
     fn count(&mut self, path: &str, expected: &str, found: &str) {
-        let (expected, found) = (anonymous(expected), anonymous(found));
+        let (expected, found) = (canonical::anonymous(expected), canonical::anonymous(found));
         self.tried += 1;
         if expected != found {
             self.failures.push(Failure { path: path.into(), expected: expected.into(), found: found.into() });
@@ -71,7 +71,7 @@ pub fn cases(lines: &str) -> Result<[Figures; 2], String> {
         let [decidable, others] = &mut figures;
         let figures = if kind == "S" { decidable } else { others };
         let mut template = String::new();
-        shape::push_template(&super::canonical::path(path), &mut template);
+        shape::push_template(&canonical::path(path), &mut template);
         figures.count(path, expected, &template);
     }
     Ok(figures)
@@ -99,19 +99,6 @@ pub fn document(document: &Document, knowledge: Knowledge) -> Result<Figures, Er
         }
     }
     Ok(figures)
-}
-
-/// The template with the names of its parameters taken out.
-fn anonymous(template: &str) -> String {
-    let mut anonymous = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        let Some((_, after)) = after.split_once('}') else { break };
-        anonymous.push_str(before);
-        anonymous.push_str("{}");
-        rest = after;
-    }
-    anonymous + rest
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl Compiled {
 impl Compiled {
     /// Whether it fits calls with this `endpoint` label: a parameter of the label stands for its values.
     pub(crate) fn fits_endpoint(&self, endpoint: &str, method: &str) -> bool {
-        let (authority, path) = endpoint.split_at(endpoint.find('/').unwrap_or(endpoint.len()));
+        let (authority, path) = canonical::divided(endpoint);
         let segments: Vec<&str> = canonical::segments(path).collect();
         !path.is_empty() && self.concerns(authority) && self.fits(method, &segments)
     }

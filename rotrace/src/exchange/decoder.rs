@@ -38,6 +38,7 @@ use super::{Direction, Event, Outcome, Role, Unpaired, Wanted};
 use crate::http::h1::head::AUTHORITY_BYTES_MAX;
 use crate::http::h1::{HEAD_BYTES_MAX, HeadStep};
 use crate::http::sniff::Sniff;
+use crate::keyed::Key;
 use crate::stream::Chunk;
 
 /// Memory that one connection can make a decoder retain, besides its own size: two heads, the responses ahead of their
@@ -89,6 +90,8 @@ pub struct Decoder<W = ()> {
     next_ordinal: u64,
     hunted_turns: u16,
     opaque: bool,
+    /// Hashes what must not be kept.
+    key: Key,
     witness: W,
 }
 
@@ -124,6 +127,11 @@ impl<W: Spans> Decoder<W> {
     /// For a connection that is older than the tracer.
     pub fn joined_late_with(witness: W) -> Self {
         Decoder::in_state(State::Hunting, witness)
+    }
+
+    /// Hashes under this key what must not be kept.
+    pub fn keyed(self, key: Key) -> Self {
+        Decoder { key, ..self }
     }
 
     /// Who is told of the spans.
@@ -227,6 +235,7 @@ impl<W: Spans> Decoder<W> {
             next_ordinal: 0,
             hunted_turns: 0,
             opaque: false,
+            key: Key::default(),
             witness,
         }
     }

@@ -2,6 +2,7 @@
 //! Refuses to know: whether it carries requests or responses.
 
 use super::Direction;
+use super::print::Print;
 use super::spans::{Span, Spans};
 use crate::http::h1::body::{Body, Taken};
 use crate::http::h1::{HeadReader, HeadStep, skip_line_ends};
@@ -14,6 +15,8 @@ pub(super) struct Reader {
     pub(super) head: HeadReader,
     /// When the first byte of the head was seen. Of no meaning while none has begun.
     pub(super) began_ns: u64,
+    /// Of the body that goes by.
+    pub(super) print: Print,
     /// The head began where the traffic turned round, or will if the next byte is its first.
     pub(super) began_at_turn: bool,
 }
@@ -32,7 +35,14 @@ pub(super) enum State {
 
 impl Reader {
     pub(super) fn new(direction: Direction, state: State) -> Self {
-        Reader { direction, state, head: HeadReader::default(), began_ns: 0, began_at_turn: false }
+        Reader {
+            direction,
+            state,
+            head: HeadReader::default(),
+            began_ns: 0,
+            print: Print::default(),
+            began_at_turn: false,
+        }
     }
 
     /// False when the bytes that come are not read. A head that was hunted down must not be interrupted: where the
@@ -73,6 +83,7 @@ impl Reader {
     pub(super) fn take_body(&mut self, bytes: &[u8], spans: &mut impl Spans) -> Option<Taken> {
         let State::Body(body) = &mut self.state else { return None };
         let before = body.clone();
+        self.print.take(&before, bytes);
         let taken = body.take(bytes);
         let length = if let Taken::Done(used) = taken { used } else { bytes.len() };
         self.note(spans, Span::Body(before), length);

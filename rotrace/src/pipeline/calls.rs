@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rotrace_ebpf::record::{Header, Open, TLS_OBJECT};
 
 use super::{Known, Output, Settings, peer};
+use crate::accounts::Accounts;
 use crate::attribute::Games;
 use crate::call::Call;
 use crate::endpoint::{Resolved, Tier};
 use crate::exchange::{Event, Exchange, Unpaired};
-use crate::accounts::Accounts;
 use crate::summary::Summary;
 
 /// What all calls of a connection share.

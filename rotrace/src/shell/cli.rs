@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::output::Format;
-use super::{check, offline, watch};
+use super::{check, cost, offline, watch};
 use crate::config::{self, Config, LogFormat};
 
 /// Watches the HTTP calls of game-server processes from the kernel, and says what each game costs the platform.
@@ -38,6 +38,9 @@ enum Command {
     Check(Check),
     /// Reads `authority<TAB>method<TAB>path` lines, and writes each with its endpoint template
     Endpoints(Endpoints),
+    /// Weights of the cost model
+    #[command(subcommand)]
+    Cost(cost::Cost),
 }
 
 /// What `attach` is asked for.
@@ -141,6 +144,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Report(report) => offline::report(&report, &optional(report.config.as_deref())?),
         Command::Check(asked) => check::check(&asked),
+        Command::Cost(asked) => cost::run(&asked),
         Command::Endpoints(asked) => offline::endpoints(&asked, optional(asked.config.as_deref())?),
     }
 }

@@ -3,43 +3,55 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
 use super::cli;
+use super::cost::prices;
 use super::output::Format;
 use crate::capture::{Error, Reader};
 use crate::config::Config;
+use crate::detect;
 use crate::endpoint::openapi::Document;
 use crate::endpoint::{self, Endpoints};
 use crate::exchange::Role;
+use crate::keyed::Key;
 use crate::pipeline::{Output, Pipeline, Settings};
 use crate::report::finding::findings_report;
 use crate::report::{Style, WallClock, json, text};
 
 /// What the pipeline is asked for by a configuration. `roles` are those of the command, where the file names none.
-pub(super) fn settings(config: &Config, roles: &[Role]) -> anyhow::Result<Settings> {
+/// `key` hashes what must not be kept.
+pub(super) fn settings(config: &Config, roles: &[Role], key: Key) -> anyhow::Result<Settings> {
+    let documents = documents_of(config)?;
     Ok(Settings {
         rules: config.rules(),
-        endpoints: endpoints_of(config)?,
+        endpoints: endpoints_of(config, &documents)?,
+        prices: prices(config, &documents)?,
+        detect: detect::Settings { key, ..detect::Settings::default() },
         roles: config.roles.clone().unwrap_or_else(|| roles.iter().copied().collect::<BTreeSet<_>>()),
         connections: config.limits.connections,
     })
 }
 
-fn endpoints_of(config: &Config) -> anyhow::Result<Endpoints> {
+/// The OpenAPI documents that a configuration names.
+pub(super) fn documents_of(config: &Config) -> anyhow::Result<Vec<Document>> {
+    let document = |path: &PathBuf| {
+        let parsed = Document::parse(&cli::read(path)?);
+        parsed.with_context(|| format!("the OpenAPI document {}", path.display()))
+    };
+    config.endpoints.openapi.iter().map(document).collect()
+}
+
+fn endpoints_of(config: &Config, documents: &[Document]) -> anyhow::Result<Endpoints> {
     let settings = endpoint::Settings {
         rules: config.endpoints.rules.clone(),
         templates_per_authority: config.endpoints.templates_per_authority,
         templates: config.endpoints.templates,
         authorities: config.endpoints.authorities,
     };
-    let mut documents = Vec::new();
-    for path in &config.endpoints.openapi {
-        let parsed = Document::parse(&cli::read(path)?);
-        documents.push(parsed.with_context(|| format!("the OpenAPI document {}", path.display()))?);
-    }
-    Endpoints::new(&settings, &documents).context("the configuration of endpoints")
+    Endpoints::new(&settings, documents).context("the configuration of endpoints")
 }
 
 /// `rotrace report`.
@@ -49,7 +61,8 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     let mut reader = Reader::new(BufReader::new(file)).with_context(|| format!("read the capture {path}"))?;
     let clock = WallClock { offset_ns: i128::from(reader.description().wall_clock_offset_ns) };
     let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
-    let mut pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server])?);
+    // The same capture always has the same report.
+    let mut pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], Key::default())?);
     let mut out: Box<dyn Write> = match &asked.output {
         Some(path) => Box::new(io::BufWriter::new(
             File::create(path).with_context(|| format!("create {}", path.display()))?,
@@ -108,7 +121,7 @@ fn time_of(record: &[u8]) -> u64 {
 /// `rotrace endpoints`.
 pub(super) fn endpoints(asked: &cli::Endpoints, mut config: Config) -> anyhow::Result<()> {
     config.endpoints.openapi.extend(asked.openapi.iter().cloned());
-    let mut endpoints = endpoints_of(&config)?;
+    let mut endpoints = endpoints_of(&config, &documents_of(&config)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for (number, line) in (1..).zip(io::stdin().lock().lines()) {
         let line = line.with_context(|| format!("read line {number} of standard input"))?;

@@ -14,7 +14,8 @@ use tracing::{debug, error, info, warn};
 
 use super::cli;
 use super::clock::{monotonic_ns, wall_clock};
-use super::offline::settings;
+use super::cost::{PlayerFeed, prices};
+use super::offline::{documents_of, settings};
 use super::output::Output;
 use super::recorder::Recorder;
 use super::server::{self, Readiness, State};
@@ -23,6 +24,7 @@ use super::signals::Signals;
 use crate::capture::Description;
 use crate::config::{self, Config};
 use crate::exchange::Role;
+use crate::keyed::Key;
 use crate::metrics::{Scrape, SelfMetrics};
 use crate::pipeline::Pipeline;
 use crate::probe::host::Host;
@@ -44,7 +46,7 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let clock = wall_clock();
     let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
     let mut output = Output::new(asked.format, clock, keys.clone());
-    let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server])?);
+    let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], random_key()?)?);
     let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields() };
     let redactor = (!asked.unredacted).then(|| Redactor::new(kept, config.limits.connections));
     let probes = Probes::load(&host, probe_settings(config))?;
@@ -131,11 +133,15 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     {
         warn!("the clock source of this host is {clock}: reading it makes every record dearer");
     }
-    let pipeline = Pipeline::new(settings(&config, &[Role::Client])?);
+    let pipeline = Pipeline::new(settings(&config, &[Role::Client], random_key()?)?);
+    info!("cost model: {}", prices(&config, &documents_of(&config)?)?.model());
     let session = Session::new(probes, pipeline, None, config.tls.openssl);
     let signals = Signals::default();
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
-    let mut daemon = Daemon { session, config, family, published, seen: BTreeMap::new(), swept_ns: 0 };
+    let mut players = PlayerFeed::default();
+    players.follow(config.cost.players.clone());
+    let mut daemon =
+        Daemon { session, config, family, published, players, seen: BTreeMap::new(), swept_ns: 0 };
     daemon.sweep(monotonic_ns())?;
     daemon.publish();
     state.replace_readiness(Readiness::Ready);
@@ -156,6 +162,7 @@ struct Daemon {
     config: Config,
     family: &'static str,
     published: Arc<Mutex<Scrape>>,
+    players: PlayerFeed,
     /// Processes that no rule selected, by PID: when they were first seen.
     seen: BTreeMap<u32, u64>,
     /// When all of them were last compared with the rules.
@@ -175,6 +182,7 @@ impl Daemon {
                 next_tick_ns = now_ns + SECOND_NS;
                 self.sweep(now_ns)?;
                 self.session.tick(&mut |_| {})?;
+                self.players.tick(now_ns);
                 self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
                 self.publish();
             }
@@ -215,11 +223,13 @@ impl Daemon {
     fn reload(&mut self, path: &Path) {
         let loaded = config::load(path).map_err(anyhow::Error::from).and_then(|new| {
             new.require_targets(path)?;
-            let settings = settings(&new, &[Role::Client])?;
-            Ok((new, settings))
+            let settings = settings(&new, &[Role::Client], Key::default())?;
+            let prices = prices(&new, &documents_of(&new)?)?;
+            Ok((new, settings, prices))
         });
         match loaded {
-            Ok((new, settings)) => {
+            Ok((new, settings, prices)) => {
+                info!("cost model: {}", prices.model());
                 let changes = self.config.changes(&new);
                 let fixed: Vec<_> = changes.iter().filter(|key| matches!(**key, "limits" | "log")).collect();
                 if !fixed.is_empty() || self.config.metrics.listen != new.metrics.listen {
@@ -231,6 +241,7 @@ impl Daemon {
                 );
                 self.session.pipeline.replace_settings(settings);
                 self.session.openssl = new.tls.openssl;
+                self.players.follow(new.cost.players.clone());
                 self.config = new;
                 self.swept_ns = 0;
             }
@@ -275,6 +286,15 @@ fn empty_scrape() -> Scrape {
         waste: Arc::default(),
         own: SelfMetrics { version: VERSION, ..SelfMetrics::default() },
     }
+}
+
+/// A key that nobody knows.
+fn random_key() -> anyhow::Result<Key> {
+    let mut bytes = [0u8; 16];
+    // SAFETY: the kernel writes at most 16 bytes to `bytes`.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    anyhow::ensure!(filled == 16, "ask the kernel for random bytes: {}", io::Error::last_os_error());
+    Ok(Key::new(bytes))
 }
 
 fn probe_settings(config: &Config) -> probe::Settings {

@@ -8,6 +8,9 @@
 /// A column whose part at right angles to those before it has less than this of its squared length says nothing new.
 const INDEPENDENT: f64 = 1e-9;
 
+/// A column is part of another when it has more than this of its length.
+const PART: f64 = 1e-6;
+
 /// A gradient below this part of the largest correlation is rounding.
 const STEEP: f64 = 1e-10;
 
@@ -50,7 +53,7 @@ impl Normal {
         self.rows
     }
 
-    /// The factor of each column; `None` of one that is zero throughout, or depends on others that were taken before it.
+    /// The factor of each column; `None` of one that is zero throughout, and of those that cannot be told apart.
     pub(super) fn solve(&self) -> Vec<Option<f64>> {
         let lengths: Vec<f64> = diagonal(&self.products).map(f64::sqrt).collect();
         let known = |at: &usize| lengths.get(*at).is_some_and(|length| *length > 0.0);
@@ -124,7 +127,7 @@ impl Problem {
                 .max_by(|left, right| left.1.total_cmp(&right.1));
             let Some((newcomer, _)) = steepest else { break };
             let order: Vec<usize> = taken.iter().map(|(at, _)| *at).chain([newcomer]).collect();
-            match self.least_squares(&order) {
+            match self.least_squares(&order, |at| self.explained(at)) {
                 None => dependent.push(newcomer),
                 Some(factors) if factors.last().is_none_or(|factor| *factor <= 0.0) => refused.push(newcomer),
                 Some(factors) => {
@@ -138,11 +141,35 @@ impl Problem {
                 }
             }
         }
-        let factor = |at: usize| {
-            let found = taken.iter().find(|(taken, _)| *taken == at).map(|(_, factor)| *factor);
-            if dependent.contains(&at) { None } else { Some(found.unwrap_or_default()) }
+        let order: Vec<usize> = taken.iter().map(|(at, _)| *at).collect();
+        let mut factors: Vec<(usize, Option<f64>)> = columns.iter().map(|at| (*at, Some(0.0))).collect();
+        for (at, factor) in &mut factors {
+            *factor =
+                taken.iter().find(|(taken, _)| taken == at).map_or(*factor, |(_, factor)| Some(*factor));
+        }
+        // Of a column and those it is made of, any could have the factors that one has.
+        let left: Vec<usize> = columns.iter().copied().filter(|at| !order.contains(at)).collect();
+        for column in left {
+            let alike = self.made_of(column, &order);
+            factors.iter_mut().filter(|(at, _)| alike.contains(at)).for_each(|(_, factor)| *factor = None);
+        }
+        factors
+    }
+
+    /// The column and those that it is made of; nothing when it is independent of them.
+    fn made_of(&self, column: usize, others: &[usize]) -> Vec<usize> {
+        let Some(parts) = self.least_squares(others, |at| self.product(at, column)) else {
+            return Vec::new();
         };
-        columns.iter().map(|at| (*at, factor(*at))).collect()
+        let parts: Vec<(usize, f64)> = others.iter().copied().zip(parts).collect();
+        let rest = parts
+            .iter()
+            .fold(self.product(column, column), |rest, (at, part)| rest - part * self.product(*at, column));
+        if rest > INDEPENDENT {
+            return Vec::new();
+        }
+        let used = parts.into_iter().filter(|(_, part)| part.abs() > PART);
+        used.map(|(at, _)| at).chain([column]).collect()
     }
 
     /// How much the error would fall with a little more of a column.
@@ -167,13 +194,14 @@ impl Problem {
             taken.retain(|(at, factor)| Some(*at) != first && *factor > 0.0);
             let order: Vec<usize> = taken.iter().map(|(at, _)| *at).collect();
             // Fewer columns than before, so they are still independent.
-            towards = self.least_squares(&order).unwrap_or_default();
+            towards = self.least_squares(&order, |at| self.explained(at)).unwrap_or_default();
         }
         taken.iter_mut().zip(towards).for_each(|((_, factor), to)| *factor = to);
     }
 
-    /// The factors of these columns alone, by Cholesky's decomposition; `None` when they depend on one another.
-    fn least_squares(&self, columns: &[usize]) -> Option<Vec<f64>> {
+    /// The factors of these columns alone that explain `target`, of which the product with each column is given; `None` when
+    /// the columns depend on one another. By Cholesky's decomposition.
+    fn least_squares(&self, columns: &[usize], target: impl Fn(usize) -> f64) -> Option<Vec<f64>> {
         let mut lower: Vec<Vec<f64>> = Vec::with_capacity(columns.len());
         let mut forward: Vec<f64> = Vec::with_capacity(columns.len());
         let dot = |left: &[f64], right: &[f64]| left.iter().zip(right).map(|(a, b)| a * b).sum::<f64>();
@@ -187,7 +215,7 @@ impl Problem {
             if pivot < INDEPENDENT {
                 return None;
             }
-            forward.push((self.explained(*row) - dot(&own, &forward)) / pivot.sqrt());
+            forward.push((target(*row) - dot(&own, &forward)) / pivot.sqrt());
             own.push(pivot.sqrt());
             lower.push(own);
         }
@@ -252,7 +280,17 @@ mod tests {
     fn what_cannot_be_told_apart_is_not_known() {
         check(&[([1.0, 0.0], 2.0), ([2.0, 0.0], 4.0)], [Some(2.0), None]);
         let (_, factors) = solve(&[([1.0, 2.0], 5.0), ([2.0, 4.0], 10.0), ([3.0, 6.0], 15.0)]);
-        assert_eq!(factors.iter().flatten().count(), 1, "{factors:?}");
+        assert_eq!(factors, [None, None]);
+        // The third is of the first and the second; the fourth is of itself.
+        let rows = [
+            [1.0, 0.0, 1.0, 3.0],
+            [0.0, 2.0, 2.0, 1.0],
+            [1.0, 1.0, 2.0, 0.0],
+            [2.0, 1.0, 3.0, 1.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
+        let (_, factors) = solve(&rows.map(|row| (row, row[0] + 2.0 * row[1] + 5.0 * row[3])));
+        assert_eq!(factors.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, false, true]);
         let (normal, factors) = solve::<2>(&[]);
         assert_eq!((factors, normal.r_squared(&[])), (vec![None, None], None));
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Players;
-use crate::endpoint::stable_hash;
+use crate::endpoint::{canonical, stable_hash};
 
 /// Games whose users are told apart at most; with 2 KiB each.
 const GAMES_MAX: usize = 1000;
@@ -128,8 +128,8 @@ impl Sketch {
 
 /// The segment of a path that names a user: by the name of its parameter, or by the word before it.
 fn user<'a>(endpoint: &str, path: &'a str) -> Option<&'a str> {
-    let template = endpoint.get(endpoint.find('/')?..)?;
-    if template.matches('/').count() != path.matches('/').count() {
+    let (_, template) = canonical::divided(endpoint);
+    if template.is_empty() || template.matches('/').count() != path.matches('/').count() {
         return None;
     }
     let mut word = "";

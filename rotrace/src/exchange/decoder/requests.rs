@@ -6,9 +6,11 @@ use std::mem;
 
 use super::{Decoder, Emit, FIELD_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::exchange::pending::{Method, Pending};
+use crate::exchange::print::Print;
 use crate::exchange::reader::State;
 use crate::exchange::spans::{Span, Spans};
 use crate::exchange::{Event, Exchange, Outcome, Role, Signals, Unpaired, Wanted};
+use crate::http::Protocol;
 use crate::http::h1::HeadStep;
 use crate::http::h1::body::{Body, Skipped, Taken};
 use crate::http::h1::head::{self, Declared, Framing};
@@ -63,6 +65,7 @@ impl<W: Spans> Decoder<W> {
     }
 
     fn skip_request(&mut self, length: u64, emit: &mut Emit<'_>) {
+        self.requests.print.skip();
         match &mut self.requests.state {
             State::Hunting => {}
             State::Candidate => self.requests.hunt(&mut self.witness),
@@ -138,6 +141,7 @@ impl<W: Spans> Decoder<W> {
             began_at_turn: self.requests.began_at_turn,
         };
         self.enqueue(pending, is_candidate, emit);
+        self.requests.print = self.begin_print();
         self.requests.state = request_body.map_or(State::Head, State::Body);
         if matches!(declared, Declared::OtherCoding | Declared::Invalid) {
             // RFC 9112 §6.3: such a request has no length that a server could know; it must refuse it.
@@ -156,8 +160,15 @@ impl<W: Spans> Decoder<W> {
         let mut host = None;
         let mut fields = Vec::new();
         let mut room = FIELD_BYTES_MAX;
+        let mut signals = Signals::default();
+        // What a client could do better is said to the client.
+        let is_client = self.role == Some(Role::Client);
+        signals.request.closes = request.protocol == Protocol::Http10;
         for field in request.fields.clone() {
             framing.note(field);
+            if is_client && let Some((name, value)) = field.parts() {
+                signals.request.note(name, value, &self.key);
+            }
             host = host.or_else(|| field.value_of(b"host"));
             for (index, name) in wanted.0.iter().enumerate() {
                 if let Some(value) = field.value_of(name.as_bytes()).filter(|_| room > 0) {
@@ -189,11 +200,16 @@ impl<W: Spans> Decoder<W> {
             ended_ns: None,
             outcome: Outcome::Lost,
             ambiguous_framing: framing.is_ambiguous(),
-            signals: Signals::default(),
+            signals,
             fields,
         };
         self.next_ordinal += 1;
         (Box::new(exchange), declared)
+    }
+
+    /// Bodies of calls that the process makes are compared.
+    pub(super) fn begin_print(&self) -> Print {
+        if self.role == Some(Role::Client) { Print::new(&self.key) } else { Print::default() }
     }
 
     /// Lets a request wait for its response, if it is certain that the next response that is read will be its own.
@@ -224,6 +240,7 @@ impl<W: Spans> Decoder<W> {
         let ordinal = self.next_ordinal.saturating_sub(1);
         if let Some(last) = self.queue.last().filter(|last| last.exchange.ordinal == ordinal) {
             last.exchange.request_body_bytes = Some(body.payload_bytes());
+            last.exchange.signals.request.body = self.requests.print.finish(body.payload_bytes());
         }
     }
 }

@@ -6,8 +6,10 @@ use std::mem;
 use super::{Decoder, Emit, Ending};
 use crate::exchange::pending::{Method, Pending};
 use crate::exchange::reader::{State, payload_bytes};
+use crate::exchange::signals::Notes;
 use crate::exchange::spans::{Span, Spans};
 use crate::exchange::{AHEAD_NS_MAX, Event, Exchange, Outcome, Role, Unpaired};
+use crate::http::Protocol;
 use crate::http::h1::HeadStep;
 use crate::http::h1::body::{Body, Skipped, Taken};
 use crate::http::h1::head::{self, Declared, Framing};
@@ -71,6 +73,7 @@ impl<W: Spans> Decoder<W> {
     }
 
     fn skip_response(&mut self, length: u64, at_ns: u64, emit: &mut Emit<'_>) {
+        self.responses.print.skip();
         match &mut self.responses.state {
             // The gap may hide the head that the first request waits for.
             State::Hunting | State::Candidate
@@ -152,8 +155,18 @@ impl<W: Spans> Decoder<W> {
         if is_interim {
             return;
         }
-        let Exchange { status, response_head_bytes, first_byte_ns, started_ns, ambiguous_framing, .. } =
-            &mut *first.exchange;
+        let Exchange {
+            status,
+            response_head_bytes,
+            first_byte_ns,
+            started_ns,
+            ambiguous_framing,
+            signals,
+            authority,
+            protocol,
+            role,
+            ..
+        } = &mut *first.exchange;
         let began_ns = self.responses.began_ns;
         *status = Some(response.status);
         *response_head_bytes = Some(head.len() as u64);
@@ -161,7 +174,17 @@ impl<W: Spans> Decoder<W> {
         // Calls are recorded when they end; the request had surely begun when its response was read.
         *started_ns = began_ns.min(*started_ns);
         let mut framing = Framing::default();
-        response.fields.for_each(|field| framing.note(field));
+        let mut notes = Notes::default();
+        let is_client = *role == Role::Client;
+        let authority = authority.as_deref().unwrap_or_default();
+        signals.response.closes = *protocol == Protocol::Http10;
+        for field in response.fields {
+            framing.note(field);
+            if is_client && let Some((name, value)) = field.parts() {
+                signals.response.note(&mut notes, name, value, authority, &self.key);
+            }
+        }
+        signals.response.conclude(&notes);
         *ambiguous_framing |= framing.is_ambiguous();
         let body = match (first.method, response.status, framing.declared()) {
             (Method::Connect, 200..300, _) | (_, 101, _) => {
@@ -177,6 +200,7 @@ impl<W: Spans> Decoder<W> {
             // RFC 9112 §6.3: a client must close the connection, since no length is known.
             (.., Declared::Invalid) => return self.lose_response_body(emit),
         };
+        self.responses.print = self.begin_print();
         self.responses.state = State::Body(body);
     }
 
@@ -184,7 +208,10 @@ impl<W: Spans> Decoder<W> {
     fn complete(&mut self, ended_ns: Option<u64>, emit: &mut Emit<'_>) {
         let body = mem::replace(&mut self.responses.state, State::Head);
         let Some(Pending { mut exchange, .. }) = self.queue.pop() else { return };
-        exchange.response_body_bytes = Some(payload_bytes(&body).unwrap_or(0));
+        let payload_bytes = payload_bytes(&body);
+        exchange.response_body_bytes = Some(payload_bytes.unwrap_or(0));
+        // Without a body what was printed last is another's.
+        exchange.signals.response.body = payload_bytes.and_then(|bytes| self.responses.print.finish(bytes));
         exchange.ended_ns = ended_ns;
         exchange.outcome = Outcome::Complete;
         emit(Event::Exchange(exchange));

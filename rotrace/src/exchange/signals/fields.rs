@@ -25,7 +25,7 @@ impl RequestSignals {
             5 if is("range") => self.is_range = true,
             6 if is("cookie") => self.credit(value, key),
             9 if is("x-api-key") => self.credit(value, key),
-            10 if is("connection") => self.closes |= has_token(value, "close"),
+            10 if is("connection") => self.closes = closes(value, self.closes),
             13 if is("authorization") => self.credit(value, key),
             13 if is("if-none-match") => self.is_conditional = true,
             15 if is("accept-encoding") => {
@@ -56,7 +56,7 @@ impl ResponseSignals {
             6 if is("sunset") => self.is_deprecated = true,
             8 if is("location") => self.location = location(value, authority, key),
             9 if is("ratelimit") => notes.combined(value),
-            10 if is("connection") => self.closes |= has_token(value, "close"),
+            10 if is("connection") => self.closes = closes(value, self.closes),
             11 if is("deprecation") => self.is_deprecated = !value.eq_ignore_ascii_case(b"?0"),
             11 if is("retry-after") => {
                 self.retry_after_s = number(value);
@@ -196,6 +196,11 @@ fn parameter(value: &[u8], name: &[u8]) -> Option<u32> {
 
 fn has_token(value: &[u8], token: &str) -> bool {
     items(value).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// What `Connection` says; without a word the version of the protocol decides (RFC 9112 §9.3).
+fn closes(value: &[u8], by_default: bool) -> bool {
+    has_token(value, "close") || by_default && !has_token(value, "keep-alive")
 }
 
 /// `;q=0` refuses a coding (RFC 9110 §12.4.2).

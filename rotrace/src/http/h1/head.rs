@@ -137,6 +137,12 @@ impl Response<'_> {
 }
 
 impl<'a> Field<'a> {
+    /// Name and value, without white space around them; `None` for a line without a colon.
+    pub fn parts(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let (name, value) = split_at_byte(self.line, b':')?;
+        Some((name.trim_ascii_end(), value.trim_ascii()))
+    }
+
     /// The value, if the field has this name, which is in lower case and a token: without white space around it, and a
     /// folded one has its line ends inside. Before the colon stands the white space that some senders put there.
     #[inline(always)]
