@@ -268,14 +268,14 @@ impl Endpoints {
             self.other_calls += 1;
             return (self.other.clone(), Tier::Overflow);
         }
-        let Self { rules, catalogue, authorities, label, .. } = self;
+        let Self { rules, documented, authorities, label, .. } = self;
         let Some(authority) = authorities.get_mut(name) else {
             return (self.other.clone(), Tier::Overflow);
         };
         label.clear();
         label.push_str(name);
         let concerning = authority.rules.iter().filter_map(|index| rules.get(*index));
-        let tier = push_template(concerning, catalogue, name, method, path, label);
+        let tier = push_template(concerning, documented, name, method, path, label);
         if tier == Tier::Ignored {
             return (label.as_str().into(), tier);
         }
@@ -314,7 +314,7 @@ impl Endpoints {
 /// Appends the template of the first tier that knows the path.
 fn push_template<'a>(
     rules: impl Iterator<Item = &'a Compiled>,
-    catalogue: &Catalogue,
+    documented: &Templates,
     authority: &str,
     method: &str,
     path: &str,
@@ -328,7 +328,7 @@ fn push_template<'a>(
             return if rule.ignore { Tier::Ignored } else { Tier::Rule };
         }
     }
-    match catalogue.template(authority, method, path) {
+    match documented.template(authority, method, path) {
         Some(template) => {
             label.push_str(template);
             Tier::OpenApi

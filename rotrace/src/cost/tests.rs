@@ -15,7 +15,7 @@ fn call(method: &str, endpoint: &str, status: Option<u16>) -> Call {
             ordinal: 0,
             role: Role::Client,
             protocol: Protocol::Http11,
-            method: method.into(),
+            method: method.to_owned().into(),
             target: "/".into(),
             authority: None,
             status,

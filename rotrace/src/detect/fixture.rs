@@ -42,7 +42,7 @@ pub(crate) fn get(target: &str) -> Made {
 
 /// A call with another method.
 pub(crate) fn send(method: &str, target: &str) -> Made {
-    get(target).with(|call| call.exchange.method = method.into())
+    get(target).with(|call| call.exchange.method = method.to_owned().into())
 }
 
 impl Made {

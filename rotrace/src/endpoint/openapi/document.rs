@@ -135,7 +135,7 @@ impl Document {
                     if let Some(method) = method {
                         let named = Operation {
                             authority: server.authority.clone(),
-                            template: template.as_str().into(),
+                            template: Box::from(&*template),
                             method: method.to_uppercase().into(),
                         };
                         told.insert(named, Terms::of(&root, item, operation));
