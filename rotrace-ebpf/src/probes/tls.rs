@@ -6,15 +6,18 @@
 //! carries the same buffer again and is recorded once, when it succeeds. Handshakes are not probed: the first read or
 //! write shows the socket, and every probe fewer is attached and removed sooner.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
+};
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use rotrace_ebpf::admit::{Connection, protocol};
-use rotrace_ebpf::limits;
 use rotrace_ebpf::record::{TLS_OBJECT, direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
+use rotrace_ebpf::{function, limits};
 
 use super::socket::{self, Traits};
 use super::{SOCKETS, TARGETS, count, emit};
@@ -50,6 +53,23 @@ static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CAL
 
 #[map]
 static TLS_OBJECTS: HashMap<Object, Session> = HashMap::with_max_entries(limits::SOCKETS_MAX, 0);
+
+/// Entry of any of them, where one link attaches all and gives each its number for a cookie.
+#[uprobe]
+fn ssl_enter(ctx: ProbeContext) -> u32 {
+    // SAFETY: the context is the one that the kernel called with.
+    let function = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    match function {
+        function::READ => entered(&ctx, direction::RECEIVED as u64, 0),
+        function::WRITE => entered(&ctx, direction::SENT as u64, 0),
+        function::READ_EX => entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0)),
+        function::WRITE_EX => entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0)),
+        function::FREE => freed(&ctx),
+        _ => 0,
+    }
+}
+
+// The same one by one, for kernels that attach them so: those have no cookies before 5.15.
 
 #[uprobe]
 fn ssl_write(ctx: ProbeContext) -> u32 {
@@ -125,9 +145,14 @@ fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
     socket::piece(0, &mut session.connection, traits, address, size);
 }
 
-/// `SSL_free(ssl)`: the address will be used again for another object.
 #[uprobe]
 fn ssl_free(ctx: ProbeContext) -> u32 {
+    freed(&ctx)
+}
+
+/// `SSL_free(ssl)`: the address will be used again for another object.
+#[inline(always)]
+fn freed(ctx: &ProbeContext) -> u32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     let key = Object { pid: pid_tid >> 32, address: ctx.arg(0).unwrap_or(0) };

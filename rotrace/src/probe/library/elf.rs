@@ -18,7 +18,7 @@ use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::pod::{Pod, slice_from_all_bytes};
 use regex::bytes::Regex;
 
-use crate::probe::Function;
+use crate::probe::tls::Function;
 
 /// Bytes of a string table that are searched at one time.
 const PIECE_BYTES: u64 = 256 * 1024;
