@@ -45,5 +45,7 @@ mod refusals;
 mod servers;
 #[path = "live/shapes.rs"]
 mod shapes;
+#[path = "live/stopping.rs"]
+mod stopping;
 #[path = "live/tls.rs"]
 mod tls;

@@ -59,11 +59,6 @@ impl Tracer {
         lines.iter().filter(is_call).map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// What it said on stderr so far.
-    pub(crate) fn complaints(&self) -> Vec<String> {
-        self.0.stderr.so_far()
-    }
-
     /// For targets that are gone: it ends by itself.
     pub(crate) fn finish(mut self) -> Seen {
         self.ended()

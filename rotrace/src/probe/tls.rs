@@ -12,6 +12,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
 use aya::Ebpf;
@@ -128,8 +129,8 @@ enum Link {
 }
 
 impl Links {
-    /// Threads that remove probes at one time.
-    const THREADS: usize = 16;
+    /// Threads that remove probes at one time. They only wait.
+    const THREADS: usize = 64;
 
     /// How many there are.
     pub fn count(&self) -> usize {
@@ -147,14 +148,16 @@ impl Links {
 
     /// Removes them, many at one time.
     pub fn drop_together(self) {
-        let mut shares: [Vec<Link>; Self::THREADS] = std::array::from_fn(|_| Vec::new());
-        for (link, share) in self.0.into_iter().zip((0..Self::THREADS).cycle()) {
-            shares[share].push(link);
-        }
+        let threads = self.0.len().min(Self::THREADS);
+        let left = Mutex::new(self.0);
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let drop_all = || while next().is_some() {};
         std::thread::scope(|scope| {
-            for share in shares.into_iter().filter(|share| !share.is_empty()) {
-                let _ = std::thread::Builder::new().spawn_scoped(scope, move || drop(share));
+            for _ in 1..threads {
+                // Where no thread can be had, those that are there have more to do.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, drop_all);
             }
+            drop_all();
         });
     }
 }

@@ -67,7 +67,12 @@ impl Programs {
     }
 
     /// Attaches both to one process: `points` are function and file offset.
-    pub(super) fn attach(&self, pid: u32, file: &Path, points: &[(Function, u64)]) -> anyhow::Result<[OwnedFd; 2]> {
+    pub(super) fn attach(
+        &self,
+        pid: u32,
+        file: &Path,
+        points: &[(Function, u64)],
+    ) -> anyhow::Result<[OwnedFd; 2]> {
         let path = CString::new(file.as_os_str().as_bytes())?;
         let link = |program: &OwnedFd, moment, points: &[_]| {
             bpf::link_uprobes(program.as_fd(), moment, &path, points, pid)
