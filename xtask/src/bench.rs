@@ -1,10 +1,12 @@
 //! Given: the daemon and its pipeline. Gives: what they cost, as ratios between rounds of one run and as rates. Refuses to
 //! know: what the costs should be; `docs/performance.md` says what they were.
 
+mod floor;
 mod pipeline;
 mod quartiles;
 mod stage;
 mod traced;
+mod watch;
 
 use anyhow::bail;
 use clap::Subcommand;
@@ -18,7 +20,7 @@ pub(crate) enum Bench {
     Pipeline,
     /// What tracing takes from a server at full load, and what of a processor the daemon takes (needs root)
     Traced {
-        /// Rounds; each is about a quarter of a minute
+        /// Rounds; each is about half a minute
         #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
         rounds: u32,
         /// Seconds of load for each measurement

@@ -175,6 +175,12 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(ticks()? + ticks()?)
 }
 
+/// Processor time of this thread: what others do on a busy machine is not in it.
+pub(super) fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 fn needed(name: &str) -> anyhow::Result<PathBuf> {
     program(name).with_context(|| format!("{name} is missing: apt-get install nginx-light wrk"))
 }
