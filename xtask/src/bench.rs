@@ -1,7 +1,9 @@
 //! Given: the daemon and its pipeline. Gives: what they cost, as ratios between rounds of one run and as rates. Refuses to
 //! know: what the costs should be; `docs/performance.md` says what they were.
 
+mod client;
 mod floor;
+mod latency;
 mod pipeline;
 mod quartiles;
 mod stage;
@@ -26,6 +28,9 @@ pub(crate) enum Bench {
         /// Seconds of load for each measurement
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
         seconds: u32,
+        /// Measure how long answers take at so many requests a second, and not how many there are
+        #[arg(long, num_args = 0..=1, default_missing_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        rate: Option<u32>,
     },
 }
 
@@ -43,9 +48,10 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
             "pipeline",
         ])),
         Bench::Pipeline => pipeline::run(),
-        Bench::Traced { .. } if !rustix::process::geteuid().is_root() => {
-            bail!("the probes need root: run it as root (sudo -E cargo xtask bench traced)")
+        _ if !rustix::process::geteuid().is_root() => {
+            bail!("the probes need root: run it as root (sudo -E cargo xtask bench …)")
         }
-        Bench::Traced { rounds, seconds } => traced::run(rounds, seconds),
+        Bench::Traced { rounds, seconds, rate: Some(rate) } => latency::run(rounds, seconds, rate),
+        Bench::Traced { rounds, seconds, rate: None } => traced::run(rounds, seconds),
     }
 }

@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// As many as keep one worker busy, and no more.
 const CONNECTIONS: &str = "16";
 
+/// What is asked for.
+pub(super) const PATH: &str = "/v1/users/123456/summary?limit=50";
+
 /// What a client of an API sends besides its path, to a head of about 300 bytes.
 const FIELDS: [&str; 3] = [
     "Accept: application/json",
@@ -78,10 +81,20 @@ impl Server {
         FIELDS.iter().for_each(|field| {
             wrk.args(["-H", field]);
         });
-        let text = output(wrk.arg(format!("http://{}/v1/users/123456/summary?limit=50", self.address)))?;
+        let text = output(wrk.arg(format!("http://{}{PATH}", self.address)))?;
         // Refused and failed requests would be fast.
         ensure!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "the load failed: {text}");
         Load::read(&text).with_context(|| format!("read what wrk says: {text}"))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A request as the load has it.
+    pub(super) fn request(&self, path: &str) -> Vec<u8> {
+        let fields = FIELDS.map(|field| format!("{field}\r\n")).concat();
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.address).into_bytes()
     }
 
     /// A place for a file that goes away with the server.
