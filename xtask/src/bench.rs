@@ -4,6 +4,7 @@
 mod client;
 mod floor;
 mod latency;
+mod memory;
 mod pipeline;
 mod quartiles;
 mod stage;
@@ -20,6 +21,12 @@ use crate::repository::{cargo, run as run_command};
 pub(crate) enum Bench {
     /// How many exchanges a second the pipeline takes on one core, and what a connection takes of memory
     Pipeline,
+    /// What the daemon takes of memory with many open connections (needs root)
+    Memory {
+        /// Open at one time, each with one call
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=16_000))]
+        connections: u32,
+    },
     /// What tracing takes from a server at full load, and what of a processor the daemon takes (needs root)
     Traced {
         /// Rounds; each is about half a minute
@@ -51,6 +58,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
         _ if !rustix::process::geteuid().is_root() => {
             bail!("the probes need root: run it as root (sudo -E cargo xtask bench …)")
         }
+        Bench::Memory { connections } => memory::run(connections),
         Bench::Traced { rounds, seconds, rate: Some(rate) } => latency::run(rounds, seconds, rate),
         Bench::Traced { rounds, seconds, rate: None } => traced::run(rounds, seconds),
     }

@@ -22,6 +22,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// As many as keep one worker busy, and no more.
 const CONNECTIONS: &str = "16";
 
+/// Connections of the worker, and its few other files: twice as many as are opened, for nginx closes idle ones when few
+/// are left.
+const OPEN_FILES: u64 = 32_768;
+
 /// What is asked for.
 pub(super) const PATH: &str = "/v1/users/123456/summary?limit=50";
 
@@ -205,9 +209,9 @@ pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
 
 fn configuration(address: SocketAddr) -> String {
     format!(
-        "daemon off;\nuser root;\nworker_processes 1;\npid nginx.pid;\nerror_log error.log;\n\
-         events {{ worker_connections 1024; }}\n\
-         http {{\n  access_log off;\n  default_type application/json;\n  keepalive_requests 100000000;\n  \
+        "daemon off;\nuser root;\nworker_processes 1;\nworker_rlimit_nofile {OPEN_FILES};\npid nginx.pid;\nerror_log error.log;\n\
+         events {{ worker_connections {OPEN_FILES}; }}\n\
+         http {{\n  access_log off;\n  default_type application/json;\n  keepalive_requests 100000000;\n  keepalive_timeout 1h;\n  \
          client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;\n  \
          server {{\n    listen {address};\n    location / {{ return 200 \"{}\"; }}\n  }}\n}}\n",
         "x".repeat(615)

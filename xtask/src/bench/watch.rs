@@ -27,6 +27,8 @@ pub(super) struct Said {
     pub(super) calls: f64,
     pub(super) records: f64,
     pub(super) lost: f64,
+    /// Connections that it holds something of.
+    pub(super) connections: f64,
     /// What it has used of a processor: another number each time it publishes.
     cpu_seconds: f64,
 }
@@ -114,6 +116,7 @@ fn read(page: &str) -> Option<Said> {
         calls: sum("rotrace_http_server_requests_total"),
         records: sum("rotrace_records_total"),
         lost: sum("rotrace_events_lost_total"),
+        connections: sum("rotrace_tracked_connections"),
         cpu_seconds: own.value,
     })
 }
@@ -127,8 +130,8 @@ mod tests {
         let page = "# HELP x y\nrotrace_http_server_requests_total{game=\"a\"} 2\n\
                     rotrace_http_server_requests_total{game=\"b\"} 3\nrotrace_records_total 20\n\
                     rotrace_events_lost_total{stage=\"kernel\",reason=\"ring_full\"} 1\n\
-                    rotrace_process_cpu_seconds_total 0.5\n";
-        let expect = Said { calls: 5.0, records: 20.0, lost: 1.0, cpu_seconds: 0.5 };
+                    rotrace_tracked_connections 4\nrotrace_process_cpu_seconds_total 0.5\n";
+        let expect = Said { calls: 5.0, records: 20.0, lost: 1.0, connections: 4.0, cpu_seconds: 0.5 };
         assert_eq!(read(page), Some(expect));
         assert_eq!(read("up 1\n"), None);
     }
