@@ -276,7 +276,8 @@ fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
     Ok(Offsets::from_values(values))
 }
 
-fn registers() -> anyhow::Result<[u32; 9]> {
+/// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
+pub fn registers() -> anyhow::Result<[u32; 9]> {
     let Registers { number, arguments: [a, b, c, d, e, f], code_segment, code_segment_64 } =
         match std::env::consts::ARCH {
             "x86_64" => Registers::X86_64,
@@ -287,7 +288,7 @@ fn registers() -> anyhow::Result<[u32; 9]> {
 }
 
 /// The table from system call number to shape for this architecture.
-fn shapes() -> [u8; SYSCALLS] {
+pub fn shapes() -> [u8; SYSCALLS] {
     let mut table = [shape::NONE; SYSCALLS];
     let calls = [
         (libc::SYS_read, shape::READ),

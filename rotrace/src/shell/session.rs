@@ -21,7 +21,7 @@ use crate::probe::{Probes, tls};
 use crate::process::{Procfs, Unreadable};
 
 /// Records are drained so often. Waking up for each would cost the traced threads far more than the records do.
-const DRAIN: Duration = Duration::from_millis(10);
+pub const DRAIN: Duration = Duration::from_millis(10);
 
 /// After a program has started, its libraries are looked for at these times: the dynamic linker maps them within
 /// milliseconds, an interpreter loads more while it starts.
