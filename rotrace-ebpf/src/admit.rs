@@ -253,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_line_before_the_first_request_is_copied_with_it() {
+        for mut connection in [from_start(), joined_late()] {
+            assert_eq!(text(&mut connection, SENT, b"\r\n"), Admit::Copy { bytes: 2, turn: true });
+            assert_eq!(
+                text(&mut connection, SENT, b"GET / HTTP/1.1"),
+                Admit::Copy { bytes: 14, turn: false }
+            );
+            assert_eq!(connection.protocol, protocol::HTTP1);
+        }
+        let mut connection = joined_late();
+        assert_eq!(text(&mut connection, SENT, b"\r\nthe words of a body"), Admit::Ignore);
+        assert_eq!(connection.protocol, protocol::NEW);
+    }
+
+    #[test]
     fn another_protocol_from_the_start_is_ignored_at_once() {
         let mut connection = from_start();
         assert_eq!(text(&mut connection, SENT, b"\0\x01\x02"), Admit::Ignore);
