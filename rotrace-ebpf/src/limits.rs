@@ -55,3 +55,6 @@ pub const TARGETS_MAX: u32 = 16384;
 
 /// Threads that are inside a TLS library at one time.
 pub const TLS_CALLS_MAX: u32 = 16384;
+
+/// Threads whose last TLS call moved nothing and that have not asked why; of more, the longest ago is forgotten.
+pub const TLS_EMPTY_MAX: u32 = 4096;

@@ -285,8 +285,13 @@ impl Pipeline {
     }
 
     fn end(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
-        if self.connections.find(header.conn).is_some() {
-            self.bytes(header, &[], 0, out);
+        let Some(Connection { state, .. }) = self.connections.find(header.conn) else { return };
+        match state.speaks {
+            // A TLS library has given out all plaintext before it finds the end of its socket.
+            Speaks::Tls { object: Some(object), .. } => {
+                self.bytes(&Header { conn: object, position: 0, ..*header }, &[], 0, out);
+            }
+            _ => self.bytes(header, &[], 0, out),
         }
     }
 

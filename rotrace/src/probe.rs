@@ -336,15 +336,18 @@ pub enum Function {
     WriteEx,
     /// `void SSL_free(SSL *ssl)`.
     Free,
+    /// `int SSL_get_error(const SSL *ssl, int ret)`.
+    GetError,
 }
 
 /// Programs of the object and the functions at which each is attached.
-const TLS_PROGRAMS: [(&[Function], &str); 6] = [
+const TLS_PROGRAMS: [(&[Function], &str); 7] = [
     (&[Function::Read], "ssl_read"),
     (&[Function::Write], "ssl_write"),
     (&[Function::ReadEx], "ssl_read_ex"),
     (&[Function::WriteEx], "ssl_write_ex"),
     (&[Function::Free], "ssl_free"),
+    (&[Function::GetError], "ssl_get_error"),
     (&[Function::Read, Function::Write, Function::ReadEx, Function::WriteEx], "ssl_return"),
 ];
 

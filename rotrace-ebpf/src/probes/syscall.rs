@@ -128,7 +128,8 @@ fn ended(socket: Socket, buffer: u64, wanted: u64, shape: u8) {
     let Some(known) = SOCKETS.get_ptr_mut(&socket.sk) else { return };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &*known };
-    if connection.id != socket.inode || connection.protocol != protocol::HTTP1 {
+    // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
+    if connection.id != socket.inode || !matches!(connection.protocol, protocol::HTTP1 | protocol::TLS) {
         return;
     }
     let mut header =

@@ -102,6 +102,13 @@ impl Probes {
         self.data(conn, direction, flag::TURN, text.as_bytes(), text.len() as u64);
     }
 
+    fn end(&mut self, conn: u64) {
+        let position = self.positions.get(&(conn, direction::RECEIVED)).copied().unwrap_or(0);
+        let header =
+            Header { kind: kind::END, direction: direction::RECEIVED, conn, position, ..Header::default() };
+        self.record(header, &[]);
+    }
+
     fn close(&mut self, conn: u64) {
         let at = |direction| self.positions.get(&(conn, direction)).copied().unwrap_or(0);
         let header = Header { kind: kind::CLOSE, conn, position: at(0), size: at(1), ..Header::default() };
@@ -189,6 +196,22 @@ fn a_request_in_flight_ends_with_the_socket_that_carries_its_tls() {
     probes.text(OBJECT, direction::SENT, GET);
     probes.close(SOCKET);
     assert_eq!(probes.lines, ["Client - 7 api/v1/users/{id} None None Aborted tls"]);
+}
+
+#[test]
+fn a_response_without_length_ends_with_the_plaintext_or_with_the_socket_that_carries_it() {
+    for (conn, expect) in [(OBJECT, "Some(4) Complete"), (SOCKET, "Some(4) Complete"), (0, "Some(4) Aborted")]
+    {
+        let mut probes = Probes::new();
+        probes.open(SOCKET, role::CLIENT);
+        probes.data(SOCKET, direction::SENT, flag::ENCRYPTED, &[], 500);
+        probes.record(Header { kind: kind::BIND, conn: OBJECT, extra: SOCKET, ..Header::default() }, &[]);
+        probes.text(OBJECT, direction::SENT, GET);
+        probes.text(OBJECT, direction::RECEIVED, "HTTP/1.0 200 OK\r\n\r\nbody");
+        probes.end(conn);
+        probes.close(SOCKET);
+        assert_eq!(probes.lines, [format!("Client - 7 api/v1/users/{{id}} Some(200) {expect} tls")]);
+    }
 }
 
 #[test]
