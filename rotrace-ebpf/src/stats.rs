@@ -20,7 +20,7 @@ pub enum Stat {
     TlsObjectsFull = 6,
     /// TLS calls in which a second, different socket showed up; the first stays bound.
     TlsMismatch = 7,
-    /// 32-bit calls of targets, which this probe family does not read.
+    /// 32-bit calls of targets on TCP sockets, which this probe family does not read.
     Compat = 8,
     /// Processes forked by targets that did not become targets because the table was full.
     TargetsFull = 9,
