@@ -258,14 +258,31 @@ fn a_child_is_of_its_parents_game_until_it_is_read() {
 #[test]
 fn losses_are_those_that_the_last_record_says() {
     let mut probes = Probes::new();
-    let losses = |count| Losses::from([("kernel".to_owned(), [("ring_full".to_owned(), count)].into())]);
+    let losses = |count| {
+        let ring = |count| [("ring_full".to_owned(), count)].into();
+        Losses::from([("kernel".to_owned(), ring(count)), ("kernel_bytes".to_owned(), ring(100 * count))])
+    };
     for count in [3, 5] {
         let record = loss_record(1, &losses(count)).expect("plain values");
         probes.feed(&record);
     }
     assert_eq!(probes.pipeline.summary().losses.get(&("kernel", "ring_full")), Some(&5));
+    assert_eq!(probes.pipeline.summary().shortfall.bytes.get(&("kernel", "ring_full")), Some(&500));
     probes.feed(b"not a record");
     assert_eq!(probes.pipeline.summary().losses.get(&("pipeline", "malformed_record")), Some(&1));
+}
+
+#[test]
+fn bytes_that_arrive_twice_and_names_that_are_changed_are_counted() {
+    let mut probes = Probes::new();
+    probes.process(Some("a b"));
+    probes.open(SOCKET, role::CLIENT);
+    probes.text(SOCKET, direction::SENT, GET);
+    *probes.positions.entry((SOCKET, direction::SENT)).or_default() -= 7;
+    probes.text(SOCKET, direction::SENT, "t: a\r\n\r\n");
+    let shortfall = probes.pipeline.summary().shortfall;
+    assert_eq!(shortfall.bytes.get(&("pipeline", "overlap")), Some(&7));
+    assert_eq!((shortfall.games_refused, shortfall.games_altered), (0, 1));
 }
 
 #[test]
