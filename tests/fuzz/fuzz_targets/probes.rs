@@ -135,14 +135,14 @@ fn messages_total(memory: &Bytes<'_>, address: u64, messages: u64) -> u64 {
 fn segments_lie_in_buffers(memory: &Bytes<'_>, mut walk: Walk, address: u64, entries: u64, shape: u8) {
     const VECTOR: u8 = 1;
     const IOVEC_BYTES: u64 = 16;
-    let mut buffers = (0..entries).map(|index| memory.words::<2>(address.wrapping_add(index * IOVEC_BYTES)));
+    let mut buffers = (0..entries)
+        .map_while(|index| memory.words::<2>(address.wrapping_add(index.wrapping_mul(IOVEC_BYTES))));
     for _ in 0..STEPS {
         match walk.step(memory) {
             Step::Segment(segment) => {
                 assert!(segment.size > 0);
                 if shape == VECTOR {
-                    let filled = |buffer: &Option<[u64; 2]>| buffer.is_some_and(|[_, room]| room > 0);
-                    let Some([at, room]) = buffers.find(filled).flatten() else {
+                    let Some([at, room]) = buffers.find(|[_, room]| *room > 0) else {
                         panic!("a segment and no buffer")
                     };
                     assert!(segment.address == at && segment.size <= room);
