@@ -387,16 +387,14 @@ fn registers() -> anyhow::Result<[u32; 11]> {
     Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
 }
 
-/// 32-bit system calls that move stream bytes, by their numbers on x86 (arch/x86/entry/syscalls/syscall_32.tbl): `read`,
-/// `write`, `readv`, `writev`, `sendfile`, `sendfile64`, `splice`, `recvmmsg`, `sendmmsg`, `accept4`, `sendto`, `sendmsg`,
-/// `recvfrom`, `recvmsg`, `preadv2`, `pwritev2`, `recvmmsg_time64`.
+/// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both
+/// `sendfile`, `splice`, `recvmmsg` to `accept4`, `sendto` to `recvmsg`, `preadv2`, `pwritev2`, `recvmmsg_time64`.
 const COMPAT_CALLS: [usize; 17] =
     [3, 4, 145, 146, 187, 239, 313, 337, 345, 364, 369, 370, 371, 372, 378, 379, 417];
 /// `socketcall`.
 const COMPAT_SOCKETCALL: usize = 102;
 
-/// The table from system call number to shape for this architecture. On those whose 32-bit calls are not told apart, what
-/// stands behind the 64-bit ones is never looked at.
+/// The table from system call number to shape: 64-bit calls of this architecture, then 32-bit ones of x86.
 fn shapes() -> [u8; 2 * SYSCALLS] {
     let mut table = [shape::NONE; 2 * SYSCALLS];
     let calls = [
@@ -417,10 +415,10 @@ fn shapes() -> [u8; 2 * SYSCALLS] {
         (libc::SYS_accept, shape::ACCEPT),
         (libc::SYS_accept4, shape::ACCEPT),
     ];
-    let calls = calls.map(|(number, shape)| (number as usize, shape));
     let compat = COMPAT_CALLS.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
     let socketcall = (SYSCALLS + COMPAT_SOCKETCALL, shape::COMPAT_SOCKETCALL);
-    for (index, shape) in calls.into_iter().chain(compat).chain([socketcall]) {
+    let native = calls.map(|(number, shape)| (number as usize, shape)).into_iter();
+    for (index, shape) in native.chain(compat).chain([socketcall]) {
         if let Some(slot) = table.get_mut(index) {
             *slot = shape;
         }
