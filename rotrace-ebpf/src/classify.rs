@@ -247,8 +247,8 @@ fn line_ends(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101;
     const { assert!(LINE_ENDS_MAX == size_of::<u32>()) };
     // The top bit of each byte of `word` that is 0. Exact for every byte: no sum carries into the next.
-    let zeroes = |word: u64| !((word & LOW) + LOW | word | LOW) & (ONES << 7);
-    (zeroes(word ^ ONES * b'\r' as u64) | zeroes(word ^ ONES * b'\n' as u64)) >> 7
+    let zeroes = |word: u64| !(((word & LOW) + LOW) | word | LOW) & (ONES << 7);
+    (zeroes(word ^ (ONES * b'\r' as u64)) | zeroes(word ^ (ONES * b'\n' as u64))) >> 7
 }
 
 /// Marks bytes that are not visible ASCII by their top bit. Borrows and carries reach only bytes above the lowest marked
