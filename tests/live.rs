@@ -31,6 +31,8 @@ mod tracer;
 mod captures;
 #[path = "live/clients.rs"]
 mod clients;
+#[path = "live/compat.rs"]
+mod compat;
 #[path = "live/identity.rs"]
 mod identity;
 #[path = "live/lifetime.rs"]

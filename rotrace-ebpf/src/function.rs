@@ -11,3 +11,5 @@ pub const READ_EX: u64 = 3;
 pub const WRITE_EX: u64 = 4;
 /// `void SSL_free(SSL *ssl)`.
 pub const FREE: u64 = 5;
+/// `int SSL_get_error(const SSL *ssl, int ret)`; only its return is of interest.
+pub const GET_ERROR: u64 = 6;

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rotrace_ebpf::record::{Header, Open, Record, direction, flag, kind, role};
-use rotrace_ebpf::stats::LOSSES;
+use rotrace_ebpf::stats::{LOSSES, LOST_BYTES};
 
 use crate::attribute::{GameByProcess, Games, Rules};
 use crate::call::{Call, Process};
-use crate::capture::{Losses, ProcessFacts};
+use crate::capture::{KERNEL, KERNEL_BYTES, Losses, ProcessFacts};
 use crate::conn::{Connection, Connections};
 use crate::endpoint::Endpoints;
 use crate::exchange::{Decoder, Direction, Role, Wanted, pieces};
@@ -111,6 +111,7 @@ pub struct Pipeline {
     captured_bytes: u64,
     malformed: u64,
     evicted: u64,
+    overlap_bytes: u64,
 }
 
 impl Pipeline {
@@ -128,6 +129,7 @@ impl Pipeline {
             captured_bytes: 0,
             malformed: 0,
             evicted: 0,
+            overlap_bytes: 0,
         }
     }
 
@@ -231,6 +233,9 @@ impl Pipeline {
         self.summary.captured_bytes = self.captured_bytes;
         self.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
         self.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
+        self.summary.shortfall.bytes.insert(("pipeline", "overlap"), self.overlap_bytes);
+        self.summary.shortfall.games_refused = self.games.refused();
+        self.summary.shortfall.games_altered = self.games.altered();
         self.summary.clear_active();
         let Pipeline { connections, summary, .. } = self;
         for (_, connection) in connections.iter_mut() {
@@ -265,14 +270,17 @@ impl Pipeline {
 
     /// Gives what a record brings of one direction to the decoder of its connection.
     fn bytes(&mut self, header: &Header, captured: &[u8], size: u64, out: &mut dyn FnMut(Output)) {
-        let Pipeline { settings, wanted, games, connections, summary, .. } = self;
+        let Pipeline { settings, wanted, games, connections, summary, overlap_bytes, .. } = self;
         let Some(connection) = connections.find(header.conn) else { return };
         let Connection { sent, received, state, .. } = connection;
         let Speaks::Http(decoder) = &mut state.speaks else { return };
         let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
         let mut emit =
             Emit { settings, games, summary, state: Shared::of(state.open, &state.process, header), out };
-        for piece in pieces(header, captured, size, stream) {
+        let before_bytes = stream.overlap_bytes();
+        let pieces = pieces(header, captured, size, stream);
+        *overlap_bytes += stream.overlap_bytes() - before_bytes;
+        for piece in pieces {
             decoder.feed(wanted, piece, &mut |event| emit.event(event));
         }
         if decoder.is_opaque() {
@@ -285,8 +293,13 @@ impl Pipeline {
     }
 
     fn end(&mut self, header: &Header, out: &mut dyn FnMut(Output)) {
-        if self.connections.find(header.conn).is_some() {
-            self.bytes(header, &[], 0, out);
+        let Some(Connection { state, .. }) = self.connections.find(header.conn) else { return };
+        match state.speaks {
+            // A TLS library has given out all plaintext before it finds the end of its socket.
+            Speaks::Tls { object: Some(object), .. } => {
+                self.bytes(&Header { conn: object, position: 0, ..*header }, &[], 0, out);
+            }
+            _ => self.bytes(header, &[], 0, out),
         }
     }
 
@@ -435,9 +448,13 @@ impl Pipeline {
             self.malformed += 1;
             return;
         };
+        let count =
+            |stage, reason| losses.get(stage).and_then(|stage| stage.get(reason)).copied().unwrap_or(0);
         for (_, reason) in LOSSES {
-            let count = losses.get("kernel").and_then(|kernel| kernel.get(reason));
-            self.summary.losses.insert(("kernel", reason), count.copied().unwrap_or(0));
+            self.summary.losses.insert((KERNEL, reason), count(KERNEL, reason));
+        }
+        for (_, reason) in LOST_BYTES {
+            self.summary.shortfall.bytes.insert((KERNEL, reason), count(KERNEL_BYTES, reason));
         }
     }
 

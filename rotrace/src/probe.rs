@@ -47,7 +47,8 @@ const PROGRAMS: [(&str, &str); 7] = [
 const QUESTION_PROGRAM: &str = "on_question";
 
 /// Members that the probes can do without.
-const OPTIONAL: [(&str, &str); 1] = [("sock", "sk_shutdown")];
+const OPTIONAL: [(&str, &str); 3] =
+    [("sock", "sk_shutdown"), ("task_struct", "thread_info"), ("thread_info", "status")];
 
 /// Update a map entry only if it is there (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;
@@ -277,19 +278,27 @@ fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
 }
 
 /// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
-pub fn registers() -> anyhow::Result<[u32; 9]> {
-    let Registers { number, arguments: [a, b, c, d, e, f], code_segment, code_segment_64 } =
+pub fn registers() -> anyhow::Result<[u32; 11]> {
+    let Registers { number, arguments, arguments_32: [x, y], code_segment, code_segment_64 } =
         match std::env::consts::ARCH {
             "x86_64" => Registers::X86_64,
             "aarch64" => Registers::ARM64,
             other => bail!("the probes do not know the registers of {other}"),
         };
-    Ok([number, a, b, c, d, e, f, code_segment, code_segment_64])
+    let [a, b, c, d, e, f] = arguments;
+    Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
 }
 
-/// The table from system call number to shape for this architecture.
-pub fn shapes() -> [u8; SYSCALLS] {
-    let mut table = [shape::NONE; SYSCALLS];
+/// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both
+/// `sendfile`, `splice`, `recvmmsg` to `accept4`, `sendto` to `recvmsg`, `preadv2`, `pwritev2`, `recvmmsg_time64`.
+const COMPAT_CALLS: [usize; 17] =
+    [3, 4, 145, 146, 187, 239, 313, 337, 345, 364, 369, 370, 371, 372, 378, 379, 417];
+/// `socketcall`.
+const COMPAT_SOCKETCALL: usize = 102;
+
+/// The table from system call number to shape: 64-bit calls of this architecture, then 32-bit ones of x86.
+pub fn shapes() -> [u8; 2 * SYSCALLS] {
+    let mut table = [shape::NONE; 2 * SYSCALLS];
     let calls = [
         (libc::SYS_read, shape::READ),
         (libc::SYS_readv, shape::READV),
@@ -308,8 +317,11 @@ pub fn shapes() -> [u8; SYSCALLS] {
         (libc::SYS_accept, shape::ACCEPT),
         (libc::SYS_accept4, shape::ACCEPT),
     ];
-    for (number, shape) in calls {
-        if let Some(slot) = table.get_mut(number as usize) {
+    let compat = COMPAT_CALLS.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
+    let socketcall = (SYSCALLS + COMPAT_SOCKETCALL, shape::COMPAT_SOCKETCALL);
+    let native = calls.map(|(number, shape)| (number as usize, shape)).into_iter();
+    for (index, shape) in native.chain(compat).chain([socketcall]) {
+        if let Some(slot) = table.get_mut(index) {
             *slot = shape;
         }
     }
@@ -371,6 +383,6 @@ mod tests {
 
     #[test]
     fn the_shapes_of_all_calls_fit_the_table() {
-        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 16);
+        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 16 + 17 + 1);
     }
 }

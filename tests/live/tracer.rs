@@ -70,6 +70,11 @@ impl Tracer {
         self.ended()
     }
 
+    /// For targets that are gone, and whose calls cannot all be seen.
+    pub(crate) fn finish_with_losses(mut self) -> Seen {
+        Seen::read(&self.0.succeeded())
+    }
+
     fn ended(&mut self) -> Seen {
         let seen = Seen::read(&self.0.succeeded());
         let complaints = self.0.complaints();

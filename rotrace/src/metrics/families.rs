@@ -28,7 +28,7 @@ pub struct Family {
 }
 
 /// All metrics of rotrace.
-pub static FAMILIES: [Family; 32] = [
+pub static FAMILIES: [Family; 34] = [
     Family {
         stem: "rotrace_http_client_requests",
         unit: None,
@@ -214,6 +214,28 @@ pub static FAMILIES: [Family; 32] = [
         samples: |scrape, samples| {
             let mut losses = scrape.summary.losses.iter();
             losses.try_for_each(|((stage, reason), &count)| samples.counter(&[stage, reason], count))
+        },
+    },
+    Family {
+        stem: "rotrace_lost",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Stream bytes whose content was lost, or that arrived twice, at the named stage.",
+        labels: &["stage", "reason"],
+        samples: |scrape, samples| {
+            let mut lost = scrape.summary.shortfall.bytes.iter();
+            lost.try_for_each(|((stage, reason), &count)| samples.counter(&[stage, reason], count))
+        },
+    },
+    Family {
+        stem: "rotrace_game_names_changed",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Values of game rules that are not the label game as they stand: too many of them, or not printable.",
+        labels: &["reason"],
+        samples: |scrape, samples| {
+            samples.counter(&["refused"], scrape.summary.shortfall.games_refused)?;
+            samples.counter(&["altered"], scrape.summary.shortfall.games_altered)
         },
     },
     Family {

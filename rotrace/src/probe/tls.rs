@@ -38,15 +38,18 @@ pub enum Function {
     WriteEx = function::WRITE_EX,
     /// `void SSL_free(SSL *ssl)`.
     Free = function::FREE,
+    /// `int SSL_get_error(const SSL *ssl, int ret)`.
+    GetError = function::GET_ERROR,
 }
 
 /// Programs that are attached by perf events, and the functions at which each is.
-const PROGRAMS: [(&[Function], &str); 6] = [
+const PROGRAMS: [(&[Function], &str); 7] = [
     (&[Function::Read], "ssl_read"),
     (&[Function::Write], "ssl_write"),
     (&[Function::ReadEx], "ssl_read_ex"),
     (&[Function::WriteEx], "ssl_write_ex"),
     (&[Function::Free], "ssl_free"),
+    (&[Function::GetError], "ssl_get_error"),
     (&[Function::Read, Function::Write, Function::ReadEx, Function::WriteEx], "ssl_return"),
 ];
 
@@ -110,7 +113,7 @@ impl Programs {
         match self {
             Programs::Links(programs) => {
                 let links = programs.attach(pid, file, points)?;
-                Ok(Links(links.map(Link::Many).into()))
+                Ok(Links(links.into_iter().map(Link::Many).collect()))
             }
             Programs::Events => events(ebpf, pid, file, points).map(Links),
         }

@@ -153,6 +153,14 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
         format!("{pid}: {}", process.exe().unwrap_or("no executable")),
         "",
     )];
+    if process.is_exe_deleted() {
+        findings.push(finding(
+            "executable",
+            Verdict::Ok,
+            "removed or replaced since the process started",
+            "Rules see the path that it had, and TLS is read in the file that runs.",
+        ));
+    }
     if let Some(config) = config {
         let rules = config.rules();
         let is_target = rules.matches_target(&process);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rotrace_ebpf::record::{HEADER_BYTES, Record, kind};
-use rotrace_ebpf::stats::{LOSSES, Stat};
+use rotrace_ebpf::stats::{LOSSES, LOST_BYTES, Stat};
 use tracing::{debug, warn};
 
 use super::clock::monotonic_ns;
@@ -126,8 +126,13 @@ impl Session {
         let now_ns = monotonic_ns();
         let counters = self.probes.counters();
         let count = |stat: Stat| counters.get(stat as usize).copied().unwrap_or(0);
-        let kernel = LOSSES.iter().map(|&(stat, reason)| (reason.to_owned(), count(stat))).collect();
-        let losses = Losses::from([("kernel".to_owned(), kernel)]);
+        let counted = |table: &[(Stat, &str)]| {
+            table.iter().map(|&(stat, reason)| (reason.to_owned(), count(stat))).collect()
+        };
+        let losses = Losses::from([
+            (capture::KERNEL.to_owned(), counted(&LOSSES)),
+            (capture::KERNEL_BYTES.to_owned(), counted(&LOST_BYTES)),
+        ]);
         let record = capture::loss_record(now_ns, &losses)?;
         if let Some(recorder) = &mut self.recorder {
             recorder.write(&record)?;

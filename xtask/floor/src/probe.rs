@@ -16,9 +16,9 @@ use rotrace_ebpf::syscalls::{SYSCALLS, shape};
 #[unsafe(no_mangle)]
 static REGISTERS: Registers = Registers::UNKNOWN;
 
-/// Shape of each system call by number.
+/// Shape of each system call by number; the second half is of 32-bit calls, which nobody measures.
 #[unsafe(no_mangle)]
-static SHAPES: [u8; SYSCALLS] = [0; SYSCALLS];
+static SHAPES: [u8; 2 * SYSCALLS] = [0; 2 * SYSCALLS];
 
 /// The process, by its PID in the initial namespace.
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! Given: the object, and the maps that aya made of it. Gives: the two TLS programs that uprobe_multi links need, and those
+//! Given: the object, and the maps that aya made of it. Gives: the three TLS programs that uprobe_multi links need, and those
 //! links. Refuses to know: whether the kernel has such links.
 //!
 //! aya 0.14 loads a uprobe program for perf events alone: a link of many asks for the `expected_attach_type`
@@ -23,12 +23,15 @@ use crate::probe::verifier_tail;
 const ENTER: &str = "ssl_enter";
 /// Returns of those that move plaintext.
 const RETURN: &str = "ssl_return";
+/// Return of the function that says why nothing was moved.
+const WHY: &str = "ssl_get_error";
 
 /// The programs, loaded.
 #[derive(Debug)]
 pub(in crate::probe) struct Programs {
     enter: OwnedFd,
     leave: OwnedFd,
+    why: OwnedFd,
 }
 
 impl Programs {
@@ -63,33 +66,48 @@ impl Programs {
             };
             bpf::load_uprobe(&program).map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))
         };
-        Ok(Programs { enter: load(ENTER)?, leave: load(RETURN)? })
+        Ok(Programs { enter: load(ENTER)?, leave: load(RETURN)?, why: load(WHY)? })
     }
 
-    /// Attaches both to one process: `points` are function and file offset.
+    /// Attaches them to one process: `points` are function and file offset.
     pub(super) fn attach(
         &self,
         pid: u32,
         file: &Path,
         points: &[(Function, u64)],
-    ) -> anyhow::Result<[OwnedFd; 2]> {
+    ) -> anyhow::Result<Vec<OwnedFd>> {
         let path = CString::new(file.as_os_str().as_bytes())?;
         let link = |program: &OwnedFd, moment, points: &[_]| {
             bpf::link_uprobes(program.as_fd(), moment, &path, points, pid)
                 .with_context(|| format!("probe {} in process {pid}", file.display()))
         };
-        let enters: Vec<_> = points.iter().map(|&(function, offset)| (offset, function as u64)).collect();
-        let returns: Vec<_> =
-            enters.iter().copied().filter(|&(_, cookie)| cookie != Function::Free as u64).collect();
+        let of = |wanted: fn(Function) -> bool| {
+            let points = points.iter().filter(move |(function, _)| wanted(*function));
+            points.map(|&(function, offset)| (offset, function as u64)).collect::<Vec<_>>()
+        };
         // An entry whose return is missed would leave its thread inside of the function for the probes.
-        let leave = link(&self.leave, Moment::Return, &returns)?;
-        Ok([link(&self.enter, Moment::Entry, &enters)?, leave])
+        let in_order = [
+            (&self.why, Moment::Return, of(|function| function == Function::GetError)),
+            (
+                &self.leave,
+                Moment::Return,
+                of(|function| !matches!(function, Function::Free | Function::GetError)),
+            ),
+            (&self.enter, Moment::Entry, of(|function| function != Function::GetError)),
+        ];
+        let there = in_order.into_iter().filter(|(.., points)| !points.is_empty());
+        there.map(|(program, moment, points)| link(program, moment, &points)).collect()
     }
 }
 
 /// The descriptor of a map of one of the types that the object has.
 fn descriptor(map: &Map) -> Option<RawFd> {
-    let (Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map)) = map else {
+    let (Map::Array(map)
+    | Map::HashMap(map)
+    | Map::LruHashMap(map)
+    | Map::PerCpuArray(map)
+    | Map::RingBuf(map)) = map
+    else {
         return None;
     };
     Some(map.fd().as_fd().as_raw_fd())
