@@ -1,6 +1,15 @@
 //! Given: nothing; plain values. Gives: what fields and first body bytes of an exchange say to those who look for waste.
 //! Refuses to know: the values themselves: what could be a secret, or belongs to a player, is here as a keyed hash.
 
+use crate::keyed::{Key, combine};
+
+/// The number of a URL without its scheme: two that are the same have the same.
+pub fn url(authority: &str, target: &str, key: &Key) -> u64 {
+    let authority =
+        authority.strip_suffix(":443").or_else(|| authority.strip_suffix(":80")).unwrap_or(authority);
+    combine(key.name(authority.as_bytes()), key.name(target.as_bytes()))
+}
+
 /// What an exchange says beside its sizes and times. What was not said, or not seen, is `None`, `false` or unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals {
