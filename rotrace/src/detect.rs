@@ -7,6 +7,7 @@
 
 pub mod desk;
 pub mod detector;
+mod excess;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -18,8 +19,11 @@ pub mod profile;
 pub mod query;
 pub mod subject;
 pub mod table;
+mod window;
 
 mod n_plus_one;
+mod oversized_payload;
+mod uncompressed_payload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +44,7 @@ use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&n_plus_one::ROW];
+pub const TABLE: &[&Row] = &[&n_plus_one::ROW, &oversized_payload::ROW, &uncompressed_payload::ROW];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;
