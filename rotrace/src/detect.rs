@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod observation;
 pub mod order;
 pub mod pattern;
+mod pending;
 pub mod profile;
 pub mod query;
 pub mod subject;
@@ -23,7 +24,10 @@ mod window;
 
 mod n_plus_one;
 mod oversized_payload;
+mod rate_limit_pressure;
+mod redirect_chain;
 mod uncompressed_payload;
+mod wasted_response;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +48,14 @@ use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&n_plus_one::ROW, &oversized_payload::ROW, &uncompressed_payload::ROW];
+pub const TABLE: &[&Row] = &[
+    &n_plus_one::ROW,
+    &oversized_payload::ROW,
+    &rate_limit_pressure::ROW,
+    &redirect_chain::ROW,
+    &uncompressed_payload::ROW,
+    &wasted_response::ROW,
+];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;

@@ -58,6 +58,11 @@ impl Made {
         self
     }
 
+    /// When it begins, in milliseconds of the test.
+    pub(crate) fn started_ms(&self) -> u64 {
+        (self.call.exchange.started_ns - EPOCH_NS) / MS
+    }
+
     /// How long it took. The first byte came with the last.
     pub(crate) fn lasting_ms(mut self, lasting_ms: u64) -> Self {
         self.lasting_ns = lasting_ms * MS;
