@@ -7,6 +7,7 @@
 
 pub mod desk;
 pub mod detector;
+mod excess;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -14,12 +15,19 @@ pub mod ledger;
 pub mod observation;
 pub mod order;
 pub mod pattern;
+mod pending;
 pub mod profile;
 pub mod query;
 pub mod subject;
 pub mod table;
+mod window;
 
 mod n_plus_one;
+mod oversized_payload;
+mod rate_limit_pressure;
+mod redirect_chain;
+mod uncompressed_payload;
+mod wasted_response;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -40,7 +48,14 @@ use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&n_plus_one::ROW];
+pub const TABLE: &[&Row] = &[
+    &n_plus_one::ROW,
+    &oversized_payload::ROW,
+    &rate_limit_pressure::ROW,
+    &redirect_chain::ROW,
+    &uncompressed_payload::ROW,
+    &wasted_response::ROW,
+];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;

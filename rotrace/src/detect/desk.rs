@@ -173,9 +173,15 @@ impl Desk {
 
     /// Claims what of a call is wasted for an open case.
     pub fn claim(&mut self, id: CaseId, seq: u64, amount: Amount, class: Class) {
-        let Desk { ledger, cases, now_ns, .. } = self;
+        let Desk { ledger, subjects, names, cases, now_ns, .. } = self;
         let CaseId(pattern, about) = id;
         let Some(case) = cases.get_mut(&id) else { return };
+        // A case of an authority claims calls of its endpoints, and their waste is counted under these.
+        if let Some(endpoint) = ledger.endpoint(seq).filter(|&endpoint| endpoint != case.about)
+            && let Some(subject) = subjects.peek(endpoint)
+        {
+            names.entry(endpoint).or_insert_with(|| Arc::clone(&subject.names));
+        }
         match ledger.claim(seq, *now_ns, Claim { pattern, amount, class, case: about }) {
             Outcome::Holds(amount, displaced) => {
                 case.add(amount, class);

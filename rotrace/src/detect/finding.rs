@@ -167,6 +167,10 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// More than any call: a claim of it is one of the whole call.
+    pub const WHOLE: Amount =
+        Amount { calls: u64::MAX, bytes: u64::MAX, server_ns: u64::MAX, cost_ucu: u64::MAX };
+
     /// Both together.
     pub fn plus(self, other: Amount) -> Amount {
         Amount {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::finding::{Class, Finding};
+use super::finding::{Amount, Class, Finding};
 use super::observation::Observation;
 use super::subject::{Api, Names};
 use super::{Detectors, Pattern, Settings};
@@ -56,6 +56,11 @@ impl Made {
     pub(crate) fn at_ms(mut self, at_ms: u64) -> Self {
         self.call.exchange.started_ns = EPOCH_NS + at_ms * MS;
         self
+    }
+
+    /// When it begins, in milliseconds of the test.
+    pub(crate) fn started_ms(&self) -> u64 {
+        (self.call.exchange.started_ns - EPOCH_NS) / MS
     }
 
     /// How long it took. The first byte came with the last.
@@ -157,12 +162,27 @@ impl Found {
         self.findings.iter().map(line).collect()
     }
 
+    /// The same without the findings of other patterns.
+    pub(crate) fn only(mut self, pattern: Pattern) -> Self {
+        self.findings.retain(|finding| finding.pattern == pattern);
+        self
+    }
+
     /// Calls that the ledger has counted for a pattern, avoidable and potential.
     pub(crate) fn wasted(&self, pattern: Pattern) -> (u64, u64) {
+        self.counted(pattern, |amount| amount.calls)
+    }
+
+    /// Bytes that the ledger has counted for a pattern, avoidable and potential.
+    pub(crate) fn wasted_bytes(&self, pattern: Pattern) -> (u64, u64) {
+        self.counted(pattern, |amount| amount.bytes)
+    }
+
+    fn counted(&self, pattern: Pattern, part: impl Fn(Amount) -> u64) -> (u64, u64) {
+        let wasted = self.detectors.snapshot().wasted;
         let of = |class| {
-            let wasted = self.detectors.snapshot().wasted;
             let claims = wasted.iter().filter(|wasted| wasted.pattern == pattern && wasted.class == class);
-            claims.map(|wasted| wasted.amount.calls).sum()
+            claims.map(|wasted| part(wasted.amount)).sum()
         };
         (of(Class::Avoidable), of(Class::Potential))
     }
