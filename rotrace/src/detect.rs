@@ -19,6 +19,7 @@ pub mod query;
 pub mod subject;
 pub mod table;
 
+mod connection_churn;
 mod n_plus_one;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&n_plus_one::ROW];
+pub const TABLE: &[&Row] = &[&connection_churn::ROW, &n_plus_one::ROW];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;
