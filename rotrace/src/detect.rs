@@ -21,6 +21,7 @@ pub mod table;
 
 mod connection_churn;
 mod n_plus_one;
+mod serial_waterfall;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&connection_churn::ROW, &n_plus_one::ROW];
+pub const TABLE: &[&Row] = &[&connection_churn::ROW, &n_plus_one::ROW, &serial_waterfall::ROW];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;
