@@ -19,6 +19,7 @@ pub mod query;
 pub mod subject;
 pub mod table;
 
+mod chatty_writes;
 mod connection_churn;
 mod n_plus_one;
 mod serial_waterfall;
@@ -42,7 +43,12 @@ use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&connection_churn::ROW, &n_plus_one::ROW, &serial_waterfall::ROW];
+pub const TABLE: &[&Row] = &[
+    &chatty_writes::ROW,
+    &connection_churn::ROW,
+    &n_plus_one::ROW,
+    &serial_waterfall::ROW,
+];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;
