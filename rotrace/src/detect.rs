@@ -23,6 +23,7 @@ mod chatty_writes;
 mod connection_churn;
 mod n_plus_one;
 mod serial_waterfall;
+mod tiny_pages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub const TABLE: &[&Row] = &[
     &connection_churn::ROW,
     &n_plus_one::ROW,
     &serial_waterfall::ROW,
+    &tiny_pages::ROW,
 ];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
