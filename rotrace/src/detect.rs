@@ -23,6 +23,7 @@ mod chatty_writes;
 mod connection_churn;
 mod n_plus_one;
 mod serial_waterfall;
+mod suboptimal_endpoint;
 mod tiny_pages;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ pub const TABLE: &[&Row] = &[
     &connection_churn::ROW,
     &n_plus_one::ROW,
     &serial_waterfall::ROW,
+    &suboptimal_endpoint::ROW,
     &tiny_pages::ROW,
 ];
 
