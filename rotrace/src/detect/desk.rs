@@ -111,6 +111,12 @@ impl Desk {
         self.subject(call).map(|subject| Arc::clone(&subject.api)).unwrap_or_default()
     }
 
+    /// What an endpoint is called, as in [`Observation::endpoint`].
+    pub fn endpoint_name(&self, endpoint: u64) -> Arc<str> {
+        let known = self.subjects.peek(endpoint).map(|subject| Arc::clone(&subject.names.endpoint));
+        known.unwrap_or_else(|| Names::unknown().endpoint)
+    }
+
     /// The case of a pattern and what it is about, opened by this call when there is none. It ends when nothing was
     /// added for `idle_ns`. `started_ns` is when its first call began.
     pub fn case(&mut self, id: CaseId, call: &Observation, started_ns: u64, idle_ns: u64) -> &mut Case {

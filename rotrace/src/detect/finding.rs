@@ -280,6 +280,11 @@ pub enum Fact {
 }
 
 impl Evidence {
+    /// What was measured under a name.
+    pub fn fact(&self, name: &str) -> Option<&Fact> {
+        self.facts.iter().find(|(known, _)| *known == name).map(|(_, fact)| fact)
+    }
+
     /// Sets what was measured under a name.
     pub fn set(&mut self, name: &'static str, fact: Fact) {
         match self.facts.iter_mut().find(|(known, _)| *known == name) {
