@@ -16,6 +16,7 @@ pub mod order;
 pub mod pattern;
 pub mod profile;
 pub mod query;
+pub mod request;
 pub mod subject;
 pub mod table;
 
@@ -36,6 +37,7 @@ use self::ledger::{Ledger, RING_CALLS};
 use self::observation::{Observation, split};
 use self::order::Order;
 pub use self::pattern::Pattern;
+use self::request::Requests;
 use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
@@ -92,7 +94,8 @@ impl Detectors {
     pub fn new(settings: &Settings) -> Self {
         let full_bytes: usize = TABLE.iter().map(|row| row.full_bytes).sum::<usize>()
             + RING_CALLS * Ledger::ENTRY_BYTES
-            + SUBJECTS * Table::<Subject>::ENTRY_BYTES;
+            + SUBJECTS * Table::<Subject>::ENTRY_BYTES
+            + Requests::FULL_BYTES;
         let budget = Budget { share: settings.budget_bytes as f64 / full_bytes as f64 };
         let detectors = TABLE.iter().filter_map(|row| {
             let values = match settings.values.get(&row.pattern) {
@@ -106,7 +109,7 @@ impl Detectors {
             key: settings.key,
             order: Order::default(),
             detectors: detectors.collect(),
-            desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS)),
+            desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS), Requests::new(budget)),
             next_seq: 0,
             episodes: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -133,9 +136,7 @@ impl Detectors {
         subject.record(&observation);
         ledger.push(&observation);
         let Detectors { order, detectors, desk, .. } = self;
-        order.push(observation, &mut |call| {
-            detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
-        });
+        order.push(observation, &mut |call| show(detectors, desk, call));
         Some(observation.seq)
     }
 
@@ -148,9 +149,7 @@ impl Detectors {
     /// Time has passed: findings that are new, have gone on or are over.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Finding> {
         let Detectors { order, detectors, desk, .. } = self;
-        order.advance(now_ns, &mut |call| {
-            detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
-        });
+        order.advance(now_ns, &mut |call| show(detectors, desk, call));
         detectors.iter_mut().for_each(|(_, detector)| detector.tick(now_ns, desk));
         desk.tick(now_ns);
         self.changes()
@@ -159,11 +158,10 @@ impl Detectors {
     /// Nothing more will come: everything that is open ends.
     pub fn finish(&mut self) -> Vec<Finding> {
         let Detectors { order, detectors, desk, .. } = self;
-        order.finish(&mut |call| {
-            detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
-        });
+        order.finish(&mut |call| show(detectors, desk, call));
         let now_ns = desk.now_ns;
         detectors.iter_mut().for_each(|(_, detector)| detector.tick(now_ns, desk));
+        detectors.iter_mut().for_each(|(_, detector)| detector.finish(desk));
         desk.finish();
         self.changes()
     }
@@ -197,6 +195,13 @@ impl Detectors {
         self.detectors.iter().map(|(pattern, detector)| (*pattern, detector.state()))
     }
 
+    /// What is held in memory for all of them.
+    pub fn shared_state(&self) -> State {
+        let subjects = &self.desk.subjects;
+        let requests = self.desk.requests.state();
+        State::of([(subjects.len(), subjects.evicted()), (requests.entries, requests.evicted)])
+    }
+
     /// Calls that came too late to be put in order.
     pub fn late_calls(&self) -> u64 {
         self.order.late()
@@ -220,6 +225,11 @@ impl Detectors {
         }
         changes
     }
+}
+
+fn show(detectors: &mut [(Pattern, Box<dyn Detector>)], desk: &mut Desk, call: &Observation) {
+    desk.remember(call);
+    detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
 }
 
 fn names(call: &Call) -> Names {

@@ -8,8 +8,9 @@ use super::finding::{
     Amount, Class, Confidence, Estimate, Evidence, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
 };
 use super::ledger::{Claim, Ledger, Outcome};
-use super::observation::Observation;
+use super::observation::{Observation, Verb};
 use super::pattern::Pattern;
+use super::request::{Repeat, Requests};
 use super::subject::{Api, Names, Subject};
 use super::table::Table;
 use crate::keyed::combine;
@@ -41,6 +42,10 @@ pub struct Desk {
     /// The claims.
     pub(super) ledger: Ledger,
     pub(super) subjects: Table<Subject>,
+    /// What was asked before, and how it was answered.
+    pub(super) requests: Requests,
+    /// Of the call that detectors look at.
+    repeat: Repeat,
     /// Cost of each game so far.
     pub(super) spent_ucu: BTreeMap<u64, u64>,
     /// Of whatever a case was about: its waste is counted under these.
@@ -87,10 +92,12 @@ pub struct Case {
 }
 
 impl Desk {
-    pub(super) fn new(ledger_calls: usize, subjects: usize) -> Self {
+    pub(super) fn new(ledger_calls: usize, subjects: usize, requests: Requests) -> Self {
         Desk {
             ledger: Ledger::new(ledger_calls),
             subjects: Table::new(subjects),
+            requests,
+            repeat: Repeat::default(),
             spent_ucu: BTreeMap::new(),
             names: BTreeMap::new(),
             cases: BTreeMap::new(),
@@ -104,6 +111,23 @@ impl Desk {
     /// known of it.
     pub fn subject(&self, call: &Observation) -> Option<&Subject> {
         self.subjects.peek(call.endpoint)
+    }
+
+    /// Looks up what a call repeats, before detectors look at it.
+    pub(super) fn remember(&mut self, call: &Observation) {
+        let is_safe_post = || self.subject(call).is_some_and(|subject| subject.api.is_safe_post);
+        let is_read = call.verb == Verb::Read || call.verb == Verb::Write && is_safe_post();
+        self.repeat = self.requests.take(call, is_read);
+    }
+
+    /// What the call that detectors look at repeats.
+    pub fn repeat(&self) -> Repeat {
+        self.repeat
+    }
+
+    /// The calls of a request, as in [`Repeat::request`], come at an even pace.
+    pub fn is_paced(&self, request: u64) -> bool {
+        self.requests.is_paced(request)
     }
 
     /// What the catalogue knows of the endpoint of a call.

@@ -167,6 +167,10 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// All of a call, whatever it was: a claim is cut to that.
+    pub const WHOLE_CALL: Amount =
+        Amount { calls: 1, bytes: u64::MAX, server_ns: u64::MAX, cost_ucu: u64::MAX };
+
     /// Both together.
     pub fn plus(self, other: Amount) -> Amount {
         Amount {
