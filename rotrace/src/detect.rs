@@ -20,6 +20,7 @@ pub mod request;
 pub mod subject;
 pub mod table;
 
+mod duplicate_request;
 mod n_plus_one;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,10 @@ use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&n_plus_one::ROW];
+pub const TABLE: &[&Row] = &[
+    &duplicate_request::ROW,
+    &n_plus_one::ROW,
+];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;
