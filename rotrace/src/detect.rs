@@ -22,6 +22,7 @@ pub mod table;
 
 mod duplicate_request;
 mod n_plus_one;
+mod poll_unchanged;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use self::table::Table;
 pub const TABLE: &[&Row] = &[
     &duplicate_request::ROW,
     &n_plus_one::ROW,
+    &poll_unchanged::ROW,
 ];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
