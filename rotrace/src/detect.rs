@@ -21,6 +21,7 @@ pub mod subject;
 pub mod table;
 
 mod duplicate_request;
+mod missing_conditional;
 mod n_plus_one;
 mod poll_unchanged;
 
@@ -46,6 +47,7 @@ use self::table::Table;
 /// Every detector.
 pub const TABLE: &[&Row] = &[
     &duplicate_request::ROW,
+    &missing_conditional::ROW,
     &n_plus_one::ROW,
     &poll_unchanged::ROW,
 ];
