@@ -24,6 +24,7 @@ mod duplicate_request;
 mod missing_conditional;
 mod n_plus_one;
 mod poll_unchanged;
+mod retry_storm;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub const TABLE: &[&Row] = &[
     &missing_conditional::ROW,
     &n_plus_one::ROW,
     &poll_unchanged::ROW,
+    &retry_storm::ROW,
 ];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
