@@ -21,6 +21,7 @@ pub mod subject;
 pub mod table;
 
 mod duplicate_request;
+mod error_loop;
 mod missing_conditional;
 mod n_plus_one;
 mod poll_unchanged;
@@ -48,6 +49,7 @@ use self::table::Table;
 /// Every detector.
 pub const TABLE: &[&Row] = &[
     &duplicate_request::ROW,
+    &error_loop::ROW,
     &missing_conditional::ROW,
     &n_plus_one::ROW,
     &poll_unchanged::ROW,
