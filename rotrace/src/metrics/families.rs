@@ -31,7 +31,12 @@ pub struct Family {
 
 /// All metrics of rotrace.
 pub fn all() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&waste::WASTE)
+    of_calls().chain(&waste::WASTE)
+}
+
+/// Those that say nothing of cost and waste.
+pub fn of_calls() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter()
 }
 
 /// Metrics of calls and of the daemon.
