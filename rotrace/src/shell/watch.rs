@@ -231,9 +231,10 @@ impl Daemon {
             Ok((new, settings, prices)) => {
                 info!("cost model: {}", prices.model());
                 let changes = self.config.changes(&new);
-                let fixed: Vec<_> = changes.iter().filter(|key| matches!(**key, "limits" | "log")).collect();
+                let fixed: Vec<_> =
+                    changes.iter().filter(|key| matches!(**key, "detect" | "limits" | "log")).collect();
                 if !fixed.is_empty() || self.config.metrics.listen != new.metrics.listen {
-                    warn!("limits, log and metrics.listen change with a restart only");
+                    warn!("detect, limits, log and metrics.listen change with a restart only");
                 }
                 info!(
                     "configuration read again; changed: {}",
