@@ -11,7 +11,7 @@ pub(crate) enum Profile {
     Small,
     /// Eighty servers: every scenario has one of its own.
     Usual,
-    /// The same with many more players: for rates.
+    /// Four hundred servers with more players: for rates.
     Busy,
 }
 
@@ -47,7 +47,8 @@ pub(crate) struct Process {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Session {
     pub(crate) player: u64,
-    pub(crate) join_ns: u64,
+    /// `None` for one who was there before the plan begins.
+    pub(crate) join_ns: Option<u64>,
     pub(crate) leave_ns: u64,
 }
 
@@ -68,7 +69,7 @@ impl World {
         let (games, servers, crowd) = match profile {
             Profile::Small => (4, 2, 1.0),
             Profile::Usual => (20, 4, 1.0),
-            Profile::Busy => (20, 4, 40.0),
+            Profile::Busy => (20, 20, 3.0),
         };
         let games: Vec<Game> = (0..games)
             .map(|game| {
@@ -109,17 +110,15 @@ fn sessions(seed: u64, process: u64, places: u64, length_ns: u64) -> Vec<Session
     let mut sessions = Vec::new();
     for place in 0..places {
         let mut random = Random::of(seed, &[SESSIONS, process, place]);
-        // Somebody may be there already.
-        let mut now_ns = 0;
-        let mut is_first = true;
+        // Somebody may be there already, for a part of the session.
+        let (mut now_ns, mut join_ns, mut part) = (0, None, random.unit());
         while now_ns < length_ns {
             let length_s = random.log_normal(480.0, 0.8).clamp(30.0, 7200.0);
-            let part = if is_first { random.unit() } else { 1.0 };
-            is_first = false;
             let leave_ns = now_ns + (length_s * part * 1e9) as u64;
             let player = random.below(1_000_000..4_000_000_000);
-            sessions.push(Session { player, join_ns: now_ns, leave_ns });
+            sessions.push(Session { player, join_ns, leave_ns });
             now_ns = leave_ns + (random.exponential(60.0) * 1e9) as u64 + 500 * MS;
+            (join_ns, part) = (Some(now_ns), 1.0);
         }
     }
     sessions

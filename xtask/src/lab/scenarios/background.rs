@@ -35,11 +35,11 @@ const ROUTINES: [(Api, u64); 6] = [
     (Api::PUBLISH, 70),
 ];
 
-/// What a server calls in that time. `seed` is that of its background; the scene is empty.
+/// What a server calls in that time. The scene is empty.
 pub(crate) fn background(scene: &mut Scene<'_>, times_ns: Range<u64>) {
     let process = scene.world.process(scene.process);
     for (index, session) in process.sessions.iter().enumerate() {
-        if session.join_ns < times_ns.end && session.leave_ns >= times_ns.start {
+        if session.join_ns.is_none_or(|join_ns| join_ns < times_ns.end) && session.leave_ns >= times_ns.start {
             of_player(scene, index as u64, session, &times_ns);
         }
     }
@@ -53,7 +53,7 @@ fn of_player(scene: &mut Scene<'_>, index: u64, session: &Session, times_ns: &Ra
     let names = [9, u64::from(scene.process), index, times_ns.start];
     scene.random = Random::of(scene.world.seed, &names);
     let key = format!("player-{player}");
-    if times_ns.contains(&join_ns) {
+    if let Some(join_ns) = join_ns.filter(|join_ns| times_ns.contains(join_ns)) {
         scene.new_task();
         let call = scene.call(Api::USER, &[&player], join_ns);
         let end_ns = scene.send(call);
@@ -61,8 +61,10 @@ fn of_player(scene: &mut Scene<'_>, index: u64, session: &Session, times_ns: &Ra
         scene.send(call);
     }
     let is_there = |at_ns: u64| at_ns < leave_ns && times_ns.contains(&at_ns);
-    let first_save = times_ns.start.saturating_sub(join_ns).div_ceil(SAVE_NS).max(1);
-    let mut save_ns = join_ns + first_save * SAVE_NS;
+    // Of those who were there already nobody knows since when.
+    let since_ns = join_ns.unwrap_or(player % SAVE_NS);
+    let first_save = times_ns.start.saturating_sub(since_ns).div_ceil(SAVE_NS).max(1);
+    let mut save_ns = since_ns + first_save * SAVE_NS;
     while is_there(save_ns) {
         scene.new_task();
         let call = scene.call(Api::SAVE, &[&universe, &"players", &key], save_ns);
@@ -76,7 +78,7 @@ fn of_player(scene: &mut Scene<'_>, index: u64, session: &Session, times_ns: &Ra
         scene.send(call);
     }
     let mean_s = ACTION_S / scene.world.game(scene.process).busyness;
-    let mut now_ns = times_ns.start.max(join_ns) + (scene.random.exponential(mean_s) * 1e9) as u64;
+    let mut now_ns = times_ns.start.max(join_ns.unwrap_or(0)) + (scene.random.exponential(mean_s) * 1e9) as u64;
     while is_there(now_ns) {
         act(scene, now_ns);
         now_ns += (scene.random.exponential(mean_s) * 1e9) as u64;
