@@ -31,6 +31,8 @@ mod tracer;
 mod captures;
 #[path = "live/clients.rs"]
 mod clients;
+#[path = "live/compat.rs"]
+mod compat;
 #[path = "live/identity.rs"]
 mod identity;
 #[path = "live/lifetime.rs"]
@@ -45,5 +47,7 @@ mod refusals;
 mod servers;
 #[path = "live/shapes.rs"]
 mod shapes;
+#[path = "live/stopping.rs"]
+mod stopping;
 #[path = "live/tls.rs"]
 mod tls;

@@ -149,7 +149,8 @@ impl Connection {
             // The preface tells user space that HTTP/2 is spoken here; what follows is not read by this version.
             protocol::HTTP2 => {
                 self.protocol = protocol::IGNORED;
-                Admit::Copy { bytes: flow.spend(PREFIX_BYTES as u64), turn }
+                let preface = if size < PREFIX_BYTES as u64 { size } else { PREFIX_BYTES as u64 };
+                Admit::Copy { bytes: flow.spend(preface), turn }
             }
             protocol::TLS => flow.count_encrypted(size),
             _ => Admit::Ignore,
@@ -253,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_line_before_the_first_request_is_copied_with_it() {
+        for mut connection in [from_start(), joined_late()] {
+            assert_eq!(text(&mut connection, SENT, b"\r\n"), Admit::Copy { bytes: 2, turn: true });
+            assert_eq!(
+                text(&mut connection, SENT, b"GET / HTTP/1.1"),
+                Admit::Copy { bytes: 14, turn: false }
+            );
+            assert_eq!(connection.protocol, protocol::HTTP1);
+        }
+        let mut connection = joined_late();
+        assert_eq!(text(&mut connection, SENT, b"\r\nthe words of a body"), Admit::Ignore);
+        assert_eq!(connection.protocol, protocol::NEW);
+    }
+
+    #[test]
     fn another_protocol_from_the_start_is_ignored_at_once() {
         let mut connection = from_start();
         assert_eq!(text(&mut connection, SENT, b"\0\x01\x02"), Admit::Ignore);
@@ -298,6 +314,15 @@ mod tests {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         assert_eq!(text(&mut connection, SENT, preface), Admit::Copy { bytes: 24, turn: true });
         assert_eq!(body(&mut connection, SENT, 100), Admit::Ignore);
+    }
+
+    #[test]
+    fn of_a_preface_in_pieces_no_more_is_copied_than_a_piece_has() {
+        let mut connection = from_start();
+        let (begin, rest) = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".split_at(20);
+        assert_eq!(text(&mut connection, SENT, begin), Admit::Copy { bytes: 20, turn: true });
+        assert_eq!(text(&mut connection, SENT, rest), Admit::Copy { bytes: 4, turn: false });
+        assert_eq!(connection.protocol, protocol::IGNORED);
     }
 
     proptest! {

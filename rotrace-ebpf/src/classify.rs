@@ -1,7 +1,7 @@
 //! Given: the first bytes of one direction of a stream. Gives: which protocol they begin, or that more bytes are
 //! needed to say. Refuses to know: the rest of the stream, and whether the protocol is spoken correctly.
 
-use crate::limits::{PREFIX_BYTES, PREFIX_WORDS};
+use crate::limits::{LINE_ENDS_MAX, PREFIX_BYTES, PREFIX_WORDS};
 
 /// What the first bytes of a direction are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +78,28 @@ impl Prefix {
         self.length == 0
     }
 
-    /// The first byte; 0 when there is none.
+    /// The first byte behind the line ends that are passed over; 0 when there is none.
     #[inline(always)]
     pub fn first(&self) -> u8 {
-        let [word, _, _] = self.words;
+        let ([word, _, _], _, _) = self.behind_line_ends();
         word as u8
+    }
+
+    /// The bytes behind the line ends before a start line, how many they are, and how many line ends were passed over.
+    #[inline(always)]
+    fn behind_line_ends(&self) -> ([u64; PREFIX_WORDS], usize, usize) {
+        let [a, b, c] = self.words;
+        let ends = line_ends(a);
+        // A run: each is passed over only if all before it are.
+        let first = ends & 1;
+        let second = first & ends >> 8;
+        let third = second & ends >> 16;
+        let passed = first + second + third + (third & ends >> 24);
+        let bits = passed * 8;
+        // `<< 1 << (63 - bits)` is `<< (64 - bits)` that is also right, and 0, for no bits.
+        let carry = |word: u64| word << 1 << (63 - bits);
+        let length = (self.length as u64).saturating_sub(passed);
+        ([a >> bits | carry(b), b >> bits | carry(c), c >> bits], length as usize, passed as usize)
     }
 
     /// These bytes and `more` behind them, as far as there is room.
@@ -116,14 +133,20 @@ impl Prefix {
     /// the target then begins with `/`, `*`, a letter (absolute-form, authority-form), a digit or `[` (authority-form).
     /// That is wider than RFC 9110 §5.6.2 allows: user space reads the whole line and has the socket ignored if it is
     /// none.
+    ///
+    /// A server ignores at least one empty line before a request line (RFC 9112 §2.2), and some clients end a body with
+    /// one; so do these rules with up to [`LINE_ENDS_MAX`] line ends before a start line of HTTP/1, and of nothing else.
     #[inline(always)]
     pub fn beginning(&self) -> Beginning {
-        let length = self.length as usize;
-        let [a, b, c] = self.words;
+        let (words, length, passed) = self.behind_line_ends();
+        let [a, b, c] = words;
         if length == 0 {
             return Beginning::Unfinished;
         }
         let first = a as u8;
+        if passed > 0 && !first.is_ascii_alphabetic() {
+            return Beginning::Other;
+        }
         if (0x14..=0x17).contains(&first) {
             return tls(a, length);
         }
@@ -131,7 +154,8 @@ impl Prefix {
             return if length >= STATUS_LINE_BYTES { Beginning::Response } else { Beginning::Unfinished };
         }
         let [pa, pb, pc] = HTTP2_PREFACE;
-        if begins(a, pa, length, 8)
+        if passed == 0
+            && begins(a, pa, length, 8)
             && begins(b, pb, length.saturating_sub(8), 8)
             && begins(c, pc, length.saturating_sub(16), 8)
         {
@@ -140,7 +164,7 @@ impl Prefix {
         if !first.is_ascii_alphabetic() {
             return Beginning::Other;
         }
-        request(self.words, length)
+        request(words, length)
     }
 }
 
@@ -216,6 +240,17 @@ fn shifted(word: u64, unit: u64) -> u8 {
     }
 }
 
+/// Marks CR and LF among the first [`LINE_ENDS_MAX`] bytes by their lowest bit.
+#[inline(always)]
+fn line_ends(word: u64) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f;
+    const ONES: u64 = 0x0101_0101;
+    const { assert!(LINE_ENDS_MAX == size_of::<u32>()) };
+    // The top bit of each byte of `word` that is 0. Exact for every byte: no sum carries into the next.
+    let zeroes = |word: u64| !(((word & LOW) + LOW) | word | LOW) & (ONES << 7);
+    (zeroes(word ^ (ONES * b'\r' as u64)) | zeroes(word ^ (ONES * b'\n' as u64))) >> 7
+}
+
 /// Marks bytes that are not visible ASCII by their top bit. Borrows and carries reach only bytes above the lowest marked
 /// one, so that one is exact.
 #[inline(always)]
@@ -234,7 +269,12 @@ mod tests {
     /// The same rules, byte by byte.
     fn reference(bytes: &[u8]) -> Beginning {
         let bytes = &bytes[..bytes.len().min(PREFIX_BYTES)];
+        let passed = bytes.iter().take(LINE_ENDS_MAX).take_while(|byte| b"\r\n".contains(byte)).count();
+        let bytes = &bytes[passed..];
         let Some(&first) = bytes.first() else { return Beginning::Unfinished };
+        if passed > 0 && !first.is_ascii_alphabetic() {
+            return Beginning::Other;
+        }
         if (0x14..=0x17).contains(&first) {
             if bytes.get(1).is_some_and(|&b| b != 3) || bytes.get(2).is_some_and(|&b| b > 4) {
                 return Beginning::Other;
@@ -250,7 +290,7 @@ mod tests {
             [(&b"HTTP/1."[..], Beginning::Response), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Beginning::Http2)]
         {
             let common = bytes.len().min(pattern.len());
-            if bytes[..common] == pattern[..common] {
+            if bytes[..common] == pattern[..common] && (passed == 0 || whole == Beginning::Response) {
                 return if common == pattern.len() { whole } else { Beginning::Unfinished };
             }
         }
@@ -297,6 +337,17 @@ mod tests {
         check(b"\x17\x03\x03\x00\x20\x99", Beginning::Tls);
         check(b"\x16\x03\x01", Beginning::Unfinished);
         check(b"\x16\x04", Beginning::Other);
+        check(b"\r\nGET / HTTP/1.1\r\n", Beginning::Request);
+        check(b"\r\n\r\nUPDATEREDIRECTREF /", Beginning::Request);
+        check(b"\r\n\r\nUPDATEREDIRECTREFS /", Beginning::Other);
+        check(b"\nGET / HTTP/1.1\r\n", Beginning::Request);
+        check(b"\r\n\r\n\nGET / HTTP/1.1\r\n", Beginning::Other);
+        check(b"\r\n", Beginning::Unfinished);
+        check(b"\r\n\r\n", Beginning::Unfinished);
+        check(b"\r\nGET", Beginning::Unfinished);
+        check(b"\r\nHTTP/1.1 200 OK", Beginning::Response);
+        check(b"\r\n\x16\x03\x01\x02\x00\x01", Beginning::Other);
+        check(b"\r\n220 mail", Beginning::Other);
         check(b"PING\r\n", Beginning::Other);
         check(b"\x00\x01\x02", Beginning::Other);
         check(b"{\"a\": 1}", Beginning::Other);
@@ -310,6 +361,7 @@ mod tests {
             "[A-Za-z!-~]{1,19} ?[/a*\\[-]?.{0,8}".prop_map(String::into_bytes),
             "[\\x14-\\x17]\\x03[\\x00-\\x05].{0,6}".prop_map(String::into_bytes),
             "(HTTP/1[.]1|PRI [*] HTTP/2[.]0\\r\\n\\r\\nSM\\r\\n\\r\\n).{0,4}".prop_map(String::into_bytes),
+            "[\\r\\n]{0,6}(HTTP/1[.]1|[A-Z]{1,18} ?[/a*-]?|PRI [*] HTTP/2).{0,4}".prop_map(String::into_bytes),
         ], cut in 0usize..30) {
             let bytes = &bytes[..bytes.len().min(cut)];
             prop_assert_eq!(Prefix::from_bytes(bytes).beginning(), reference(bytes));

@@ -22,6 +22,10 @@ pub const PREFIX_BYTES: usize = PREFIX_WORDS * 8;
 /// The same in words.
 pub const PREFIX_WORDS: usize = 3;
 
+/// Bytes of line ends before a start line that are passed over. The longest method that is recognised and the first byte
+/// of a target still fit into the prefix behind them.
+pub const LINE_ENDS_MAX: usize = 4;
+
 /// Direction changes of a connection older than the tracer after which it is taken for something other than HTTP.
 pub const TURNS_BEFORE_IGNORED: u8 = 16;
 
@@ -51,3 +55,6 @@ pub const TARGETS_MAX: u32 = 16384;
 
 /// Threads that are inside a TLS library at one time.
 pub const TLS_CALLS_MAX: u32 = 16384;
+
+/// Threads whose last TLS call moved nothing and that have not asked why; of more, the longest ago is forgotten.
+pub const TLS_EMPTY_MAX: u32 = 4096;

@@ -40,7 +40,9 @@ offsets! {
     task_tgid: "task_struct", "tgid";
     task_pid: "task_struct", "pid";
     task_signal: "task_struct", "signal";
+    task_thread_info: "task_struct", "thread_info";
     task_thread_pid: "task_struct", "thread_pid";
+    thread_info_status: "thread_info", "status";
     signal_live: "signal_struct", "live";
     mm_arg_start: "mm_struct", "arg_start";
     mm_arg_end: "mm_struct", "arg_end";
@@ -71,7 +73,7 @@ offsets! {
     sk_shutdown: "sock", "sk_shutdown";
 }
 
-/// Offsets in `struct pt_regs` of the arguments of a system call, and of what tells 32-bit calls apart. They are part
+/// Offsets in `struct pt_regs` of the arguments of a system call, and of what tells 32-bit processes apart. They are part
 /// of the architecture, not of the kernel build (arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -80,7 +82,9 @@ pub struct Registers {
     pub number: u32,
     /// The six arguments.
     pub arguments: [u32; 6],
-    /// The code segment; [`ABSENT`] where 32-bit calls are told apart in another way.
+    /// The first two arguments of a 32-bit call.
+    pub arguments_32: [u32; 2],
+    /// The code segment; [`ABSENT`] where the architecture has none.
     pub code_segment: u32,
     /// The code segment of 64-bit user space.
     pub code_segment_64: u32,
@@ -88,12 +92,18 @@ pub struct Registers {
 
 impl Registers {
     /// Before the daemon has filled them in.
-    pub const UNKNOWN: Registers =
-        Registers { number: 0, arguments: [0; 6], code_segment: ABSENT, code_segment_64: 0 };
-    /// x86-64: `orig_ax`, then `di si dx r10 r8 r9`, `cs`, and `__USER_CS`.
+    pub const UNKNOWN: Registers = Registers {
+        number: 0,
+        arguments: [0; 6],
+        arguments_32: [0; 2],
+        code_segment: ABSENT,
+        code_segment_64: 0,
+    };
+    /// x86-64: `orig_ax`, then `di si dx r10 r8 r9`, `bx cx`, `cs`, and `__USER_CS`.
     pub const X86_64: Registers = Registers {
         number: 120,
         arguments: [112, 104, 96, 56, 72, 64],
+        arguments_32: [40, 88],
         code_segment: 136,
         code_segment_64: 0x33,
     };
@@ -101,6 +111,7 @@ impl Registers {
     pub const ARM64: Registers = Registers {
         number: 280,
         arguments: [272, 8, 16, 24, 32, 40],
+        arguments_32: [0; 2],
         code_segment: ABSENT,
         code_segment_64: 0,
     };

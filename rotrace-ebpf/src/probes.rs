@@ -29,9 +29,9 @@ static OFFSETS: Offsets = Offsets::UNKNOWN;
 #[unsafe(no_mangle)]
 static REGISTERS: Registers = Registers::UNKNOWN;
 
-/// Shape of each system call by number.
+/// Shape of each system call by number, 64-bit calls first, then 32-bit ones.
 #[unsafe(no_mangle)]
-static SHAPES: [u8; SYSCALLS] = [0; SYSCALLS];
+static SHAPES: [u8; 2 * SYSCALLS] = [0; 2 * SYSCALLS];
 
 /// Marks the daemon's own `pidfd_open` calls, by which it asks for PIDs of the initial namespace.
 #[unsafe(no_mangle)]

@@ -53,7 +53,7 @@ pub mod kind {
     pub const OPEN: u8 = 2;
     /// A connection is over. `position` = bytes sent, `size` = bytes received, in total.
     pub const CLOSE: u8 = 3;
-    /// The peer has ended its direction: a read returned 0.
+    /// The peer has ended its direction: a read returned 0, or a TLS library said that the peer's close_notify has come.
     pub const END: u8 = 4;
     /// A target forked. `pid` is the parent, `extra` = child | child in the daemon's namespace << 32.
     pub const FORK: u8 = 5;

@@ -49,6 +49,8 @@ pub enum Step {
 }
 
 const PLAIN: u64 = u64::MAX;
+/// What a process says of the number of its iovec entries is cut to this, so that it never says [`PLAIN`].
+const ENTRIES_MASK: u64 = PLAIN >> 1;
 
 impl Walk {
     /// One buffer: `read`, `write`, `recvfrom`, `sendto`.
@@ -58,14 +60,14 @@ impl Walk {
 
     /// An array of `struct iovec`: `readv`, `writev`.
     pub const fn vector(address: u64, entries: u64, size: u64) -> Self {
-        Walk { next: address, entries, left: size, message: 0, messages: 0 }
+        Walk { next: address, entries: entries & ENTRIES_MASK, left: size, message: 0, messages: 0 }
     }
 
     /// A `struct user_msghdr`: `recvmsg`, `sendmsg`.
     #[inline(always)]
     pub fn message(memory: &impl Memory, address: u64, size: u64) -> Option<Self> {
         let [next, entries] = memory.words(address.wrapping_add(MSGHDR_IOV))?;
-        Some(Walk { next, entries, left: size, message: 0, messages: 0 })
+        Some(Walk { next, entries: entries & ENTRIES_MASK, left: size, message: 0, messages: 0 })
     }
 
     /// An array of `struct mmsghdr`: `recvmmsg`, `sendmmsg`, whose result counts messages.
@@ -106,7 +108,7 @@ impl Walk {
         let Some([next, entries]) = memory.words(header.wrapping_add(MSGHDR_IOV)) else { return Step::Fault };
         let Some(size) = memory.half(header.wrapping_add(MMSGHDR_LEN)) else { return Step::Fault };
         self.next = next;
-        self.entries = entries;
+        self.entries = entries & ENTRIES_MASK;
         self.left = size as u64;
         Step::Again
     }
@@ -201,6 +203,18 @@ mod tests {
         assert_eq!(moved(5), (std::vec![(100, 4), (300, 1)], true));
         assert_eq!(moved(4), (std::vec![(100, 4)], true));
         assert!(!moved(25).1, "more than the buffers hold");
+    }
+
+    /// The kernel took another number; the process has overwritten it since.
+    #[test]
+    fn no_number_of_entries_makes_a_vector_a_buffer() {
+        let mut memory = Words::default();
+        memory.vector(1000, &[(100, 4)]);
+        memory.message(2000, 1000, u64::MAX, 4);
+        assert_eq!(walk(&memory, Walk::vector(1000, u64::MAX, 4)), (std::vec![(100, 4)], true));
+        let message = Walk::message(&memory, 2000, 4).expect("a header");
+        assert_eq!(walk(&memory, message), (std::vec![(100, 4)], true));
+        assert_eq!(walk(&memory, Walk::messages(2000, 1)), (std::vec![(100, 4)], true));
     }
 
     #[test]

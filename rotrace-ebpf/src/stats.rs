@@ -20,7 +20,7 @@ pub enum Stat {
     TlsObjectsFull = 6,
     /// TLS calls in which a second, different socket showed up; the first stays bound.
     TlsMismatch = 7,
-    /// 32-bit calls of targets, which this probe family does not read.
+    /// 32-bit calls of targets on TCP sockets, which this probe family does not read.
     Compat = 8,
     /// Processes forked by targets that did not become targets because the table was full.
     TargetsFull = 9,
@@ -37,13 +37,18 @@ pub const STATS: u32 = 13;
 
 /// The counters that mean something was not seen: index, stage and reason as they appear in `lost` and in
 /// `rotrace_events_lost_total`.
-pub const LOSSES: [(Stat, &str); 8] = [
+pub const LOSSES: [(Stat, &str); 9] = [
     (Stat::RingFull, "ring_full"),
     (Stat::Fault, "fault"),
     (Stat::SocketsFull, "sockets_full"),
     (Stat::FileGone, "file_gone"),
     (Stat::TlsCallsFull, "tls_calls_full"),
     (Stat::TlsObjectsFull, "tls_objects_full"),
+    (Stat::TlsMismatch, "tls_socket_mismatch"),
     (Stat::Compat, "compat_syscall"),
     (Stat::TargetsFull, "targets_full"),
 ];
+
+/// The counters of stream bytes that no record has the content of although it should have: index and reason.
+pub const LOST_BYTES: [(Stat, &str); 2] =
+    [(Stat::RingFullBytes, "ring_full"), (Stat::SegmentsBeyond, "segments_beyond")];

@@ -1,7 +1,8 @@
 //! Given: nothing. Gives: the shapes of system calls that move stream bytes. Refuses to know: their numbers, which
 //! differ between architectures and are filled in by the daemon.
 
-/// Entries of the table from system call number to shape.
+/// System call numbers that have a place in the table of shapes: those of 64-bit calls, and behind them as many of 32-bit
+/// calls, which mean something else.
 pub const SYSCALLS: usize = 512;
 
 /// How the arguments of a system call say where the bytes are. Values travel in a byte table, so they are constants.
@@ -34,12 +35,24 @@ pub mod shape {
     pub const SPLICE: u8 = 12;
     /// `accept(fd, …)`, `accept4`: the result is a new socket, seen from its start.
     pub const ACCEPT: u8 = 13;
+    /// A 32-bit call whose first argument is the socket: not read, only counted.
+    pub const COMPAT: u8 = 14;
+    /// 32-bit `socketcall(call, arguments)`, likewise.
+    pub const COMPAT_SOCKETCALL: u8 = 15;
 }
 
 /// True for the shapes that receive.
 pub const fn receives(shape: u8) -> bool {
     matches!(shape, shape::READ | shape::READV | shape::RECVFROM | shape::RECVMSG | shape::RECVMMSG)
 }
+
+/// First of the calls that 32-bit `socketcall` stands for which move bytes or accept (include/uapi/linux/net.h: those
+/// before it are `SYS_SOCKET`, `SYS_BIND`, `SYS_CONNECT` and `SYS_LISTEN`).
+pub const SOCKETCALL_ACCEPT: u32 = 5;
+
+/// `TS_COMPAT`: the thread is in a 32-bit system call (arch/x86/include/asm/thread_info.h, 5.10 to 7.3). It is set for
+/// `int 0x80` from 64-bit code too, and taken back behind `sys_exit`.
+pub const TS_COMPAT: u32 = 2;
 
 /// Flags of the `recv` family that change what the bytes mean (include/linux/socket.h).
 pub mod flag {

@@ -196,8 +196,13 @@ pub struct ProcessFacts {
     pub headers_before: usize,
 }
 
-/// Losses so far, by stage and reason.
+/// Losses so far, by stage and reason: events under [`KERNEL`], bytes under [`KERNEL_BYTES`].
 pub type Losses = std::collections::BTreeMap<String, std::collections::BTreeMap<String, u64>>;
+
+/// What the probes counted of [`rotrace_ebpf::stats::LOSSES`].
+pub const KERNEL: &str = "kernel";
+/// What they counted of [`rotrace_ebpf::stats::LOST_BYTES`].
+pub const KERNEL_BYTES: &str = "kernel_bytes";
 
 /// A record made by user space. `pid` is of the initial PID namespace.
 pub fn record(kind: u8, time_ns: u64, pid: u32, value: &impl Serialize) -> serde_json::Result<Vec<u8>> {

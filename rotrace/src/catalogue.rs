@@ -110,8 +110,13 @@ impl Catalogue {
         }
         for Table { entries, shared } in tables {
             for (operation, entry) in entries {
-                if let Some(api) = catalogue.entry(&operation) {
-                    entry.amend(api);
+                let place = catalogue.place(&operation);
+                if !place.iter().any(|api| api.operation.method == operation.method) {
+                    catalogue.entry(&operation);
+                }
+                let place = catalogue.place(&operation).iter_mut();
+                for api in place.filter(|api| api.operation.method == operation.method) {
+                    entry.clone().amend(api);
                 }
             }
             for limit in shared {
@@ -124,11 +129,13 @@ impl Catalogue {
 
     /// What is known of the operation with this `endpoint` label and method.
     pub fn find(&self, endpoint: &str, method: &str) -> Option<&Api> {
-        let (authority, template) = canonical::divided(endpoint);
-        let template = canonical::anonymous(template);
+        let (authority, as_written) = canonical::divided(endpoint);
+        let template = canonical::anonymous(as_written);
         [authority, ""].into_iter().find_map(|authority| {
             let known = self.authorities.get(authority)?.get(&*template)?;
-            known.iter().find(|api| *api.operation.method == *method)
+            let mut fitting = known.iter().filter(|api| *api.operation.method == *method);
+            let written = fitting.clone().find(|api| *api.operation.template == *as_written);
+            written.or_else(|| fitting.next())
         })
     }
 
@@ -150,22 +157,27 @@ impl Catalogue {
         self.refused
     }
 
-    /// The place of an operation, with nothing known where it is new.
+    /// The operation as written, with nothing known where it is new.
     fn entry(&mut self, operation: &Operation) -> Option<&mut Api> {
-        let Self { authorities, shared: _, operations, refused } = self;
-        let authority = operation.authority.clone().unwrap_or_default();
-        let template = canonical::anonymous(&operation.template).into();
-        let known = authorities.entry(authority).or_default().entry(template).or_default();
-        if let Some(index) = known.iter().position(|api| api.operation.method == operation.method) {
-            return known.get_mut(index);
+        let known = self.place(operation);
+        if let Some(index) = known.iter().position(|api| api.operation == *operation) {
+            return self.place(operation).get_mut(index);
         }
-        if *operations == OPERATIONS_MAX {
-            *refused += 1;
+        if self.operations == OPERATIONS_MAX {
+            self.refused += 1;
             return None;
         }
-        *operations += 1;
+        self.operations += 1;
+        let known = self.place(operation);
         known.push(Api::unknown(operation));
         known.last_mut()
+    }
+
+    /// All that differ from an operation in the method and in names of parameters only.
+    fn place(&mut self, operation: &Operation) -> &mut Vec<Api> {
+        let authority = operation.authority.clone().unwrap_or_default();
+        let template = canonical::anonymous(&operation.template).into();
+        self.authorities.entry(authority).or_default().entry(template).or_default()
     }
 }
 

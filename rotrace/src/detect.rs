@@ -7,6 +7,7 @@
 
 pub mod desk;
 pub mod detector;
+mod excess;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -14,12 +15,25 @@ pub mod ledger;
 pub mod observation;
 pub mod order;
 pub mod pattern;
+mod pending;
+pub mod phase;
 pub mod profile;
 pub mod query;
 pub mod subject;
 pub mod table;
+mod window;
 
+mod chatty_writes;
+mod connection_churn;
 mod n_plus_one;
+mod oversized_payload;
+mod rate_limit_pressure;
+mod redirect_chain;
+mod serial_waterfall;
+mod suboptimal_endpoint;
+mod tiny_pages;
+mod uncompressed_payload;
+mod wasted_response;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -36,11 +50,24 @@ use self::ledger::{Ledger, RING_CALLS};
 use self::observation::{Observation, split};
 use self::order::Order;
 pub use self::pattern::Pattern;
+use self::phase::{Phase, Phases};
 use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
 /// Every detector.
-pub const TABLE: &[&Row] = &[&n_plus_one::ROW];
+pub const TABLE: &[&Row] = &[
+    &chatty_writes::ROW,
+    &connection_churn::ROW,
+    &n_plus_one::ROW,
+    &oversized_payload::ROW,
+    &rate_limit_pressure::ROW,
+    &redirect_chain::ROW,
+    &serial_waterfall::ROW,
+    &suboptimal_endpoint::ROW,
+    &tiny_pages::ROW,
+    &uncompressed_payload::ROW,
+    &wasted_response::ROW,
+];
 
 /// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
 const SUBJECTS: usize = 8192;
@@ -72,6 +99,8 @@ pub struct Detectors {
     order: Order,
     detectors: Vec<(Pattern, Box<dyn Detector>)>,
     desk: Desk,
+    phases: Phases,
+    realtime_offset_ns: Option<i64>,
     next_seq: u64,
     episodes: BTreeMap<(Arc<str>, Pattern, Severity), u64>,
     /// As they were told last: those that are open, and the last that are over.
@@ -115,6 +144,7 @@ impl Detectors {
     /// Sets all detectors up that are not turned off.
     pub fn new(settings: &Settings) -> Self {
         let full_bytes: usize = TABLE.iter().map(|row| row.full_bytes).sum::<usize>()
+            + Phases::FULL_BYTES
             + RING_CALLS * Ledger::ENTRY_BYTES
             + SUBJECTS * Table::<Subject>::ENTRY_BYTES;
         let budget = Budget { share: settings.budget_bytes as f64 / full_bytes as f64 };
@@ -131,6 +161,8 @@ impl Detectors {
             order: Order::default(),
             detectors: detectors.collect(),
             desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS)),
+            phases: Phases::new(budget),
+            realtime_offset_ns: None,
             next_seq: 0,
             episodes: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -157,11 +189,13 @@ impl Detectors {
         });
         subject.record(&observation);
         ledger.push(&observation);
-        let Detectors { order, detectors, desk, .. } = self;
-        order.push(observation, &mut |call| {
-            detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
-        });
+        self.in_order(|order, out| order.push(observation, out));
         Some(observation.seq)
+    }
+
+    /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC. Before it is known, no phases are counted.
+    pub fn set_realtime_offset_ns(&mut self, offset_ns: i64) {
+        self.realtime_offset_ns = Some(offset_ns);
     }
 
     /// A connection has ended.
@@ -172,10 +206,8 @@ impl Detectors {
 
     /// Time has passed: findings that are new, have gone on or are over.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Finding> {
-        let Detectors { order, detectors, desk, .. } = self;
-        order.advance(now_ns, &mut |call| {
-            detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
-        });
+        self.in_order(|order, out| order.advance(now_ns, out));
+        let Detectors { detectors, desk, .. } = self;
         detectors.iter_mut().for_each(|(_, detector)| detector.tick(now_ns, desk));
         desk.tick(now_ns);
         self.changes()
@@ -183,10 +215,8 @@ impl Detectors {
 
     /// Nothing more will come: everything that is open ends.
     pub fn finish(&mut self) -> Vec<Finding> {
-        let Detectors { order, detectors, desk, .. } = self;
-        order.finish(&mut |call| {
-            detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
-        });
+        self.in_order(|order, out| order.finish(out));
+        let Detectors { detectors, desk, .. } = self;
         let now_ns = desk.now_ns;
         detectors.iter_mut().for_each(|(_, detector)| detector.tick(now_ns, desk));
         desk.finish();
@@ -211,6 +241,28 @@ impl Detectors {
             claims_too_late: desk.ledger.too_late,
             evicted_cases: desk.evicted_cases(),
         }
+    }
+
+    /// In which seconds of the minute the processes of a game begin to call an endpoint.
+    pub fn phases(&self) -> impl Iterator<Item = (&Arc<Names>, &Phase)> {
+        let known = |(endpoint, phase)| Some((&self.desk.subjects.peek(endpoint)?.names, phase));
+        self.phases.iter().filter_map(known)
+    }
+
+    /// Phases that made room for others.
+    pub fn evicted_phases(&self) -> u64 {
+        self.phases.evicted()
+    }
+
+    /// Hands calls whose turn it is to whoever looks at them.
+    fn in_order(&mut self, advance: impl FnOnce(&mut Order, &mut dyn FnMut(&Observation))) {
+        let Detectors { order, detectors, desk, phases, realtime_offset_ns, .. } = self;
+        advance(order, &mut |call| {
+            detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
+            if let Some(offset_ns) = *realtime_offset_ns {
+                phases.observe(call, offset_ns);
+            }
+        });
     }
 
     fn changes(&mut self) -> Vec<Finding> {

@@ -4,6 +4,8 @@
 
 mod ahead;
 mod decoder;
+#[cfg(test)]
+pub(crate) mod fates;
 mod pending;
 mod print;
 #[cfg(test)]

@@ -204,6 +204,7 @@ mod tests {
         coverage.opened.client = Opened { plain: 4, tls: 2 };
         coverage.active_requests.client = 1;
         summary.losses.insert(("probe", "ring_full"), 0);
+        summary.shortfall.bytes.insert(("kernel", "ring_full"), 700);
         summary.tracked_connections = 5;
         summary.records = 10;
         summary.captured_bytes = 2560;

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rotrace_ebpf::record::{Header, Open, Record, direction, flag, kind, role};
-use rotrace_ebpf::stats::LOSSES;
+use rotrace_ebpf::stats::{LOSSES, LOST_BYTES};
 
 use crate::accounts::Accounts;
 use crate::attribute::{GameByProcess, Games, Rules};
 use crate::call::{Call, Process};
-use crate::capture::{Losses, ProcessFacts};
+use crate::capture::{KERNEL, KERNEL_BYTES, Losses, ProcessFacts};
 use crate::conn::{Connection, Connections};
 use crate::cost::Prices;
 use crate::detect::finding::Finding;
@@ -124,6 +124,7 @@ pub struct Pipeline {
     captured_bytes: u64,
     malformed: u64,
     evicted: u64,
+    overlap_bytes: u64,
 }
 
 impl Pipeline {
@@ -143,6 +144,7 @@ impl Pipeline {
             captured_bytes: 0,
             malformed: 0,
             evicted: 0,
+            overlap_bytes: 0,
         }
     }
 
@@ -171,12 +173,7 @@ impl Pipeline {
             kind::DATA => self.data(&record, out),
             kind::OPEN => self.open(&record),
             kind::CLOSE => self.close(&record.header, out),
-            kind::END => {
-                if let Some(connection) = self.connections.find(record.header.conn) {
-                    connection.state.peer_ended = true;
-                }
-                self.no_bytes(&record.header, out);
-            }
+            kind::END => self.end(&record.header, out),
             kind::BIND => self.bind(&record.header),
             kind::FORK => self.fork(&record.header),
             kind::EXIT => {
@@ -271,6 +268,9 @@ impl Pipeline {
         self.summary.captured_bytes = self.captured_bytes;
         self.summary.losses.insert(("pipeline", "malformed_record"), self.malformed);
         self.summary.losses.insert(("pipeline", "connection_evicted"), self.evicted);
+        self.summary.shortfall.bytes.insert(("pipeline", "overlap"), self.overlap_bytes);
+        self.summary.shortfall.games_refused = self.games.refused();
+        self.summary.shortfall.games_altered = self.games.altered();
         self.summary.clear_active();
         let Pipeline { connections, summary, .. } = self;
         for (_, connection) in connections.iter_mut() {
@@ -285,7 +285,17 @@ impl Pipeline {
 
     fn data(&mut self, record: &Record<'_>, out: &mut dyn FnMut(Output<'_>)) {
         let header = &record.header;
-        let Pipeline { settings, wanted, games, processes, connections, summary, accounts, .. } = self;
+        let Pipeline {
+            settings,
+            wanted,
+            games,
+            processes,
+            connections,
+            summary,
+            accounts,
+            overlap_bytes,
+            ..
+        } = self;
         summary.observe(header.time_ns);
         let connection = connection(connections, processes, header);
         if header.flags & flag::ENCRYPTED != 0 {
@@ -302,14 +312,27 @@ impl Pipeline {
         }
         count_opened(connection, summary, |opened| &mut opened.plain);
         let emit = Emit { settings, games, summary, accounts, out };
-        read(connection, wanted, header, record.payload, header.size, emit);
+        *overlap_bytes += read(connection, wanted, header, record.payload, header.size, emit);
     }
 
     /// Takes what a record says of one direction beside its bytes.
     fn no_bytes(&mut self, header: &Header, out: &mut dyn FnMut(Output<'_>)) {
-        let Pipeline { settings, wanted, games, connections, summary, accounts, .. } = self;
+        let Pipeline { settings, wanted, games, connections, summary, accounts, overlap_bytes, .. } = self;
         if let Some(connection) = connections.find(header.conn) {
-            read(connection, wanted, header, &[], 0, Emit { settings, games, summary, accounts, out });
+            let emit = Emit { settings, games, summary, accounts, out };
+            *overlap_bytes += read(connection, wanted, header, &[], 0, emit);
+        }
+    }
+
+    fn end(&mut self, header: &Header, out: &mut dyn FnMut(Output<'_>)) {
+        let Some(Connection { state, .. }) = self.connections.find(header.conn) else { return };
+        state.peer_ended = true;
+        match state.speaks {
+            // A TLS library has given out all plaintext before it finds the end of its socket.
+            Speaks::Tls { object: Some(object), .. } => {
+                self.no_bytes(&Header { conn: object, position: 0, ..*header }, out);
+            }
+            _ => self.no_bytes(header, out),
         }
     }
 
@@ -448,9 +471,13 @@ impl Pipeline {
             self.malformed += 1;
             return;
         };
+        let count =
+            |stage, reason| losses.get(stage).and_then(|stage| stage.get(reason)).copied().unwrap_or(0);
         for (_, reason) in LOSSES {
-            let count = losses.get("kernel").and_then(|kernel| kernel.get(reason));
-            self.summary.losses.insert(("kernel", reason), count.copied().unwrap_or(0));
+            self.summary.losses.insert((KERNEL, reason), count(KERNEL, reason));
+        }
+        for (_, reason) in LOST_BYTES {
+            self.summary.shortfall.bytes.insert((KERNEL, reason), count(KERNEL_BYTES, reason));
         }
     }
 
@@ -503,6 +530,7 @@ fn count_opened(
 }
 
 /// Gives what a record brings of one direction to the decoder of its connection: of `size` bytes, `captured` are the first.
+/// Returns how many bytes had been there before.
 fn read(
     connection: &mut Connection<State>,
     wanted: &Wanted,
@@ -510,13 +538,15 @@ fn read(
     captured: &[u8],
     size: u64,
     mut emit: Emit<'_>,
-) {
+) -> u64 {
     let Connection { sent, received, state, .. } = connection;
-    let Speaks::Http(decoder) = &mut state.speaks else { return };
+    let Speaks::Http(decoder) = &mut state.speaks else { return 0 };
     let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
     let shared = Shared::of(state.open.as_ref(), &state.process, header);
-    pieces(header, captured, size, stream)
-        .for_each(|piece| decoder.feed(wanted, piece, &mut |event| emit.event(&shared, event)));
+    let before_bytes = stream.overlap_bytes();
+    let pieces = pieces(header, captured, size, stream);
+    let overlap_bytes = stream.overlap_bytes() - before_bytes;
+    pieces.for_each(|piece| decoder.feed(wanted, piece, &mut |event| emit.event(&shared, event)));
     if decoder.is_opaque() {
         let open = state.open;
         state.speaks = Speaks::Opaque;
@@ -524,6 +554,7 @@ fn read(
             (emit.out)(Output::Ignore { socket: open.socket, conn: header.conn });
         }
     }
+    overlap_bytes
 }
 
 impl Known {

@@ -4,15 +4,13 @@
 //! Start-up goes in three steps: facts about the host ([`host`]), a decision made of facts alone, and the load.
 
 use std::mem::offset_of;
-use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeLinkId, UProbeScope};
-use aya::programs::{BtfTracePoint, UProbe};
+use aya::programs::BtfTracePoint;
 use aya::{Ebpf, EbpfLoader};
 
 use rotrace_ebpf::admit::{Connection, protocol};
@@ -23,10 +21,13 @@ use rotrace_ebpf::syscalls::{SYSCALLS, shape};
 
 use self::btf::Btf;
 use self::host::{Family, Host};
+use self::tls::{Function, Means};
 
+pub mod bpf;
 pub mod btf;
 pub mod host;
 pub mod library;
+pub mod tls;
 
 /// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/rotrace.bpf.o");
@@ -46,7 +47,8 @@ const PROGRAMS: [(&str, &str); 7] = [
 const QUESTION_PROGRAM: &str = "on_question";
 
 /// Members that the probes can do without.
-const OPTIONAL: [(&str, &str); 1] = [("sock", "sk_shutdown")];
+const OPTIONAL: [(&str, &str); 3] =
+    [("sock", "sk_shutdown"), ("task_struct", "thread_info"), ("thread_info", "status")];
 
 /// Update a map entry only if it is there (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;
@@ -78,6 +80,8 @@ impl Default for Settings {
 pub struct Probes {
     family: Family,
     ebpf: Ebpf,
+    tls: tls::Programs,
+    tls_means: Means,
     records: RingBuf<MapData>,
     wake: RingBuf<MapData>,
     targets: HashMap<MapData, u32, u32>,
@@ -121,13 +125,8 @@ impl Probes {
                 .load(event, &kernel_types)
                 .map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))?;
         }
-        for (_, name) in TLS_PROGRAMS {
-            let program: &mut UProbe = ebpf
-                .program_mut(name)
-                .with_context(|| format!("the object has no program {name}"))?
-                .try_into()?;
-            program.load().map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))?;
-        }
+        let tls_means = Means::of_this_kernel();
+        let tls = tls::Programs::load(&tls_means, &mut ebpf, OBJECT)?;
         for (name, event) in PROGRAMS {
             if name != QUESTION_PROGRAM {
                 let program: &mut BtfTracePoint =
@@ -142,6 +141,8 @@ impl Probes {
             targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
             sockets: HashMap::try_from(take(&mut ebpf, "SOCKETS")?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            tls,
+            tls_means,
             ebpf,
             question,
             nested: host.is_nested,
@@ -234,83 +235,19 @@ impl Probes {
         resolved.with_context(|| format!("the kernel did not tell which process {pid} is"))
     }
 
+    /// How TLS functions are probed.
+    pub fn tls_means(&self) -> &Means {
+        &self.tls_means
+    }
+
     /// Attaches the probes of one TLS library to one process: `points` are function and file offset.
     pub fn attach_tls(
         &mut self,
         pid: u32,
         file: &Path,
         points: &[(Function, u64)],
-    ) -> anyhow::Result<Vec<TlsLink>> {
-        let pid = NonZeroU32::new(pid).context("process 0 has no libraries")?;
-        let mut links = Vec::with_capacity(points.len() * 2);
-        for &(function, offset) in points {
-            for (_, name) in TLS_PROGRAMS.iter().filter(|(at, _)| at.contains(&function)) {
-                let program: &mut UProbe =
-                    self.ebpf.program_mut(name).context("a program was lost")?.try_into()?;
-                let link = program
-                    .attach(UProbeAttachLocation::AbsoluteOffset(offset), file, UProbeScope::OneProcess(pid))
-                    .map_err(|why| refused_uprobe(anyhow::Error::from(why)))
-                    .with_context(|| format!("attach {name} to {} of process {pid}", file.display()))?;
-                links.push(TlsLink { program: name, link });
-            }
-        }
-        Ok(links)
-    }
-
-    /// Takes what [`Probes::attach_tls`] attached out of the programs; dropping it detaches it.
-    ///
-    /// The kernel waits for a grace period at each, some 100 ms, and mostly one after the other: of one process, dropped by
-    /// 32 threads, they took 1.05 s, by one thread 1.2 s. So whoever has records to drain lets
-    /// [`Detached::drop_in_background`] do it.
-    pub fn detach_tls(&mut self, links: Vec<TlsLink>) -> Detached {
-        let taken = links.into_iter().filter_map(|TlsLink { program, link }| {
-            let program: &mut UProbe = self.ebpf.program_mut(program)?.try_into().ok()?;
-            program.take_link(link).ok()
-        });
-        Detached(taken.collect())
-    }
-}
-
-/// TLS probes that are to be removed from the kernel.
-#[derive(Debug, Default)]
-pub struct Detached(Vec<UProbeLink>);
-
-impl Detached {
-    /// Threads that remove probes at one time.
-    const THREADS: usize = 32;
-
-    /// Removes them while the caller goes on.
-    pub fn drop_in_background(self) {
-        for links in self.shares() {
-            // Where no thread can be had, the links are dropped right here, which is slower and as good.
-            let _ = std::thread::Builder::new().name("rotrace-detach".to_owned()).spawn(move || drop(links));
-        }
-    }
-
-    /// Removes them, many at one time.
-    pub fn drop_together(self) {
-        let shares = self.shares();
-        std::thread::scope(|scope| {
-            for links in shares {
-                scope.spawn(move || drop(links));
-            }
-        });
-    }
-
-    /// Adds those of another process.
-    pub fn extend(&mut self, more: Detached) {
-        self.0.extend(more.0);
-    }
-
-    fn shares(self) -> Vec<Vec<UProbeLink>> {
-        let mut shares: Vec<Vec<UProbeLink>> = Vec::new();
-        for (index, link) in self.0.into_iter().enumerate() {
-            match shares.get_mut(index % Self::THREADS) {
-                Some(share) => share.push(link),
-                None => shares.push(vec![link]),
-            }
-        }
-        shares
+    ) -> anyhow::Result<tls::Links> {
+        self.tls.attach(&mut self.ebpf, pid, file, points)
     }
 }
 
@@ -321,38 +258,6 @@ pub struct Resolved {
     pub initial: u32,
     /// How deep the daemon's PID namespace is below that.
     pub level: u32,
-}
-
-/// A function of a TLS library that is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Function {
-    /// `int SSL_read(SSL *ssl, void *buf, int num)`.
-    Read,
-    /// `int SSL_write(SSL *ssl, const void *buf, int num)`.
-    Write,
-    /// `int SSL_read_ex(SSL *ssl, void *buf, size_t num, size_t *readbytes)`.
-    ReadEx,
-    /// `int SSL_write_ex(SSL *ssl, const void *buf, size_t num, size_t *written)`.
-    WriteEx,
-    /// `void SSL_free(SSL *ssl)`.
-    Free,
-}
-
-/// Programs of the object and the functions at which each is attached.
-const TLS_PROGRAMS: [(&[Function], &str); 6] = [
-    (&[Function::Read], "ssl_read"),
-    (&[Function::Write], "ssl_write"),
-    (&[Function::ReadEx], "ssl_read_ex"),
-    (&[Function::WriteEx], "ssl_write_ex"),
-    (&[Function::Free], "ssl_free"),
-    (&[Function::Read, Function::Write, Function::ReadEx, Function::WriteEx], "ssl_return"),
-];
-
-/// An attached TLS probe.
-#[derive(Debug)]
-pub struct TlsLink {
-    program: &'static str,
-    link: UProbeLinkId,
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
@@ -372,19 +277,28 @@ fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
     Ok(Offsets::from_values(values))
 }
 
-fn registers() -> anyhow::Result<[u32; 9]> {
-    let Registers { number, arguments: [a, b, c, d, e, f], code_segment, code_segment_64 } =
+/// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
+pub fn registers() -> anyhow::Result<[u32; 11]> {
+    let Registers { number, arguments, arguments_32: [x, y], code_segment, code_segment_64 } =
         match std::env::consts::ARCH {
             "x86_64" => Registers::X86_64,
             "aarch64" => Registers::ARM64,
             other => bail!("the probes do not know the registers of {other}"),
         };
-    Ok([number, a, b, c, d, e, f, code_segment, code_segment_64])
+    let [a, b, c, d, e, f] = arguments;
+    Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
 }
 
-/// The table from system call number to shape for this architecture.
-fn shapes() -> [u8; SYSCALLS] {
-    let mut table = [shape::NONE; SYSCALLS];
+/// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both
+/// `sendfile`, `splice`, `recvmmsg` to `accept4`, `sendto` to `recvmsg`, `preadv2`, `pwritev2`, `recvmmsg_time64`.
+const COMPAT_CALLS: [usize; 17] =
+    [3, 4, 145, 146, 187, 239, 313, 337, 345, 364, 369, 370, 371, 372, 378, 379, 417];
+/// `socketcall`.
+const COMPAT_SOCKETCALL: usize = 102;
+
+/// The table from system call number to shape: 64-bit calls of this architecture, then 32-bit ones of x86.
+pub fn shapes() -> [u8; 2 * SYSCALLS] {
+    let mut table = [shape::NONE; 2 * SYSCALLS];
     let calls = [
         (libc::SYS_read, shape::READ),
         (libc::SYS_readv, shape::READV),
@@ -403,8 +317,11 @@ fn shapes() -> [u8; SYSCALLS] {
         (libc::SYS_accept, shape::ACCEPT),
         (libc::SYS_accept4, shape::ACCEPT),
     ];
-    for (number, shape) in calls {
-        if let Some(slot) = table.get_mut(number as usize) {
+    let compat = COMPAT_CALLS.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
+    let socketcall = (SYSCALLS + COMPAT_SOCKETCALL, shape::COMPAT_SOCKETCALL);
+    let native = calls.map(|(number, shape)| (number as usize, shape)).into_iter();
+    for (index, shape) in native.chain(compat).chain([socketcall]) {
+        if let Some(slot) = table.get_mut(index) {
             *slot = shape;
         }
     }
@@ -429,20 +346,6 @@ fn raise_memlock() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid limit; newer kernels do not need it, so a refusal is no error.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
-}
-
-/// Newer kernels (6.18 does) ask for more than CAP_PERFMON when a uprobe is opened (`perf_uprobe_event_init`,
-/// kernel/events/core.c).
-fn refused_uprobe(why: anyhow::Error) -> anyhow::Error {
-    let is_denied = why
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM)));
-    if is_denied {
-        why.context("this kernel asks for CAP_SYS_ADMIN to probe user code; add it to have TLS read")
-    } else {
-        why
-    }
 }
 
 fn refused(why: aya::EbpfError) -> anyhow::Error {
@@ -480,6 +383,6 @@ mod tests {
 
     #[test]
     fn the_shapes_of_all_calls_fit_the_table() {
-        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 16);
+        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 16 + 17 + 1);
     }
 }

@@ -10,7 +10,7 @@ mod maps;
 mod text;
 
 pub use maps::{Mapping, mappings};
-pub use text::{Stat, Users, cgroup_paths, container_id, ns_pid, uid};
+pub use text::{Stat, Users, cgroup_paths, container_id, uid};
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -109,7 +109,6 @@ impl Procfs {
         Ok(Process {
             pid: text::tgid(&status).ok_or(Unreadable::Malformed("status"))?,
             stat,
-            namespace_pids: ns_pid(&status),
             uid,
             user: uid.and_then(|uid| self.users.name(uid)).map(str::to_owned),
             directory,
@@ -126,7 +125,6 @@ impl Procfs {
 pub struct Process {
     pid: u32,
     stat: Stat,
-    namespace_pids: Vec<u32>,
     uid: Option<u32>,
     user: Option<String>,
     directory: Directory,
@@ -152,20 +150,9 @@ impl Process {
         self.stat.start_ticks
     }
 
-    /// Its PIDs from the namespace of the mount inwards: more than one when it lives in a namespace below. Empty on
-    /// kernels that do not say.
-    pub fn namespace_pids(&self) -> &[u32] {
-        &self.namespace_pids
-    }
-
     /// The file of the executable was removed or replaced since it started.
     pub fn is_exe_deleted(&self) -> bool {
         self.executable().is_some_and(|exe| exe.deleted)
-    }
-
-    /// The process still runs.
-    pub fn is_alive(&self) -> bool {
-        self.directory.read("stat", TEXT_BYTES).is_ok()
     }
 
     /// Everything but the environment, for a process that is a target. [`Unreadable::Gone`] when it has ended, because

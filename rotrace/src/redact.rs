@@ -184,7 +184,13 @@ impl Redactor {
     }
 
     fn end_of_stream(&mut self, header: &Header) {
-        self.pieces(header, &[], 0);
+        match self.connections.find(header.conn).map(|connection| &connection.state.speaks) {
+            // As in the pipeline: the end of a TLS socket is that of its plaintext.
+            Some(&Speaks::Tls(Some(object))) => {
+                self.pieces(&Header { conn: object, position: 0, ..*header }, &[], 0);
+            }
+            _ => self.pieces(header, &[], 0),
+        }
         self.queue.push(header, &[]);
     }
 

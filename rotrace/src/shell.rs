@@ -12,3 +12,5 @@ pub mod server;
 mod session;
 mod signals;
 mod watch;
+
+pub use session::DRAIN;

@@ -8,6 +8,7 @@
 pub mod histogram;
 pub mod label;
 pub mod series;
+pub mod shortfall;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub const OTHER: &str = "other";
 pub struct Summary {
     /// What was lost, by the stage that lost it and why. A stage may put zeros here to say that it watches.
     pub losses: BTreeMap<(&'static str, &'static str), u64>,
+    /// What else fell short.
+    pub shortfall: shortfall::Shortfall,
     /// Connections that the pipeline holds state of.
     pub tracked_connections: u64,
     /// Records that were read.
@@ -108,6 +111,7 @@ impl Summary {
     pub fn with_max_keys(max_keys: usize) -> Self {
         Summary {
             losses: BTreeMap::new(),
+            shortfall: shortfall::Shortfall::default(),
             tracked_connections: 0,
             records: 0,
             captured_bytes: 0,

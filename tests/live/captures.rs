@@ -4,9 +4,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::call::{Seen, kind};
+use crate::call::{Call, Seen, kind};
 use crate::identity::script;
 use crate::needs;
 use crate::nginx::Nginx;
@@ -44,6 +44,58 @@ fn a_capture_that_is_cut_off_gives_what_is_in_it() {
     assert_eq!(complaints.lines().count(), 1, "one line says that it is cut: {complaints}");
     let calls = printed.lines().filter(|line| kind(line) == "call").count();
     assert!((100..200).contains(&calls), "{calls} calls in half of the capture");
+}
+
+/// A disk of 64 KiB, in a mount namespace that ends with the tracer, and with which the disk ends.
+const ON_A_SMALL_DISK: &str = r#"
+mount -t tmpfs -o size=64k,mode=700 tmpfs "$1" || exit 9
+"$3" attach "$4" --format json --record "$1/calls.rotrace"
+status=$?
+cp "$1/calls.rotrace" "$2" || exit 9
+exit $status
+"#;
+
+/// The tracer ends, and says why and what to do; the calls up to there are in the file. Its probes end with it, since the
+/// kernel keeps none of them without a process that holds it.
+#[test]
+fn a_full_disk_ends_the_recording_and_keeps_what_is_written() {
+    let nginx = Nginx::start();
+    let (full, kept) = (nginx.path("full"), nginx.path("kept.rotrace"));
+    std::fs::create_dir(&full).unwrap();
+    let url = nginx.url("/v1/full/[1-5000]");
+    let mut client = Running::hold(needs::program("curl"), ["-s", "-o", "/dev/null", &url]);
+    let mut command = Command::new(needs::program("unshare"));
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "/bin/sh",
+        "-c",
+        ON_A_SMALL_DISK,
+        "sh",
+        &full,
+        &kept,
+    ]);
+    command.arg(needs::rotrace()).arg(client.pid().to_string());
+    let mut tracer = Running::start(command);
+    let attached = |lines: &[String]| lines.iter().any(|line| line.contains(ATTACHED)).then_some(());
+    assert!(tracer.stderr.wait_for("rotrace to attach", attached).is_some(), "{}", tracer.complaints());
+    client.next_step();
+    assert_eq!(tracer.ended().code(), Some(1), "{}", tracer.complaints());
+    client.succeeded();
+    let complaints = tracer.stderr.so_far();
+    let [_, said] = &complaints[..] else { panic!("more or less than a line: {complaints:?}") };
+    for part in [&format!("{full}/calls.rotrace"), "No space left", "make room"] {
+        assert!(said.contains(part), "does not say {part:?}: {said}");
+    }
+    let (_, printed, complaints) = outcome(rotrace(&["report", &kept, "--format", "json"]));
+    assert!(complaints.lines().count() <= 1, "{complaints}");
+    let lines = printed.lines().filter(|line| kind(line) == "call");
+    let calls: Vec<Call> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let paths: Vec<_> = calls.iter().map(|call| &*call.path).collect();
+    let expected: Vec<_> = (1..=calls.len()).map(|number| format!("/v1/full/{number}")).collect();
+    assert!((50..4000).contains(&calls.len()), "{} calls in 64 KiB", calls.len());
+    assert_eq!(paths, expected, "the first ones, without a gap");
 }
 
 #[test]

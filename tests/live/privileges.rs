@@ -48,8 +48,8 @@ fn client(arguments: Vec<String>) -> Running {
     Running::start(command)
 }
 
-/// Traces ten calls of a client with these capabilities: what it complains about, and whether all were seen.
-fn ten_calls(capabilities: &str, scheme: Scheme) -> (Vec<String>, Seen, Vec<Served>) {
+/// Traces ten calls of a client with the four capabilities.
+fn ten_calls(scheme: Scheme) -> (Seen, Vec<Served>) {
     let nginx = Nginx::start();
     let (_directory, rotrace) = executable();
     // The certificate lies in a directory of root, and what is proved here is not trust.
@@ -59,12 +59,11 @@ fn ten_calls(capabilities: &str, scheme: Scheme) -> (Vec<String>, Seen, Vec<Serv
         Scheme::Tls => nginx.tls_url("/v1/least/[1-10]"),
     });
     let client = client(arguments);
-    let mut command = unprivileged(capabilities);
+    let mut command = unprivileged(NEEDED);
     command.arg(rotrace).args(["attach", &client.pid().to_string(), "--format", "json"]);
     let tracer = Tracer::started(command);
     client.run();
-    let complaints = tracer.complaints();
-    (complaints, tracer.finish(), nginx.quit())
+    (tracer.finish(), nginx.quit())
 }
 
 enum Scheme {
@@ -74,27 +73,14 @@ enum Scheme {
 
 #[test]
 fn four_capabilities_are_enough() {
-    let (_, seen, log) = ten_calls(NEEDED, Scheme::Plain);
+    let (seen, log) = ten_calls(Scheme::Plain);
     assert_eq!(log.len(), 10);
     assert_equal(&seen.calls, &log);
 }
 
-/// Kernels that let nobody but CAP_SYS_ADMIN probe user code leave plaintext unseen, and that is said.
 #[test]
-fn four_capabilities_are_enough_for_tls_or_it_says_what_is_missing() {
-    let (complaints, seen, log) = ten_calls(NEEDED, Scheme::Tls);
-    assert_eq!(log.len(), 10);
-    if seen.calls.is_empty() {
-        let says = complaints.iter().any(|line| line.contains("TLS") && line.contains("CAP_SYS_ADMIN"));
-        assert!(says, "does not say what plaintext needs: {complaints:?}");
-    } else {
-        assert_equal(&seen.calls, &log);
-    }
-}
-
-#[test]
-fn with_sys_admin_they_are_enough_for_tls() {
-    let (_, seen, log) = ten_calls(&format!("{NEEDED},+sys_admin"), Scheme::Tls);
+fn four_capabilities_are_enough_for_tls() {
+    let (seen, log) = ten_calls(Scheme::Tls);
     assert_eq!(log.len(), 10);
     assert_equal(&seen.calls, &log);
 }

@@ -21,6 +21,12 @@ fn requests_written_byte_by_byte() {
     raw("bytes", 6);
 }
 
+/// RFC 9112 §2.2: a server ignores empty lines before a request line, so does whoever listens.
+#[test]
+fn requests_behind_empty_lines() {
+    raw("empty_lines", 9);
+}
+
 #[test]
 fn sixty_four_requests_in_one_write() {
     let seen = raw("pipeline", 65);

@@ -10,7 +10,7 @@ use crate::needs;
 use crate::nginx::Nginx;
 use crate::process::{Running, outcome, words};
 use crate::python::{PythonServer, Transport};
-use crate::tracer::Tracer;
+use crate::tracer::{Tracer, trace};
 
 #[test]
 fn curl_over_tls() {
@@ -98,6 +98,42 @@ fn asyncio_server_over_tls_through_memory() {
     let seen = tracer.finish();
     assert_eq!(log.len(), 9);
     assert!(seen.calls.iter().all(|call| call.role == Role::Server && call.tls));
+    assert_equal(&seen.calls, &log);
+}
+
+/// Reads responses that end with their connections, through an API of `scripts/until_close.py`.
+fn until_close(api: &str, paths: &[&str]) {
+    let server = PythonServer::start(Transport::Tls);
+    let mut arguments = vec![needs::script("until_close.py"), api.to_owned(), "localhost".to_owned()];
+    arguments.extend([server.port.to_string(), server.certificate()]);
+    arguments.extend(paths.iter().map(|&path| path.to_owned()));
+    let seen = trace(Running::hold(needs::python(), arguments));
+    let log = server.quit();
+    assert_eq!(log.len(), paths.len());
+    assert!(seen.calls.iter().all(|call| call.tls && call.role == Role::Client));
+    assert_equal(&seen.calls, &log);
+}
+
+/// One ends with close_notify, one with its socket.
+#[test]
+fn responses_that_end_with_the_connection() {
+    until_close("socket", &["/close/5000", "/torn/5000", "/close/0", "/torn/90000"]);
+}
+
+#[test]
+fn responses_that_end_with_close_notify_through_memory() {
+    until_close("memory", &["/close/5000", "/close/0"]);
+}
+
+/// curl takes the result of `SSL_read` where Python takes that of `SSL_read_ex`.
+#[test]
+fn curl_reads_a_response_that_ends_with_close_notify() {
+    let server = PythonServer::start(Transport::Tls);
+    let arguments =
+        ["-s", "--http1.1", "--cacert", &server.certificate(), &server.tls_url("/close/[1000-1004]")];
+    let seen = trace(Running::hold(needs::program("curl"), arguments));
+    let log = server.quit();
+    assert_eq!(log.len(), 5);
     assert_equal(&seen.calls, &log);
 }
 

@@ -59,11 +59,6 @@ impl Tracer {
         lines.iter().filter(is_call).map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// What it said on stderr so far.
-    pub(crate) fn complaints(&self) -> Vec<String> {
-        self.0.stderr.so_far()
-    }
-
     /// For targets that are gone: it ends by itself.
     pub(crate) fn finish(mut self) -> Seen {
         self.ended()
@@ -73,6 +68,11 @@ impl Tracer {
     pub(crate) fn stop(mut self) -> Seen {
         self.0.signal(libc::SIGTERM);
         self.ended()
+    }
+
+    /// For targets that are gone, and whose calls cannot all be seen.
+    pub(crate) fn finish_with_losses(mut self) -> Seen {
+        Seen::read(&self.0.succeeded())
     }
 
     fn ended(&mut self) -> Seen {

@@ -1,5 +1,5 @@
 //! Given: the sources of `rotrace-ebpf`. Gives: the BPF object that the daemon embeds, and beside it the hashes of the
-//! sources and of the object. Refuses to know: what the probes do.
+//! sources and of the object; and from `xtask/floor` the object that benchmarks load. Refuses to know: what the probes do.
 //!
 //! The object is in the repository, so that building the daemon needs nothing but stable cargo.
 
@@ -18,13 +18,25 @@ use crate::setup::{RUSTC, llvm_directory, llvm_major};
 /// The target: little-endian, as all hosts that rotrace runs on.
 const TARGET: &str = "bpfel-unknown-none";
 
+/// A program of the workspace that runs in the kernel.
+struct Program {
+    package: &'static str,
+    binary: &'static str,
+}
+
+/// What the daemon embeds.
+const PROBES: Program = Program { package: "rotrace-ebpf", binary: "rotrace-bpf" };
+
+/// What it is measured against.
+const FLOOR: Program = Program { package: "rotrace-floor", binary: "rotrace-floor" };
+
 /// The object, and the hashes beside it, in `rotrace/bpf`.
 const OBJECT: &str = "rotrace.bpf.o";
 const HASHES: &str = "rotrace.bpf.sha256";
 
 /// Builds the object, checks it and writes it.
 pub(crate) fn build() -> anyhow::Result<()> {
-    let object = compile()?;
+    let object = compile(&PROBES)?;
     let kept = kept();
     let same = fs::read(kept.join(OBJECT)).is_ok_and(|kept| kept == object);
     fs::write(kept.join(OBJECT), &object).with_context(|| format!("write {OBJECT}"))?;
@@ -36,7 +48,7 @@ pub(crate) fn build() -> anyhow::Result<()> {
 
 /// Builds the object, checks it and compares it with the one in the repository.
 pub(crate) fn compare() -> anyhow::Result<()> {
-    let object = compile()?;
+    let object = compile(&PROBES)?;
     let kept = fs::read(kept().join(OBJECT)).with_context(|| format!("read rotrace/bpf/{OBJECT}"))?;
     if kept != object {
         bail!(
@@ -50,13 +62,19 @@ pub(crate) fn compare() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The bytes of the object, made from the sources and checked.
-fn compile() -> anyhow::Result<Vec<u8>> {
+/// The bytes of the object with the probe that tracing is measured against; no file of the repository.
+pub(crate) fn floor() -> anyhow::Result<Vec<u8>> {
+    compile(&FLOOR)
+}
+
+/// The bytes of an object, made from its sources and checked.
+fn compile(program: &Program) -> anyhow::Result<Vec<u8>> {
+    let Program { package, binary } = program;
     let llvm = llvm_directory(llvm_major()?);
     let directory = root().join("target/bpf");
     let mut build = cargo();
     build
-        .args(["build", "--quiet", "--package", "rotrace-ebpf", "--bin", "rotrace-bpf"])
+        .args(["build", "--quiet", "--package", package, "--bin", binary])
         .args(["--profile", "bpf", "--target", TARGET, "--target-dir"])
         .arg(&directory)
         .env("RUSTC", RUSTC)
@@ -67,9 +85,9 @@ fn compile() -> anyhow::Result<Vec<u8>> {
     println!("build-ebpf: {}", words(&build));
     run(&mut build)
         .context("build the BPF object; `cargo xtask setup --for build` installs what it needs")?;
-    let built = directory.join(TARGET).join("bpf/rotrace-bpf");
+    let built = directory.join(TARGET).join("bpf").join(binary);
     // DWARF is five sixths of the file, and the kernel reads BTF alone.
-    let stripped = directory.join(OBJECT);
+    let stripped = directory.join(format!("{binary}.o"));
     run(command(llvm.join("bin/llvm-objcopy")).arg("--strip-debug").arg(&built).arg(&stripped))
         .context("strip the BPF object")?;
     let object = fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))?;

@@ -51,7 +51,7 @@ const BUILD: [Need<'_>; 5] = [
 ];
 
 /// Clients and servers that the live tests and the demo run.
-const TEST: [Need<'_>; 14] = [
+const TEST: [Need<'_>; 15] = [
     Need {
         package: "python3",
         found: Found::Program("/usr/bin/python3"),
@@ -71,6 +71,7 @@ const TEST: [Need<'_>; 14] = [
     Need { package: "prometheus", found: Found::Program("promtool"), why: "reads what /metrics serves" },
     Need { package: "openssl", found: Found::Program("openssl"), why: "certificates of tests and demo" },
     Need { package: "iproute2", found: Found::Program("ip"), why: "network namespaces of live tests" },
+    Need { package: "binutils", found: Found::Program("as"), why: "32-bit programs of live tests" },
     Need { package: "libcap2-bin", found: Found::Program("capsh"), why: "tests with few capabilities" },
     Need {
         package: "valgrind",

@@ -7,9 +7,11 @@ use rotrace_ebpf::admit::{Admit, Connection, protocol};
 use rotrace_ebpf::classify::Prefix;
 use rotrace_ebpf::limits::{PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX};
 use rotrace_ebpf::memory::Memory;
+use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{Open, flag, kind, role};
 use rotrace_ebpf::segments::{Step, Walk};
 use rotrace_ebpf::stats::Stat;
+use rotrace_ebpf::syscalls::TS_COMPAT;
 
 use super::emit::{self, Draft};
 use super::{SOCKETS, User, count, global, kernel, tls};
@@ -31,7 +33,8 @@ pub(super) struct Socket {
     pub(super) inode: u64,
 }
 
-/// The TCP socket behind a file descriptor, or `None` when it is anything else.
+/// The TCP socket behind a file descriptor, or `None` when it is anything else, or when the call is a 32-bit one, whose
+/// arguments are not what they seem: then it is counted.
 #[inline(always)]
 pub(super) fn of_descriptor(fd: u64) -> Option<Socket> {
     // SAFETY: the helper has no preconditions.
@@ -61,8 +64,24 @@ pub(super) fn of_descriptor(fd: u64) -> Option<Socket> {
     if sk == 0 {
         return None;
     }
+    if is_32_bit_call(task) {
+        if is_tcp(sk) {
+            count(Stat::Compat, 1);
+        }
+        return None;
+    }
     let number: u64 = kernel(inode, global!(OFFSETS.inode_number));
     Some(Socket { sk, inode: number })
+}
+
+#[inline(always)]
+fn is_32_bit_call(task: u64) -> bool {
+    let status = global!(OFFSETS.thread_info_status);
+    if status == ABSENT {
+        return false;
+    }
+    let thread_info = task + global!(OFFSETS.task_thread_info) as u64;
+    kernel::<u32>(thread_info, status) & TS_COMPAT != 0
 }
 
 /// True when the socket speaks TCP over IP. A socket that is tracked has passed this before.

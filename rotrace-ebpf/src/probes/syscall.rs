@@ -1,6 +1,9 @@
 //! Given: the end of every system call. Gives: records of the stream bytes it moved, when its process is a target and
 //! its file a TCP socket. Refuses to know: what the bytes mean.
 //!
+//! 32-bit calls have numbers of their own: those of 32-bit programs are told apart by the code segment before the number is
+//! looked at, those that 64-bit code makes with `int 0x80` by the state of the thread once their socket is known.
+//!
 //! At the end of a call `pt_regs` still holds the arguments of its beginning, so one program suffices: no entry program,
 //! no map from thread to arguments, and a read that was blocked before the tracer came is seen.
 
@@ -9,11 +12,12 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use rotrace_ebpf::admit::{Connection, protocol};
+use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{direction, kind, role};
 use rotrace_ebpf::segments::{Walk, total_of_messages};
 use rotrace_ebpf::stats::Stat;
-use rotrace_ebpf::syscalls::{SYSCALLS, flag, receives, shape};
+use rotrace_ebpf::syscalls::{SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
 use super::socket::{self, Socket, Traits};
 use super::{SHAPES, SOCKETS, TARGETS, User, count, emit, global};
@@ -37,8 +41,9 @@ fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
     if number >= SYSCALLS {
         return 0;
     }
+    let index = if is_32_bit_code(registers) { number + SYSCALLS } else { number };
     // SAFETY: the index is below the length of the table.
-    let shape = unsafe { core::ptr::read_volatile((&raw const SHAPES).cast::<u8>().add(number)) };
+    let shape = unsafe { core::ptr::read_volatile((&raw const SHAPES).cast::<u8>().add(index)) };
     if shape == shape::NONE || result == 0 && !receives(shape) {
         return 0;
     }
@@ -48,15 +53,32 @@ fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
     if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
         return 0;
     }
-    let code_segment = global!(REGISTERS.code_segment);
-    if code_segment != ABSENT
-        && register(registers, code_segment) as u32 != global!(REGISTERS.code_segment_64)
-    {
-        count(Stat::Compat, 1);
-        return 0;
+    match shape {
+        shape::COMPAT | shape::COMPAT_SOCKETCALL => compat_call(registers, shape),
+        _ => target_call(&ctx, registers, shape),
     }
-    target_call(&ctx, registers, shape);
     0
+}
+
+#[inline(always)]
+fn is_32_bit_code(registers: *const u8) -> bool {
+    let code_segment = global!(REGISTERS.code_segment);
+    code_segment != ABSENT && register(registers, code_segment) as u32 != global!(REGISTERS.code_segment_64)
+}
+
+/// A 32-bit call of a target: looking for its socket counts it if it has one.
+#[inline(always)]
+fn compat_call(registers: *const u8, shape: u8) {
+    let mut fd = register(registers, global!(REGISTERS.arguments_32[0])) as u32;
+    if shape == shape::COMPAT_SOCKETCALL {
+        if fd < SOCKETCALL_ACCEPT {
+            return;
+        }
+        let arguments = register(registers, global!(REGISTERS.arguments_32[1])) as u32;
+        let Some(first) = User.half(arguments as u64) else { return };
+        fd = first;
+    }
+    socket::of_descriptor(fd as u64);
 }
 
 /// A call of a target that moved something, or found the end of a stream.
@@ -128,7 +150,8 @@ fn ended(socket: Socket, buffer: u64, wanted: u64, shape: u8) {
     let Some(known) = SOCKETS.get_ptr_mut(&socket.sk) else { return };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &*known };
-    if connection.id != socket.inode || connection.protocol != protocol::HTTP1 {
+    // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
+    if connection.id != socket.inode || !matches!(connection.protocol, protocol::HTTP1 | protocol::TLS) {
         return;
     }
     let mut header =

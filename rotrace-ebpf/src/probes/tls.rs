@@ -1,4 +1,4 @@
-//! Given: the entries and returns of OpenSSL's reads and writes. Gives: records of the plaintext, each TLS
+//! Given: the entries and returns of OpenSSL's reads and writes. Gives: records of the plaintext and of its end, each TLS
 //! object a connection of its own, and which socket an object was seen to use. Refuses to know: where in which library
 //! the functions are; the daemon attaches these programs.
 //!
@@ -6,18 +6,24 @@
 //! carries the same buffer again and is recorded once, when it succeeds. Handshakes are not probed: the first read or
 //! write shows the socket, and every probe fewer is attached and removed sooner.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
+};
 use aya_ebpf::macros::{map, uprobe, uretprobe};
-use aya_ebpf::maps::HashMap;
+use aya_ebpf::maps::{HashMap, LruHashMap};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use rotrace_ebpf::admit::{Connection, protocol};
-use rotrace_ebpf::limits;
 use rotrace_ebpf::record::{TLS_OBJECT, direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
+use rotrace_ebpf::{function, limits};
 
 use super::socket::{self, Traits};
 use super::{SOCKETS, TARGETS, count, emit};
+
+/// `SSL_ERROR_ZERO_RETURN` (include/openssl/ssl.h, 1.1.1 to 3.5): the peer has ended its direction with close_notify.
+const SSL_ERROR_ZERO_RETURN: i32 = 6;
 
 /// A thread that is inside the TLS library.
 #[derive(Clone, Copy)]
@@ -48,8 +54,29 @@ struct Session {
 #[map]
 static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CALLS_MAX, 0);
 
+/// The object of a thread's last call when that moved nothing.
+#[map]
+static TLS_EMPTY: LruHashMap<u64, u64> = LruHashMap::with_max_entries(limits::TLS_EMPTY_MAX, 0);
+
 #[map]
 static TLS_OBJECTS: HashMap<Object, Session> = HashMap::with_max_entries(limits::SOCKETS_MAX, 0);
+
+/// Entry of any of them, where one link attaches all and gives each its number for a cookie.
+#[uprobe]
+fn ssl_enter(ctx: ProbeContext) -> u32 {
+    // SAFETY: the context is the one that the kernel called with.
+    let function = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    match function {
+        function::READ => entered(&ctx, direction::RECEIVED as u64, 0),
+        function::WRITE => entered(&ctx, direction::SENT as u64, 0),
+        function::READ_EX => entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0)),
+        function::WRITE_EX => entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0)),
+        function::FREE => freed(&ctx),
+        _ => 0,
+    }
+}
+
+// The same one by one, for kernels that attach them so: those have no cookies before 5.15.
 
 #[uprobe]
 fn ssl_write(ctx: ProbeContext) -> u32 {
@@ -97,6 +124,7 @@ fn ssl_return(ctx: RetProbeContext) -> u32 {
     // The result is an `int`: the upper half of the register holds anything.
     let result: i32 = ctx.ret::<u64>() as i32;
     if result <= 0 {
+        let _ = TLS_EMPTY.insert(&pid_tid, &call.object, 0);
         return 0;
     }
     let size = if call.moved_at == 0 { result as u64 } else { super::user(call.moved_at).unwrap_or(0) };
@@ -104,6 +132,34 @@ fn ssl_return(ctx: RetProbeContext) -> u32 {
         return 0;
     }
     tls_piece(call.object, Traits::new(call.direction as u8, flag::PLAINTEXT), call.buffer, size);
+    0
+}
+
+/// Return of `SSL_get_error(ssl, result)`, which a thread calls right behind a call that moved nothing: `SSL_read_ex`
+/// says by its own result only that it gave no bytes, be it that there are none yet or that there will be none. Asked
+/// for another object's call, of which nothing is known, it finds no entry: each entry serves one question.
+#[uretprobe]
+fn ssl_get_error(ctx: RetProbeContext) -> u32 {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    // SAFETY: the value is copied at once.
+    let Some(&object) = (unsafe { TLS_EMPTY.get(&pid_tid) }) else { return 0 };
+    let _ = TLS_EMPTY.remove(&pid_tid);
+    if ctx.ret::<u64>() as i32 != SSL_ERROR_ZERO_RETURN {
+        return 0;
+    }
+    let Some(session) = TLS_OBJECTS.get_ptr_mut(&Object { pid: pid_tid >> 32, address: object }) else {
+        return 0;
+    };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let connection = unsafe { &(*session).connection };
+    if connection.announced == 1 && connection.protocol == protocol::HTTP1 {
+        let mut header = emit::header(kind::END, connection.id, pid_tid);
+        header.flags = flag::PLAINTEXT;
+        header.direction = direction::RECEIVED;
+        header.position = connection.flows[1].position;
+        emit::bare(header);
+    }
     0
 }
 
@@ -125,9 +181,14 @@ fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
     socket::piece(0, &mut session.connection, traits, address, size);
 }
 
-/// `SSL_free(ssl)`: the address will be used again for another object.
 #[uprobe]
 fn ssl_free(ctx: ProbeContext) -> u32 {
+    freed(&ctx)
+}
+
+/// `SSL_free(ssl)`: the address will be used again for another object.
+#[inline(always)]
+fn freed(ctx: &ProbeContext) -> u32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     let key = Object { pid: pid_tid >> 32, address: ctx.arg(0).unwrap_or(0) };

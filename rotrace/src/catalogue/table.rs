@@ -20,7 +20,7 @@ pub struct Table {
 }
 
 /// What a row says of an operation; what it does not say is `None`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
     limits: Option<Vec<Limit>>,
     deprecated: Option<bool>,

@@ -43,6 +43,18 @@ fn operations_are_found_by_label_whatever_parameters_are_called() {
 }
 
 #[test]
+fn operations_that_differ_in_names_of_parameters_are_both_known() {
+    let document = json!({"openapi": "3.0.4", "servers": [{"url": "https://a.x"}], "paths": {
+        "/v1/{id}": {"get": {"deprecated": true}}, "/v1/{key}": {"get": {}}}});
+    let document = Document::parse(document.to_string().as_bytes()).unwrap();
+    let row = "[[api]]\nauthority = \"a.x\"\nendpoint = \"/v1/{any}\"\nmethod = \"GET\"\nclass = \"c\"";
+    let catalogue = Catalogue::new(&[document], vec![Table::parse(row).unwrap()]);
+    let found = |name: &str| catalogue.find(&format!("a.x/v1/{{{name}}}"), "GET").unwrap();
+    assert!(found("id").deprecated && !found("key").deprecated && found("other").deprecated);
+    assert!(catalogue.apis().all(|api| api.class.as_deref() == Some("c")) && catalogue.apis().count() == 2);
+}
+
+#[test]
 fn a_table_goes_before_a_document_key_by_key_and_a_later_one_before_an_earlier() {
     let catalogue = catalogue(&[
         r#"

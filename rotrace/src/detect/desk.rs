@@ -111,6 +111,12 @@ impl Desk {
         self.subject(call).map(|subject| Arc::clone(&subject.api)).unwrap_or_default()
     }
 
+    /// What an endpoint is called, as in [`Observation::endpoint`].
+    pub fn endpoint_name(&self, endpoint: u64) -> Arc<str> {
+        let known = self.subjects.peek(endpoint).map(|subject| Arc::clone(&subject.names.endpoint));
+        known.unwrap_or_else(|| Names::unknown().endpoint)
+    }
+
     /// The case of a pattern and what it is about, opened by this call when there is none. It ends when nothing was
     /// added for `idle_ns`. `started_ns` is when its first call began.
     pub fn case(&mut self, id: CaseId, call: &Observation, started_ns: u64, idle_ns: u64) -> &mut Case {
@@ -173,9 +179,15 @@ impl Desk {
 
     /// Claims what of a call is wasted for an open case.
     pub fn claim(&mut self, id: CaseId, seq: u64, amount: Amount, class: Class) {
-        let Desk { ledger, cases, now_ns, .. } = self;
+        let Desk { ledger, subjects, names, cases, now_ns, .. } = self;
         let CaseId(pattern, about) = id;
         let Some(case) = cases.get_mut(&id) else { return };
+        // A case of an authority claims calls of its endpoints, and their waste is counted under these.
+        if let Some(endpoint) = ledger.endpoint(seq).filter(|&endpoint| endpoint != case.about)
+            && let Some(subject) = subjects.peek(endpoint)
+        {
+            names.entry(endpoint).or_insert_with(|| Arc::clone(&subject.names));
+        }
         match ledger.claim(seq, *now_ns, Claim { pattern, amount, class, case: about }) {
             Outcome::Holds(amount, displaced) => {
                 case.add(amount, class);

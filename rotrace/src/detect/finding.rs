@@ -167,6 +167,10 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// More than any call: a claim of it is one of the whole call.
+    pub const WHOLE: Amount =
+        Amount { calls: u64::MAX, bytes: u64::MAX, server_ns: u64::MAX, cost_ucu: u64::MAX };
+
     /// Both together.
     pub fn plus(self, other: Amount) -> Amount {
         Amount {
@@ -276,6 +280,11 @@ pub enum Fact {
 }
 
 impl Evidence {
+    /// What was measured under a name.
+    pub fn fact(&self, name: &str) -> Option<&Fact> {
+        self.facts.iter().find(|(known, _)| *known == name).map(|(_, fact)| fact)
+    }
+
     /// Sets what was measured under a name.
     pub fn set(&mut self, name: &'static str, fact: Fact) {
         match self.facts.iter_mut().find(|(known, _)| *known == name) {

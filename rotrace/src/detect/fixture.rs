@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::finding::{Class, Finding};
+use super::finding::{Amount, Class, Finding};
 use super::observation::Observation;
 use super::subject::{Api, Names};
-use super::{Detectors, Pattern, Settings};
+use super::{ConnectionEnd, Detectors, Pattern, Settings};
 use crate::call::{Call, Process};
 use crate::exchange::Outcome;
 use crate::keyed::Key;
@@ -25,6 +25,7 @@ pub(crate) struct Made {
     seq: u64,
     lasting_ns: u64,
     cost_ucu: u64,
+    closing: Option<(u64, Option<bool>)>,
 }
 
 /// A call of the game `chess`. The template has `{id}` for every segment that is a number.
@@ -37,7 +38,7 @@ pub(crate) fn get(target: &str) -> Made {
     call.exchange.target = target.into();
     call.exchange.started_ns = EPOCH_NS;
     call.path = path.into();
-    Made { call, seq: 0, lasting_ns: 10 * MS, cost_ucu: 1_000_000 }
+    Made { call, seq: 0, lasting_ns: 10 * MS, cost_ucu: 1_000_000, closing: None }
 }
 
 /// A call with another method.
@@ -56,6 +57,11 @@ impl Made {
     pub(crate) fn at_ms(mut self, at_ms: u64) -> Self {
         self.call.exchange.started_ns = EPOCH_NS + at_ms * MS;
         self
+    }
+
+    /// When it begins, in milliseconds of the test.
+    pub(crate) fn started_ms(&self) -> u64 {
+        (self.call.exchange.started_ns - EPOCH_NS) / MS
     }
 
     /// How long it took. The first byte came with the last.
@@ -77,6 +83,12 @@ impl Made {
     /// What it cost, in cost units.
     pub(crate) fn cost(mut self, cost_cu: f64) -> Self {
         self.cost_ucu = (cost_cu * 1e6) as u64;
+        self
+    }
+
+    /// Its connection ends so long after it; says who closed it, as in [`ConnectionEnd`].
+    pub(crate) fn closing(mut self, after_ms: u64, by_client: Option<bool>) -> Self {
+        self.closing = Some((after_ms * MS, by_client));
         self
     }
 
@@ -117,7 +129,15 @@ pub(crate) struct Found {
 /// Hands calls to all detectors. `api` says what the catalogue has of an endpoint.
 pub(crate) fn found(calls: impl IntoIterator<Item = Made>, api: impl Fn(&Names) -> Api) -> Found {
     let mut calls: Vec<Made> = calls.into_iter().collect();
-    calls.sort_by_key(|made| made.call.exchange.started_ns + made.lasting_ns);
+    let end_of = |made: &Made| made.call.exchange.started_ns + made.lasting_ns;
+    calls.sort_by_key(end_of);
+    let end_of_connection = |made: &Made| {
+        let (after_ns, by_client) = made.closing?;
+        Some(ConnectionEnd { conn: made.call.conn, at_ns: end_of(made) + after_ns, by_client })
+    };
+    let mut ends: Vec<ConnectionEnd> = calls.iter().filter_map(end_of_connection).collect();
+    ends.sort_by_key(|end| end.at_ns);
+    let mut ends = ends.into_iter().peekable();
     let mut detectors = Detectors::new(&Settings::default());
     let mut told: Vec<Finding> = Vec::new();
     let mut tell = |changes: Vec<Finding>| {
@@ -132,12 +152,16 @@ pub(crate) fn found(calls: impl IntoIterator<Item = Made>, api: impl Fn(&Names) 
     for made in &calls {
         let call = made.call();
         let ended_ns = call.exchange.ended_ns.expect("it has ended");
+        while let Some(end) = ends.next_if(|end| end.at_ns < ended_ns) {
+            detectors.connection_ended(&end);
+        }
         while now_ns + 1000 * MS <= ended_ns {
             now_ns += 1000 * MS;
             tell(detectors.tick(now_ns));
         }
         detectors.observe(&call, made.cost_ucu, &mut |names| Arc::new(api(names)));
     }
+    ends.for_each(|end| detectors.connection_ended(&end));
     for _ in 0..600 {
         now_ns += 1000 * MS;
         tell(detectors.tick(now_ns));
@@ -157,12 +181,27 @@ impl Found {
         self.findings.iter().map(line).collect()
     }
 
+    /// The same without the findings of other patterns.
+    pub(crate) fn only(mut self, pattern: Pattern) -> Self {
+        self.findings.retain(|finding| finding.pattern == pattern);
+        self
+    }
+
     /// Calls that the ledger has counted for a pattern, avoidable and potential.
     pub(crate) fn wasted(&self, pattern: Pattern) -> (u64, u64) {
+        self.counted(pattern, |amount| amount.calls)
+    }
+
+    /// Bytes that the ledger has counted for a pattern, avoidable and potential.
+    pub(crate) fn wasted_bytes(&self, pattern: Pattern) -> (u64, u64) {
+        self.counted(pattern, |amount| amount.bytes)
+    }
+
+    fn counted(&self, pattern: Pattern, part: impl Fn(Amount) -> u64) -> (u64, u64) {
+        let wasted = self.detectors.snapshot().wasted;
         let of = |class| {
-            let wasted = self.detectors.snapshot().wasted;
             let claims = wasted.iter().filter(|wasted| wasted.pattern == pattern && wasted.class == class);
-            claims.map(|wasted| wasted.amount.calls).sum()
+            claims.map(|wasted| part(wasted.amount)).sum()
         };
         (of(Class::Avoidable), of(Class::Potential))
     }

@@ -85,6 +85,12 @@ impl Ledger {
         *entry = Entry { seq: call.seq, endpoint: call.endpoint, left, call: None, side: None };
     }
 
+    /// The endpoint of a call that is still there.
+    pub fn endpoint(&self, seq: u64) -> Option<u64> {
+        let entry = self.ring.get(self.place(seq)).filter(|entry| entry.seq == seq)?;
+        Some(entry.endpoint)
+    }
+
     /// Claims a call for a pattern.
     pub fn claim(&mut self, seq: u64, now_ns: u64, claim: Claim) -> Outcome {
         let at = self.place(seq);

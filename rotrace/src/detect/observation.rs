@@ -2,6 +2,7 @@
 //! string in it. Refuses to know: names, and what the hashed values are.
 
 use crate::call::Call;
+use crate::exchange::signals::url;
 use crate::exchange::{Exchange, Outcome, Role, Signals};
 use crate::keyed::{Key, combine};
 use crate::summary::{UNKNOWN_GAME, ttfb_ns};
@@ -17,7 +18,8 @@ pub struct Observation {
     pub started_ns: u64,
     /// The last that was seen of it.
     pub ended_ns: u64,
-    /// Time from the request to the first byte of the response: what the server took, as far as can be seen.
+    /// Time from the request to the first byte of the response: what the server took, as far as can be seen. Of a call
+    /// that was given up before, the time until then: the server was busy for so long at least.
     pub server_ns: u64,
     /// PID of the process.
     pub pid: u32,
@@ -29,10 +31,14 @@ pub struct Observation {
     pub game: u64,
     /// **E**: game, authority, template and method.
     pub endpoint: u64,
+    /// The same whatever the game.
+    pub endpoint_of_any_game: u64,
     /// The same in this process.
     pub scope: u64,
     /// The authority.
     pub authority: u64,
+    /// The URL as [`url`] has it, to be compared with the `location` of a response.
+    pub url: u64,
     /// **K**: E and the parameters of the path.
     pub resource: u64,
     /// **R**: K, query, body and credentials; never the same as another's when it is a write whose body was not seen.
@@ -173,7 +179,8 @@ impl Observation {
         let verb = verb(&exchange.method);
         let game = key.name(call.game.as_deref().unwrap_or(UNKNOWN_GAME).as_bytes());
         let method = key.name(exchange.method.as_bytes());
-        let endpoint = combine(key.name(call.endpoint.as_bytes()), combine(method, game));
+        let label = key.name(call.endpoint.as_bytes());
+        let endpoint = combine(label, combine(method, game));
         let process = combine(u64::from(call.process.pid), call.process.start_ticks);
         let resource = combine(endpoint, parts.path);
         let body = match signals.request.body {
@@ -184,19 +191,23 @@ impl Observation {
         let request_of_anyone = combine(combine(resource, parts.query), body);
         let request = combine(request_of_anyone, signals.request.credentials.unwrap_or(0));
         let seen_ns = [exchange.ended_ns, exchange.first_byte_ns].into_iter().flatten().next();
+        let ended_ns = seen_ns.unwrap_or(started_ns).max(started_ns);
         let is_aborted = exchange.outcome == Outcome::Aborted;
+        let given_up_ns = is_aborted.then_some(ended_ns - started_ns);
         Some(Observation {
             seq,
             started_ns,
-            ended_ns: seen_ns.unwrap_or(started_ns).max(started_ns),
-            server_ns: ttfb_ns(exchange).unwrap_or(0),
+            ended_ns,
+            server_ns: ttfb_ns(exchange).or(given_up_ns).unwrap_or(0),
             pid: call.process.pid,
             process,
             process_age_ns: age_ns(call.process.start_ticks, started_ns),
             game,
             endpoint,
+            endpoint_of_any_game: combine(label, method),
             scope: combine(endpoint, process),
             authority: key.name(authority.as_bytes()),
+            url: url(exchange.authority.as_deref().unwrap_or(authority), &exchange.target, key),
             resource,
             request,
             request_of_anyone,

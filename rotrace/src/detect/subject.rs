@@ -76,6 +76,8 @@ pub struct Api {
     pub is_transactional: bool,
     /// Events for analytics: what may be sent later, and together.
     pub is_telemetry: bool,
+    /// Its `POST` sets what path and query name, and what was there before is gone.
+    pub is_replacing_post: bool,
     /// Its `POST` changes nothing.
     pub is_safe_post: bool,
     /// It delivers files.

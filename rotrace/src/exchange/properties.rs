@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::fates::{Dealt, Fate, deal, fate};
 use super::tests::{Op, What, decode, show};
 use super::*;
 use crate::stream::Chunk;
@@ -212,20 +213,6 @@ impl Spans for Lengths {
     }
 }
 
-/// What happens to a record on its way.
-#[derive(Clone, Copy, Debug)]
-enum Fate {
-    Kept,
-    /// Only the first bytes are captured.
-    Cut(usize),
-    /// It is lost; the next record of its direction shows that bytes are missing.
-    Lost,
-}
-
-fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![8 => Just(Fate::Kept), 1 => (0usize..20).prop_map(Fate::Cut), 1 => Just(Fate::Lost)]
-}
-
 /// Requests in bursts, each burst answered before the next: what clients that pipeline do. Each record has the probes'
 /// hint of a turn, and its fate.
 fn bursts(truths: &[Truth], sizes: &[usize], piece_size: usize, fates: &[Fate]) -> Vec<Op> {
@@ -237,23 +224,19 @@ fn bursts(truths: &[Truth], sizes: &[usize], piece_size: usize, fates: &[Fate]) 
         rest = behind;
         let (requests, responses) = layouts(burst);
         for (from_client, stream) in [(true, requests.bytes), (false, responses.bytes)] {
-            for (index, bytes) in stream.chunks(piece_size).enumerate() {
+            for Dealt { turn, size, captured } in deal(&stream, piece_size, &mut fates) {
                 let at_ns = ops.len() as u64 + 1;
                 let missing = &mut missing[usize::from(from_client)];
-                let fate = *fates.next().expect("an endless iterator");
-                if let Fate::Lost = fate {
-                    *missing += bytes.len() as u64;
+                let Some(captured) = captured else {
+                    *missing += size;
                     continue;
-                }
+                };
                 let gap = |length| Op::Piece { from_client, turn: false, at_ns, what: What::Gap(length) };
                 if *missing > 0 {
                     ops.push(gap(std::mem::take(missing)));
                 }
-                let captured =
-                    if let Fate::Cut(length) = fate { length.min(bytes.len()) } else { bytes.len() };
-                let what = What::Bytes(bytes[..captured].to_vec());
-                ops.push(Op::Piece { from_client, turn: index == 0, at_ns, what });
-                ops.push(gap((bytes.len() - captured) as u64));
+                ops.push(Op::Piece { from_client, turn, at_ns, what: What::Bytes(captured.to_vec()) });
+                ops.push(gap(size - captured.len() as u64));
             }
         }
     }

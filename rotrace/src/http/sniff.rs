@@ -196,6 +196,8 @@ mod tests {
         check(b"", Sniff::NeedMore);
         check(b"HTT", Sniff::NeedMore);
         check(b"GET ", Sniff::NeedMore);
+        check(b"\r\nGET / HTTP/1.1\r\n", Sniff::Request);
+        check(b"\r\n", Sniff::NeedMore);
         check(b"220 mail ESMTP\r\n", Sniff::Other);
         check(b"\0\0\0\x01", Sniff::Other);
     }

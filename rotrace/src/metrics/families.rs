@@ -35,7 +35,7 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
 }
 
 /// Metrics of calls and of the daemon.
-static FAMILIES: [Family; 32] = [
+static FAMILIES: [Family; 34] = [
     Family {
         stem: "rotrace_http_client_requests",
         unit: None,
@@ -221,6 +221,28 @@ static FAMILIES: [Family; 32] = [
         samples: |scrape, samples| {
             let mut losses = scrape.summary.losses.iter();
             losses.try_for_each(|((stage, reason), &count)| samples.counter(&[stage, reason], count))
+        },
+    },
+    Family {
+        stem: "rotrace_lost",
+        unit: Some(Unit::Bytes),
+        kind: MetricType::Counter,
+        help: "Stream bytes whose content was lost, or that arrived twice, at the named stage.",
+        labels: &["stage", "reason"],
+        samples: |scrape, samples| {
+            let mut lost = scrape.summary.shortfall.bytes.iter();
+            lost.try_for_each(|((stage, reason), &count)| samples.counter(&[stage, reason], count))
+        },
+    },
+    Family {
+        stem: "rotrace_game_names_changed",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Values of game rules that are not the label game as they stand: too many of them, or not printable.",
+        labels: &["reason"],
+        samples: |scrape, samples| {
+            samples.counter(&["refused"], scrape.summary.shortfall.games_refused)?;
+            samples.counter(&["altered"], scrape.summary.shortfall.games_altered)
         },
     },
     Family {

@@ -105,6 +105,13 @@ impl Probes {
         self.data(conn, direction, flag::TURN, text.as_bytes(), text.len() as u64);
     }
 
+    fn end(&mut self, conn: u64) {
+        let position = self.positions.get(&(conn, direction::RECEIVED)).copied().unwrap_or(0);
+        let header =
+            Header { kind: kind::END, direction: direction::RECEIVED, conn, position, ..Header::default() };
+        self.record(header, &[]);
+    }
+
     fn close(&mut self, conn: u64) {
         let at = |direction| self.positions.get(&(conn, direction)).copied().unwrap_or(0);
         let header = Header { kind: kind::CLOSE, conn, position: at(0), size: at(1), ..Header::default() };
@@ -195,6 +202,22 @@ fn a_request_in_flight_ends_with_the_socket_that_carries_its_tls() {
 }
 
 #[test]
+fn a_response_without_length_ends_with_the_plaintext_or_with_the_socket_that_carries_it() {
+    for (conn, expect) in [(OBJECT, "Some(4) Complete"), (SOCKET, "Some(4) Complete"), (0, "Some(4) Aborted")]
+    {
+        let mut probes = Probes::new();
+        probes.open(SOCKET, role::CLIENT);
+        probes.data(SOCKET, direction::SENT, flag::ENCRYPTED, &[], 500);
+        probes.record(Header { kind: kind::BIND, conn: OBJECT, extra: SOCKET, ..Header::default() }, &[]);
+        probes.text(OBJECT, direction::SENT, GET);
+        probes.text(OBJECT, direction::RECEIVED, "HTTP/1.0 200 OK\r\n\r\nbody");
+        probes.end(conn);
+        probes.close(SOCKET);
+        assert_eq!(probes.lines, [format!("Client - 7 api/v1/users/{{id}} Some(200) {expect} tls")]);
+    }
+}
+
+#[test]
 fn tls_without_plaintext_is_counted_in_connections_and_bytes() {
     let mut probes = Probes::new();
     probes.process(Some("chess"));
@@ -238,14 +261,31 @@ fn a_child_is_of_its_parents_game_until_it_is_read() {
 #[test]
 fn losses_are_those_that_the_last_record_says() {
     let mut probes = Probes::new();
-    let losses = |count| Losses::from([("kernel".to_owned(), [("ring_full".to_owned(), count)].into())]);
+    let losses = |count| {
+        let ring = |count| [("ring_full".to_owned(), count)].into();
+        Losses::from([("kernel".to_owned(), ring(count)), ("kernel_bytes".to_owned(), ring(100 * count))])
+    };
     for count in [3, 5] {
         let record = loss_record(1, &losses(count)).expect("plain values");
         probes.feed(&record);
     }
     assert_eq!(probes.pipeline.summary().losses.get(&("kernel", "ring_full")), Some(&5));
+    assert_eq!(probes.pipeline.summary().shortfall.bytes.get(&("kernel", "ring_full")), Some(&500));
     probes.feed(b"not a record");
     assert_eq!(probes.pipeline.summary().losses.get(&("pipeline", "malformed_record")), Some(&1));
+}
+
+#[test]
+fn bytes_that_arrive_twice_and_names_that_are_changed_are_counted() {
+    let mut probes = Probes::new();
+    probes.process(Some("a b"));
+    probes.open(SOCKET, role::CLIENT);
+    probes.text(SOCKET, direction::SENT, GET);
+    *probes.positions.entry((SOCKET, direction::SENT)).or_default() -= 7;
+    probes.text(SOCKET, direction::SENT, "t: a\r\n\r\n");
+    let shortfall = probes.pipeline.summary().shortfall;
+    assert_eq!(shortfall.bytes.get(&("pipeline", "overlap")), Some(&7));
+    assert_eq!((shortfall.games_refused, shortfall.games_altered), (0, 1));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub const CAPABILITIES: [(u32, &str, &str); 4] = [
     (19, "CAP_SYS_PTRACE", "reads the maps, executables and environments of targets of other users"),
     (2, "CAP_DAC_READ_SEARCH", "reads the files of targets of other users"),
 ];
-/// Includes what the first two allow, and is asked for by newer kernels to probe user code.
+/// Includes what the first two allow, and may be asked for where user code is probed by perf events.
 pub const CAP_SYS_ADMIN: u32 = 21;
 /// PROC_PID_INIT_INO (include/linux/proc_ns.h), 0xEFFFFFFC.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";

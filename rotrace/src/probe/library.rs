@@ -31,7 +31,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Function;
+use super::tls::Function;
 use crate::attribute::Facts;
 use crate::process::{Mapping, Process, Unreadable};
 
@@ -100,8 +100,8 @@ pub struct Library {
 impl Library {
     /// A path that leads the kernel to the opened file, whatever its name leads to by now, for as long as `self` lives.
     ///
-    /// `perf_event_open` looks it up like any other (`create_local_trace_uprobe`, kernel/trace/trace_uprobe.c, 6.1), and
-    /// it holds no byte that the text interface of tracefs, aya's fallback, would stumble over.
+    /// The kernel looks it up like any other (`bpf_uprobe_multi_link_attach`, kernel/trace/bpf_trace.c, 6.12;
+    /// `create_local_trace_uprobe`, kernel/trace/trace_uprobe.c, 6.1), and it holds no byte that the text interface of tracefs, aya's fallback, would stumble over.
     pub fn path(&self) -> PathBuf {
         descriptor(&self.file)
     }

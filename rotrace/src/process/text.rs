@@ -27,11 +27,6 @@ impl Stat {
     }
 }
 
-/// The PIDs of a process in `/proc/PID/status`, from the namespace of the mount inwards (`NSpid`, since 4.1).
-pub fn ns_pid(status: &[u8]) -> Vec<u32> {
-    numbers(status, b"NSpid:").collect()
-}
-
 /// The effective user ID in `/proc/PID/status`: `Uid` has the real, effective, saved and file-system ID.
 pub fn uid(status: &[u8]) -> Option<u32> {
     numbers(status, b"Uid:").nth(1)

@@ -2,7 +2,7 @@
 //! of heads the same message. Refuses to know: how it was cut into records.
 
 use memchr::{memchr, memrchr};
-use rotrace_ebpf::limits::PREFIX_BYTES;
+use rotrace_ebpf::limits::{LINE_ENDS_MAX, PREFIX_BYTES};
 
 use super::{Kept, OVERWRITTEN};
 use crate::http::h1::head::{field_line_end, is_authority, is_token, request, response};
@@ -202,13 +202,18 @@ fn overwrite_item(item: &mut [u8], query_keys: &[Box<str>]) {
 fn beginning(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
     const STATUS_LINE: &[u8] = b"HTTP/1.";
     const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let common = |known: &[u8]| bytes.iter().zip(known).take_while(|(byte, known)| byte == known).count();
+    let common = |bytes: &[u8], known: &[u8]| {
+        bytes.iter().zip(known).take_while(|(byte, known)| byte == known).count()
+    };
+    let line_ends = bytes.iter().take(LINE_ENDS_MAX).take_while(|byte| b"\r\n".contains(byte)).count();
     let stay = match bytes {
         // Type, version, length and kind of message of a TLS record.
         [0x14..=0x17, 3, 0..=4, ..] => 6,
         [0x14..=0x17, 3, ..] => 3,
         [0x14..=0x17, ..] => 1,
-        _ => common(STATUS_LINE).max(common(HTTP2_PREFACE)),
+        // The line ends stay, as all line ends do.
+        _ if line_ends > 0 => line_ends + common(bytes.get(line_ends..).unwrap_or_default(), STATUS_LINE),
+        _ => common(bytes, STATUS_LINE).max(common(bytes, HTTP2_PREFACE)),
     };
     let mut looks = [0; PREFIX_BYTES];
     for (index, (to, &byte)) in looks.iter_mut().zip(bytes).enumerate() {

@@ -6,6 +6,7 @@ use super::*;
 use crate::attribute::{GameRule, Rules};
 use crate::endpoint::{Endpoints, Settings as EndpointSettings};
 use crate::exchange::Role;
+use crate::exchange::fates::{Dealt, Fate, deal, fate};
 use crate::pipeline::{Output, Pipeline, Settings};
 use crate::report::json;
 
@@ -289,18 +290,6 @@ fn call() -> impl Strategy<Value = (String, String)> {
     )
 }
 
-/// What happens to a record on its way.
-#[derive(Clone, Copy, Debug)]
-enum Fate {
-    Kept,
-    Cut(usize),
-    Lost,
-}
-
-fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![12 => Just(Fate::Kept), 1 => (0usize..20).prop_map(Fate::Cut), 1 => Just(Fate::Lost)]
-}
-
 /// Bursts of calls on two connections, cut into records.
 fn bursts(
     calls: &[(String, String)],
@@ -316,15 +305,12 @@ fn bursts(
         for (direction, own) in [(0, 0), (1, 1)] {
             let texts: String =
                 calls.iter().map(|(asked, answered)| [asked, answered][own].as_str()).collect();
-            for (index, bytes) in texts.as_bytes().chunks(piece).enumerate() {
-                let turn = if index == 0 { flag::TURN } else { 0 };
-                match *fates.next().expect("an endless iterator") {
-                    Fate::Lost => probe.lose(conn, direction, bytes.len() as u64),
-                    Fate::Kept => probe.data(conn, direction, flags | turn, bytes, 0),
-                    Fate::Cut(length) => {
-                        let captured = &bytes[..length.min(bytes.len())];
-                        let left_out = (bytes.len() - captured.len()) as u64;
-                        probe.data(conn, direction, flags | turn, captured, left_out);
+            for Dealt { turn, size, captured } in deal(texts.as_bytes(), piece, &mut fates) {
+                let flags = if turn { flags | flag::TURN } else { flags };
+                match captured {
+                    None => probe.lose(conn, direction, size),
+                    Some(captured) => {
+                        probe.data(conn, direction, flags, captured, size - captured.len() as u64);
                     }
                 }
             }

@@ -42,11 +42,18 @@ struct CallLine<'a> {
     outcome: &'static str,
 }
 
+/// By stage and reason.
+type ByReason = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+
 #[derive(Serialize)]
 struct SummaryLine<'a> {
     r#type: &'static str,
     calls: u64,
-    lost: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    lost: ByReason,
+    lost_bytes: ByReason,
+    /// Values of game rules that were not taken as they stand.
+    games_refused: u64,
+    games_altered: u64,
     observed_ns: Option<u64>,
     /// Calls whose endpoint is `other` because there were too many.
     overflow_calls: u64,
@@ -160,14 +167,13 @@ pub fn findings<'a>(
 
 /// The line at the end, without the line end. `lost` has only what was lost: `{}` is nothing.
 pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
-    let mut lost = BTreeMap::<_, BTreeMap<_, _>>::new();
-    for (&(stage, reason), &count) in summary.losses.iter().filter(|&(_, &count)| count > 0) {
-        lost.entry(stage).or_default().insert(reason, count);
-    }
     line(&SummaryLine {
         r#type: "summary",
         calls: summary.calls(),
-        lost,
+        lost: by_reason(&summary.losses),
+        lost_bytes: by_reason(&summary.shortfall.bytes),
+        games_refused: summary.shortfall.games_refused,
+        games_altered: summary.shortfall.games_altered,
         observed_ns: summary.observed_ns(),
         overflow_calls: summary.overflow_calls(),
         tracked_connections: summary.tracked_connections,
@@ -175,6 +181,14 @@ pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
         captured_bytes: summary.captured_bytes,
         games: summary.games().map(|(name, game)| game_figures(name, game)).collect(),
     })
+}
+
+fn by_reason(counts: &BTreeMap<(&'static str, &'static str), u64>) -> ByReason {
+    let mut by_reason = ByReason::new();
+    for (&(stage, reason), &count) in counts.iter().filter(|&(_, &count)| count > 0) {
+        by_reason.entry(stage).or_default().insert(reason, count);
+    }
+    by_reason
 }
 
 fn game_figures<'a>(name: &'a str, game: &'a Game) -> GameFigures<'a> {
@@ -303,7 +317,7 @@ mod tests {
         let summary = Summary::default();
         assert_eq!(
             summary_line(&summary).expect("a line"),
-            r#"{"type":"summary","calls":0,"lost":{},"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[]}"#
+            r#"{"type":"summary","calls":0,"lost":{},"lost_bytes":{},"games_refused":0,"games_altered":0,"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[]}"#
         );
     }
 
@@ -317,12 +331,14 @@ mod tests {
         summary.observe(0);
         summary.losses.insert(("probe", "ring_full"), 3);
         summary.losses.insert(("probe", "fault"), 0);
+        summary.shortfall.bytes = [(("kernel", "ring_full"), 700), (("pipeline", "overlap"), 0)].into();
+        summary.shortfall.games_altered = 2;
         let coverage = summary.coverage_mut(Some(&"chess".into()), 0);
         coverage.add_unpaired(Unpaired::Response);
         coverage.opened.client = Opened { plain: 1, tls: 2 };
         let figures = r#""calls":2,"errors":1,"unanswered":0,"codes":{"2xx":1,"5xx":1},"request_bytes":200,"response_bytes":2400,"request_body_bytes":0,"response_body_bytes":2000,"p50_ns":12000000,"p99_ns":12000000"#;
         let expect = [
-            r#"{"type":"summary","calls":2,"lost":{"probe":{"ring_full":3}},"observed_ns":1012000000,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[{"game":"chess","client":{"#,
+            r#"{"type":"summary","calls":2,"lost":{"probe":{"ring_full":3}},"lost_bytes":{"kernel":{"ring_full":700}},"games_refused":0,"games_altered":2,"observed_ns":1012000000,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[{"game":"chess","client":{"#,
             figures,
             r#","endpoints":[{"endpoint":"api/a","#,
             figures,

@@ -6,6 +6,7 @@ use super::visible::{escape, visible_target};
 use super::wall::WallClock;
 use crate::call::Call;
 use crate::exchange::{Outcome, Role};
+use crate::summary::shortfall::Shortfall;
 use crate::summary::{Coverage, Game, Series, Summary, duration_ns};
 
 /// Endpoints that the report at the end shows per game and role: those with the most calls.
@@ -182,15 +183,20 @@ fn methods(series: &Series) -> String {
 }
 
 fn losses(style: Style, summary: &Summary) -> String {
-    let lost: Vec<_> = summary.losses.iter().filter(|&(_, &count)| count > 0).collect();
-    if lost.is_empty() {
-        return "lost: 0\n".to_owned();
-    }
-    let lines = lost.iter().map(|((stage, reason), count)| {
+    let events = summary.losses.iter().filter(|&(_, &count)| count > 0);
+    let events = events.map(|((stage, reason), count)| {
         let meaning = loss_meaning(reason).map_or(String::new(), |meaning| format!(": {meaning}"));
         format!("  {count} {stage} {reason}{meaning}\n")
     });
-    format!("{}\n{}", paint(style, Colour::Red, "lost:"), lines.collect::<String>())
+    let lost_bytes = summary.shortfall.bytes.iter().filter(|&(_, &count)| count > 0);
+    let lost_bytes = lost_bytes.map(|((stage, reason), &count)| {
+        format!("  {} {stage} {reason}: {}\n", bytes(count), lost_bytes_meaning(reason))
+    });
+    let lines: Vec<_> = events.chain(lost_bytes).collect();
+    if lines.is_empty() {
+        return "lost: 0\n".to_owned();
+    }
+    format!("{}\n{}", paint(style, Colour::Red, "lost:"), lines.concat())
 }
 
 /// What a loss means for the figures above it, for the counters of the probes.
@@ -203,9 +209,19 @@ fn loss_meaning(reason: &str) -> Option<&'static str> {
         "tls_calls_full" => "the thread table was full; the plaintext of these TLS calls is missing",
         "tls_objects_full" => "the table of TLS objects was full; calls on these connections are missing",
         "compat_syscall" => "system calls of 32-bit processes, which these probes do not read",
+        "tls_socket_mismatch" => "a TLS object used a second socket; its calls stay with the first",
         "targets_full" => "the target table was full; calls of these new processes are missing",
         _ => return None,
     })
+}
+
+fn lost_bytes_meaning(reason: &str) -> &str {
+    match reason {
+        "ring_full" => "in the records that found no room",
+        "segments_beyond" => "behind the segments of one call that are looked at; they are counted, not read",
+        "overlap" => "arrived twice, and were read once",
+        other => other,
+    }
 }
 
 /// What was there to be seen and is in none of the figures, in words.
@@ -231,6 +247,15 @@ fn hidden(summary: &Summary) -> String {
     if summary.overflow_calls() > 0 {
         let calls = plural(summary.overflow_calls(), "call");
         lines.push(format!("{calls} under the endpoint `other`: there are too many endpoints to keep apart"));
+    }
+    let Shortfall { games_refused, games_altered, .. } = summary.shortfall;
+    if games_refused > 0 {
+        let names = plural(games_refused, "game name");
+        lines.push(format!("{names} became `other`: there are too many games to keep apart"));
+    }
+    if games_altered > 0 {
+        let names = plural(games_altered, "game name");
+        lines.push(format!("{names} cut, or with characters that are not visible replaced"));
     }
     if lines.is_empty() {
         return "not decoded: 0\n".to_owned();

@@ -1,5 +1,5 @@
 //! Given: this host, and perhaps a process and a configuration. Gives: what can be seen here and what will be missed, in
-//! plain words. Refuses to know: how anything is probed; nothing is loaded.
+//! plain words. Refuses to know: how anything is probed; nothing is attached.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,6 +13,7 @@ use crate::attribute::{Facts, Games};
 use crate::config::{self, Config};
 use crate::probe::host::{CAP_SYS_ADMIN, CAPABILITIES, Host};
 use crate::probe::library;
+use crate::probe::tls::Means;
 use crate::process::Procfs;
 
 /// How a finding bears on what will be seen.
@@ -102,14 +103,16 @@ fn of_host(host: &Host) -> Vec<Finding> {
         };
         findings.push(finding("capability", verdict, found, format!("It {purpose}.")));
     }
-    if !host.may(CAP_SYS_ADMIN) {
-        findings.push(finding(
-            "capability",
+    findings.push(match Means::of_this_kernel() {
+        Means::Links => finding("TLS", Verdict::Ok, format!("probed by {}", Means::Links), ""),
+        means if host.may(CAP_SYS_ADMIN) => finding("TLS", Verdict::Ok, format!("probed by {means}"), ""),
+        means => finding(
+            "TLS",
             Verdict::Missed,
-            "CAP_SYS_ADMIN: missing",
-            "Newer kernels (6.18 does) ask for it to read TLS. Without it TLS is only counted there.",
-        ));
-    }
+            format!("probed by {means}"),
+            "For those, kernels may ask for CAP_SYS_ADMIN, which is missing. Without it TLS is only counted there.",
+        ),
+    });
     findings.push(finding(
         "lockdown",
         if host.lockdown.as_deref() == Some("confidentiality") { Verdict::Fatal } else { Verdict::Ok },
@@ -150,6 +153,14 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
         format!("{pid}: {}", process.exe().unwrap_or("no executable")),
         "",
     )];
+    if process.is_exe_deleted() {
+        findings.push(finding(
+            "executable",
+            Verdict::Ok,
+            "removed or replaced since the process started",
+            "Rules see the path that it had, and TLS is read in the file that runs.",
+        ));
+    }
     if let Some(config) = config {
         let rules = config.rules();
         let is_target = rules.matches_target(&process);

@@ -55,10 +55,16 @@ impl Recorder {
     }
 
     fn explain(&self, why: io::Error) -> io::Error {
+        let advice = match why.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "make room there or record elsewhere; "
+            }
+            _ => "",
+        };
         io::Error::new(
             why.kind(),
             format!(
-                "write the capture file {}: {why}; what stands in it so far can be read",
+                "write the capture file {}: {why}; {advice}what stands in it so far can be read",
                 self.path.display()
             ),
         )

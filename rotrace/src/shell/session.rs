@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rotrace_ebpf::record::{HEADER_BYTES, Record, kind};
-use rotrace_ebpf::stats::{LOSSES, Stat};
+use rotrace_ebpf::stats::{LOSSES, LOST_BYTES, Stat};
 use tracing::{debug, warn};
 
 use super::clock::monotonic_ns;
@@ -17,11 +17,11 @@ use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::probe::library::{self, Library, Scan};
-use crate::probe::{Detached, Probes, TlsLink};
+use crate::probe::{Probes, tls};
 use crate::process::{Procfs, Unreadable};
 
 /// Records are drained so often. Waking up for each would cost the traced threads far more than the records do.
-const DRAIN: Duration = Duration::from_millis(10);
+pub const DRAIN: Duration = Duration::from_millis(10);
 
 /// After a program has started, its libraries are looked for at these times: the dynamic linker maps them within
 /// milliseconds, an interpreter loads more while it starts.
@@ -39,7 +39,7 @@ struct Target {
     scans: usize,
     next_scan_ns: u64,
     /// TLS libraries that are probed in it, by device and inode.
-    libraries: BTreeMap<(u64, u64), Vec<TlsLink>>,
+    libraries: BTreeMap<(u64, u64), tls::Links>,
     uncovered: Vec<library::Uncovered>,
 }
 
@@ -66,6 +66,9 @@ enum Change {
 
 impl Session {
     pub(super) fn new(probes: Probes, pipeline: Pipeline, recorder: Option<Recorder>, openssl: bool) -> Self {
+        if openssl {
+            debug!("TLS functions are probed by {}", probes.tls_means());
+        }
         Session {
             probes,
             pipeline,
@@ -123,8 +126,13 @@ impl Session {
         let now_ns = monotonic_ns();
         let counters = self.probes.counters();
         let count = |stat: Stat| counters.get(stat as usize).copied().unwrap_or(0);
-        let kernel = LOSSES.iter().map(|&(stat, reason)| (reason.to_owned(), count(stat))).collect();
-        let losses = Losses::from([("kernel".to_owned(), kernel)]);
+        let counted = |table: &[(Stat, &str)]| {
+            table.iter().map(|&(stat, reason)| (reason.to_owned(), count(stat))).collect()
+        };
+        let losses = Losses::from([
+            (capture::KERNEL.to_owned(), counted(&LOSSES)),
+            (capture::KERNEL_BYTES.to_owned(), counted(&LOST_BYTES)),
+        ]);
         let record = capture::loss_record(now_ns, &losses)?;
         if let Some(recorder) = &mut self.recorder {
             recorder.write(&record)?;
@@ -153,11 +161,11 @@ impl Session {
 
     /// Removes the TLS probes of all targets, which would take long one by one.
     pub(super) fn detach(&mut self) {
-        let mut detached = Detached::default();
-        for (_, target) in std::mem::take(&mut self.targets) {
-            detached.extend(self.probes.detach_tls(target.libraries.into_values().flatten().collect()));
-        }
-        detached.drop_together();
+        std::mem::take(&mut self.targets)
+            .into_values()
+            .map(Target::into_links)
+            .collect::<tls::Links>()
+            .drop_together();
     }
 
     fn drain(&mut self, call: &mut dyn FnMut(Output<'_>)) -> io::Result<()> {
@@ -207,8 +215,7 @@ impl Session {
             }
             Change::Exited { process } => {
                 if let Some(target) = self.targets.remove(&process) {
-                    let links = target.libraries.into_values().flatten().collect();
-                    self.probes.detach_tls(links).drop_in_background();
+                    target.into_links().drop_in_background();
                 }
             }
         }
@@ -259,6 +266,11 @@ impl Target {
         }
     }
 
+    /// The TLS probes that are left when it is watched no more.
+    fn into_links(self) -> tls::Links {
+        self.libraries.into_values().collect()
+    }
+
     /// Attaches the probes of libraries that are not probed yet.
     fn attach(&mut self, probes: &mut Probes, libraries: Vec<Library>) {
         for library in libraries {
@@ -268,9 +280,9 @@ impl Target {
             let links = probes.attach_tls(self.pid, &library.path(), &library.points);
             let links = links.unwrap_or_else(|why| {
                 warn!(pid = self.pid, library = library.name, "TLS is not read: {why:#}");
-                Vec::new()
+                tls::Links::default()
             });
-            debug!(pid = self.pid, library = library.name, probes = links.len(), "TLS library");
+            debug!(pid = self.pid, library = library.name, links = links.count(), "TLS library");
             self.libraries.insert(library.identity, links);
         }
     }

@@ -1,7 +1,7 @@
 """Given: a shape of traffic, host and port. Gives: that traffic, written to sockets by hand. Refuses to know: whether it
 is traced.
 
-`bytes`: requests written one byte at a time. `pipeline`: 64 requests in one write. `many`: 200 connections at once, five
+`bytes`: requests written one byte at a time. `empty_lines`: an empty line before each request, also the first. `pipeline`: 64 requests in one write. `many`: 200 connections at once, five
 requests on each.
 """
 
@@ -58,6 +58,19 @@ def single_bytes():
     connection.close()
 
 
+def empty_lines():
+    for parts in ([b"\r\n", b""], [b"\r\n\r\n"], [b"\r", b"\n", b""]):
+        connection = connect()
+        responses = Responses()
+        for number in range(3):
+            *before, last = parts
+            for data in [*before, last + request("POST", f"/echo/empty/{number}", b"b" * 40)]:
+                connection.sendall(data)
+            while responses.count <= number:
+                responses.feed(connection.recv(65536))
+        connection.close()
+
+
 def pipeline():
     connection = connect()
     responses = Responses()
@@ -89,4 +102,4 @@ def many():
                 key.fileobj.send(request("GET", f"/v1/many/{number}/{responses.count}"))
 
 
-{"bytes": single_bytes, "pipeline": pipeline, "many": many}[SHAPE]()
+{"bytes": single_bytes, "empty_lines": empty_lines, "pipeline": pipeline, "many": many}[SHAPE]()

@@ -4,13 +4,15 @@ know: whether it is traced. It ends when its input ends.
 
 The first part of the path says how a response is framed, the second how many bytes of payload it has:
 /plain/N by Content-Length; /drip/N in chunks of one byte, each written alone; /uneven/N in chunks of growing size with
-extensions and trailers; /close/N until the connection closes; /early/N behind a 103; /crumbs/N with the head written byte
+extensions and trailers; /close/N until the connection closes;
+/torn/N the same, with TLS not closed before; /early/N behind a 103; /crumbs/N with the head written byte
 by byte; /none/204 and /none/304 without a body; /hold/N as /plain/N, once /release/N has been asked for.
 """
 
 import asyncio
 import itertools
 import json
+import socket
 import ssl
 import sys
 import time
@@ -67,9 +69,12 @@ async def respond(writer, method, target):
         length = b"Content-Length: 10\r\n" if count == 304 else b""
         await put(writer, b"HTTP/1.1 %d Nothing\r\n%s\r\n" % (count, length))
         return count, 0, True
-    if shape == "close":
+    if shape in ("close", "torn"):
         await put(writer, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
         await put(writer, body)
+        if shape == "torn":
+            # The socket below, so that the peer sees its end and no close_notify.
+            writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
         return 200, len(body), False
     if shape == "early":
         await put(writer, b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")

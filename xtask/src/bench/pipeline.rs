@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rotrace::attribute::{GameRule, Rules};
@@ -14,6 +13,7 @@ use rotrace::pipeline::{Output, Pipeline, Settings};
 use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, direction, flag, kind, role};
 
 use super::quartiles::Quartiles;
+use super::stage::thread_cpu;
 
 const RUNS: usize = 9;
 const EXCHANGES: u64 = 100_000;
@@ -68,9 +68,9 @@ fn rates(capture: &Capture) -> anyhow::Result<Quartiles> {
     for _ in 0..RUNS {
         let mut pipeline = pipeline()?;
         let mut calls = 0;
-        let before = cpu();
+        let before = thread_cpu();
         capture.feed(&mut pipeline, &mut calls);
-        rates.push(calls as f64 / (cpu() - before).as_secs_f64() / 1e6);
+        rates.push(calls as f64 / (thread_cpu() - before).as_secs_f64() / 1e6);
         ensure!(calls == EXCHANGES, "the pipeline made {calls} calls of {EXCHANGES} exchanges");
     }
     Quartiles::of(rates).context("no runs")
@@ -218,12 +218,6 @@ fn padded(start: &str, bytes: usize) -> String {
     let end = "\r\n\r\n";
     head.extend(std::iter::repeat_n('0', bytes.saturating_sub(head.len() + end.len())));
     head + end
-}
-
-/// Processor time of this thread: what others do on a busy machine is not in it.
-fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn resident_bytes() -> anyhow::Result<u64> {

@@ -1,4 +1,4 @@
-//! Given: measurements. Gives: their median and quartiles. Refuses to know: what was measured.
+//! Given: measurements. Gives: their median, quartiles and percentiles. Refuses to know: what was measured.
 
 use std::fmt;
 
@@ -25,6 +25,13 @@ impl Quartiles {
     }
 }
 
+/// The least of the sorted measurements that so large a share of them does not exceed (nearest rank); `None` of no
+/// measurements.
+pub(super) fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 impl fmt::Display for Quartiles {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = out.precision().unwrap_or(3);
@@ -48,6 +55,15 @@ mod tests {
         check(&[7.0], Some([7.0; 3]));
         check(&[2.0, 1.0], Some([1.25, 1.5, 1.75]));
         check(&[5.0, 1.0, 4.0, 2.0, 3.0], Some([2.0, 3.0, 4.0]));
+    }
+
+    #[test]
+    fn percentiles_are_measurements() {
+        let sorted: Vec<u32> = (1..=200).collect();
+        let shares = [0.0, 0.5, 0.99, 0.999, 1.0].map(|share| percentile(&sorted, share));
+        assert_eq!(shares, [1, 100, 198, 200, 200].map(Some));
+        assert_eq!(percentile(&[7], 0.99), Some(7));
+        assert_eq!(percentile::<u32>(&[], 0.99), None);
     }
 
     #[test]

@@ -22,6 +22,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// As many as keep one worker busy, and no more.
 const CONNECTIONS: &str = "16";
 
+/// Connections of the worker, and its few other files: twice as many as are opened, for nginx closes idle ones when few
+/// are left.
+const OPEN_FILES: u64 = 32_768;
+
+/// What is asked for.
+pub(super) const PATH: &str = "/v1/users/123456/summary?limit=50";
+
 /// What a client of an API sends besides its path, to a head of about 300 bytes.
 const FIELDS: [&str; 3] = [
     "Accept: application/json",
@@ -78,10 +85,20 @@ impl Server {
         FIELDS.iter().for_each(|field| {
             wrk.args(["-H", field]);
         });
-        let text = output(wrk.arg(format!("http://{}/v1/users/123456/summary?limit=50", self.address)))?;
+        let text = output(wrk.arg(format!("http://{}{PATH}", self.address)))?;
         // Refused and failed requests would be fast.
         ensure!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "the load failed: {text}");
         Load::read(&text).with_context(|| format!("read what wrk says: {text}"))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A request as the load has it.
+    pub(super) fn request(&self, path: &str) -> Vec<u8> {
+        let fields = FIELDS.map(|field| format!("{field}\r\n")).concat();
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.address).into_bytes()
     }
 
     /// A place for a file that goes away with the server.
@@ -175,6 +192,12 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(ticks()? + ticks()?)
 }
 
+/// Processor time of this thread: what others do on a busy machine is not in it.
+pub(super) fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 fn needed(name: &str) -> anyhow::Result<PathBuf> {
     program(name).with_context(|| format!("{name} is missing: apt-get install nginx-light wrk"))
 }
@@ -186,9 +209,9 @@ pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
 
 fn configuration(address: SocketAddr) -> String {
     format!(
-        "daemon off;\nuser root;\nworker_processes 1;\npid nginx.pid;\nerror_log error.log;\n\
-         events {{ worker_connections 1024; }}\n\
-         http {{\n  access_log off;\n  default_type application/json;\n  keepalive_requests 100000000;\n  \
+        "daemon off;\nuser root;\nworker_processes 1;\nworker_rlimit_nofile {OPEN_FILES};\npid nginx.pid;\nerror_log error.log;\n\
+         events {{ worker_connections {OPEN_FILES}; }}\n\
+         http {{\n  access_log off;\n  default_type application/json;\n  keepalive_requests 100000000;\n  keepalive_timeout 1h;\n  \
          client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;\n  \
          server {{\n    listen {address};\n    location / {{ return 200 \"{}\"; }}\n  }}\n}}\n",
         "x".repeat(615)

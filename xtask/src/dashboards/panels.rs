@@ -282,6 +282,13 @@ fn unseen() -> Vec<Panel> {
             vec![query("{{stage}}: {{reason}}", of("rotrace_events_lost_total", "stage, reason"))],
         ),
         third(
+            "Lost bytes",
+            &of_table("rotrace_lost_bytes_total"),
+            View::Lines,
+            "Bps",
+            vec![query("{{stage}}: {{reason}}", of("rotrace_lost_bytes_total", "stage, reason"))],
+        ),
+        third(
             "Share that was lost, by host",
             "What was lost of what the probes saw. Above 1 %, the other graphs of this host are too low.",
             View::Lines,
@@ -332,6 +339,13 @@ fn unseen() -> Vec<Panel> {
             View::Lines,
             "reqps",
             vec![query("{{authority}}", top(LINES, &of("rotrace_endpoint_overflow_total", "authority")))],
+        ),
+        third(
+            "Game names that were changed",
+            &of_table("rotrace_game_names_changed_total"),
+            View::Lines,
+            "cps",
+            vec![query("{{reason}}", of("rotrace_game_names_changed_total", "reason"))],
         ),
         third(
             "Calls under the endpoint other",

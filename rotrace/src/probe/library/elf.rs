@@ -18,7 +18,7 @@ use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::pod::{Pod, slice_from_all_bytes};
 use regex::bytes::Regex;
 
-use crate::probe::Function;
+use crate::probe::tls::Function;
 
 /// Bytes of a string table that are searched at one time.
 const PIECE_BYTES: u64 = 256 * 1024;
@@ -33,19 +33,20 @@ const PIECE_SYMBOLS: u64 = 8 * 1024;
 /// versions of it, a few times.
 const NAMES_MAX: usize = 1024;
 
-/// Functions found in one file. OpenSSL has the eight of [`NAMES`]; a program that links two copies has both.
+/// Functions found in one file. OpenSSL has the six of [`NAMES`]; a program that links two copies has both.
 const POINTS_MAX: usize = 64;
 
 /// Bytes of section names that are looked at.
 const SECTION_NAMES_BYTES: u64 = 64 * 1024;
 
 /// What a defined function of this name is.
-const NAMES: [(&str, Meaning); 10] = [
+const NAMES: [(&str, Meaning); 11] = [
     ("SSL_read", Meaning::Probed(Function::Read)),
     ("SSL_write", Meaning::Probed(Function::Write)),
     ("SSL_read_ex", Meaning::Probed(Function::ReadEx)),
     ("SSL_write_ex", Meaning::Probed(Function::WriteEx)),
     ("SSL_free", Meaning::Probed(Function::Free)),
+    ("SSL_get_error", Meaning::Probed(Function::GetError)),
     ("gnutls_record_send", Meaning::Carries(Stack::GnuTls)),
     ("SSL_ImportFD", Meaning::Carries(Stack::Nss)),
     ("mbedtls_ssl_write", Meaning::Carries(Stack::MbedTls)),
@@ -137,7 +138,7 @@ pub struct Points {
 impl Points {
     /// Plaintext can be seen: at least one function that moves it was found.
     pub fn carries_plaintext(&self) -> bool {
-        self.functions.iter().any(|(function, _)| *function != Function::Free)
+        self.functions.iter().any(|(function, _)| !matches!(function, Function::Free | Function::GetError))
     }
 }
 

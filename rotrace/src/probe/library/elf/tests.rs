@@ -140,6 +140,7 @@ fn every_name_of_the_table_is_found() {
             (Function::ReadEx, 2),
             (Function::WriteEx, 3),
             (Function::Free, 4),
+            (Function::GetError, 5),
         ],
         &[Stack::GnuTls, Stack::Nss, Stack::MbedTls, Stack::WolfSsl, Stack::S2n],
     );

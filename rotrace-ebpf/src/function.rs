@@ -1,0 +1,15 @@
+//! Given: nothing. Gives: the functions of TLS libraries by number: the cookie with which the daemon attaches the probe of
+//! all entries, and by which that probe knows where it is. Refuses to know: where the functions are.
+
+/// `int SSL_read(SSL *ssl, void *buf, int num)`.
+pub const READ: u64 = 1;
+/// `int SSL_write(SSL *ssl, const void *buf, int num)`.
+pub const WRITE: u64 = 2;
+/// `int SSL_read_ex(SSL *ssl, void *buf, size_t num, size_t *readbytes)`.
+pub const READ_EX: u64 = 3;
+/// `int SSL_write_ex(SSL *ssl, const void *buf, size_t num, size_t *written)`.
+pub const WRITE_EX: u64 = 4;
+/// `void SSL_free(SSL *ssl)`.
+pub const FREE: u64 = 5;
+/// `int SSL_get_error(const SSL *ssl, int ret)`; only its return is of interest.
+pub const GET_ERROR: u64 = 6;

@@ -1,0 +1,406 @@
+//! Given: calls with their connections, and ends of connections. Gives: processes that open a connection for about each
+//! call and close it themselves. Refuses to know: handshakes, which are no calls.
+//!
+//! A first call with the number 0 opens a connection, unless that connection is known and nobody said that it ends: a
+//! number of a connection comes again when it is over. Ends are put in line with the calls, which wait for their turn.
+//!
+//! Of the connections of a minute as many had to be opened as there were calls at one time, less what a pool would have
+//! kept of the minute before. What the rest costs is not seen, but assumed: prices of calls have no connections in them,
+//! so these come on top. Bytes and time of handshakes are not known and not counted.
+//!
+//! HTTP/1.0 without keep-alive counts as a wish to close: what is wasted is the same.
+
+use std::collections::VecDeque;
+
+use rotrace_ebpf::record::TLS_OBJECT;
+
+use super::desk::{CaseId, Desk, Grade};
+use super::detector::{Budget, ConnectionEnd, Detector, Row, State, Threshold, Values};
+use super::finding::{Amount, Class, Confidence, Fact, Sample};
+use super::observation::Observation;
+use super::order::WAIT_NS;
+use super::pattern::Pattern;
+use super::table::Table;
+use crate::keyed::combine;
+
+/// The row of this detector.
+pub(super) const ROW: Row = Row {
+    pattern: Pattern::ConnectionChurn,
+    thresholds: &[
+        Threshold {
+            name: "min_calls",
+            default: 20.0,
+            what: "calls of a process to an authority in a minute from which it is looked at",
+        },
+        Threshold { name: "min_opened_ratio", default: 0.5, what: "connections opened for each call" },
+        Threshold {
+            name: "min_client_ratio",
+            default: 0.8,
+            what: "part of the connections that the client closes or asks to close",
+        },
+        Threshold { name: "tls_connection_cu", default: 0.5, what: "cost of a TLS connection" },
+        Threshold { name: "connection_cu", default: 0.05, what: "cost of a connection without TLS" },
+    ],
+    full_bytes: PLACES * (Table::<Place>::ENTRY_BYTES + IN_FLIGHT_MAX * size_of::<u64>())
+        + CONNECTIONS * Table::<Connection>::ENTRY_BYTES
+        + ENDS_MAX * size_of::<ConnectionEnd>(),
+    make: |values, budget| Box::new(ConnectionChurn::new(values, budget)),
+};
+
+/// Authorities of processes that are followed.
+const PLACES: usize = 1024;
+
+/// Connections that are open.
+const CONNECTIONS: usize = 16 * 1024;
+
+/// Ends that wait until all calls before them have come; another one lets the first go on.
+const ENDS_MAX: usize = 4096;
+
+/// Calls at one time, beyond which nobody can say how many connections it takes.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// Calls and connections are counted for so long, and a pool would keep a connection for as long.
+const WINDOW_NS: u64 = 60_000_000_000;
+
+/// A connection that was idle for so long may be closed.
+const IDLE_CLOSE_NS: u64 = 60_000_000_000;
+
+/// A case is over after so long.
+const IDLE_NS: u64 = 5 * WINDOW_NS;
+
+#[derive(Debug)]
+struct ConnectionChurn {
+    rules: Rules,
+    places: Table<Place>,
+    connections: Table<Connection>,
+    ends: VecDeque<ConnectionEnd>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    min_calls: u64,
+    min_opened_ratio: f64,
+    min_client_ratio: f64,
+    tls_ucu: u64,
+    plain_ucu: u64,
+}
+
+/// A connection that is open, as far as is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Connection {
+    place: u64,
+    last_ended_ns: u64,
+    /// Client or server said that it ends, and that was counted.
+    is_ending: bool,
+}
+
+/// An authority, called by one process.
+#[derive(Debug, Default)]
+struct Place {
+    window: Window,
+    /// Until when the last minute went that was judged.
+    judged_ns: u64,
+    /// Connections that a pool would have.
+    kept: u64,
+    /// Ends of the calls that were not over when the last one began.
+    in_flight_ns: Vec<u64>,
+}
+
+/// A minute of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    started_ns: u64,
+    calls: u64,
+    opened: u64,
+    by_client: u64,
+    /// Of those, after the client had said so.
+    by_client_said: u64,
+    by_server: u64,
+    max_in_flight: u64,
+    is_crowded: bool,
+    is_told: bool,
+    is_tls: bool,
+}
+
+impl ConnectionChurn {
+    fn new(values: &Values, budget: Budget) -> Self {
+        let ucu = |name| (values.of_name(name) * 1e6) as u64;
+        ConnectionChurn {
+            rules: Rules {
+                min_calls: values.count("min_calls"),
+                min_opened_ratio: values.of_name("min_opened_ratio"),
+                min_client_ratio: values.of_name("min_client_ratio"),
+                tls_ucu: ucu("tls_connection_cu"),
+                plain_ucu: ucu("connection_cu"),
+            },
+            places: Table::new(budget.entries(PLACES)),
+            connections: Table::new(budget.entries(CONNECTIONS)),
+            ends: VecDeque::new(),
+        }
+    }
+}
+
+impl Detector for ConnectionChurn {
+    fn observe(&mut self, call: &Observation, desk: &mut Desk) {
+        while let Some(end) = self.ends.pop_front_if(|end| end.at_ns < call.started_ns) {
+            self.end(&end);
+        }
+        let about = combine(call.process, call.authority);
+        let ConnectionChurn { rules, places, connections, .. } = self;
+        let known = connections.find(call.conn).filter(|known| call.ordinal > 0 || !known.is_ending);
+        let is_opened = known.is_none() && call.ordinal == 0;
+        let was_ending = known.as_ref().is_some_and(|known| known.is_ending);
+        let last_ended_ns = known.map_or(0, |known| known.last_ended_ns).max(call.ended_ns);
+        let says_end = call.signals.request.closes || call.signals.response.closes;
+        *connections.of(call.conn, Connection::default) =
+            Connection { place: about, last_ended_ns, is_ending: was_ending || says_end };
+
+        let place = places.of(about, Place::default);
+        if place.window.calls > 0 && call.started_ns.saturating_sub(place.window.started_ns) >= WINDOW_NS {
+            place.judge(rules, id(about), desk);
+        }
+        place.count(call, is_opened);
+        if says_end && !was_ending {
+            let is_wish = call.signals.request.closes;
+            place.window.by_client += u64::from(is_wish);
+            place.window.by_client_said += u64::from(is_wish);
+            place.window.by_server += u64::from(!is_wish);
+        }
+        if rules.is_churn(&place.window) {
+            place.tell(call, id(about), desk);
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64, desk: &mut Desk) {
+        while let Some(end) = self.ends.pop_front_if(|end| end.at_ns.saturating_add(WAIT_NS) <= now_ns) {
+            self.end(&end);
+        }
+        let ConnectionChurn { rules, places, .. } = self;
+        let is_due = |window: &Window| {
+            window.is_told && now_ns.saturating_sub(window.started_ns) >= WINDOW_NS + WAIT_NS
+        };
+        let due = places.iter().filter(|(_, place)| is_due(&place.window)).map(|(about, _)| about);
+        for about in due.collect::<Vec<u64>>() {
+            if let Some(place) = places.find(about) {
+                place.judge(rules, id(about), desk);
+            }
+        }
+    }
+
+    fn connection_ended(&mut self, end: &ConnectionEnd, _desk: &mut Desk) {
+        if self.ends.len() >= ENDS_MAX
+            && let Some(first) = self.ends.pop_front()
+        {
+            self.end(&first);
+        }
+        self.ends.push_back(*end);
+    }
+
+    fn state(&self) -> State {
+        State::of([
+            (self.places.len(), self.places.evicted()),
+            (self.connections.len(), self.connections.evicted()),
+        ])
+    }
+}
+
+impl ConnectionChurn {
+    fn end(&mut self, end: &ConnectionEnd) {
+        let Some(connection) = self.connections.remove(end.conn).filter(|known| !known.is_ending) else {
+            return;
+        };
+        let Some(place) = self.places.find(connection.place) else { return };
+        let is_idle = end.at_ns.saturating_sub(connection.last_ended_ns) > IDLE_CLOSE_NS;
+        match end.by_client {
+            Some(true) if !is_idle => place.window.by_client += 1,
+            Some(false) => place.window.by_server += 1,
+            _ => {}
+        }
+    }
+}
+
+impl Rules {
+    fn is_churn(&self, window: &Window) -> bool {
+        let Window { calls, opened, by_client, by_server, is_crowded, .. } = *window;
+        calls >= self.min_calls
+            && !is_crowded
+            && opened as f64 >= self.min_opened_ratio * calls as f64
+            // Connections that are still open say nothing.
+            && 2 * by_client >= opened
+            && by_client as f64 >= self.min_client_ratio * (by_client + by_server) as f64
+    }
+}
+
+impl Place {
+    fn count(&mut self, call: &Observation, is_opened: bool) {
+        let Place { window, judged_ns, kept, in_flight_ns } = self;
+        if window.calls == 0 {
+            window.started_ns = call.started_ns;
+            if call.started_ns.saturating_sub(*judged_ns) > WINDOW_NS {
+                *kept = 0;
+            }
+        }
+        window.calls += 1;
+        window.opened += u64::from(is_opened);
+        window.is_tls |= call.conn & TLS_OBJECT != 0;
+        in_flight_ns.retain(|&ended_ns| ended_ns > call.started_ns);
+        if in_flight_ns.len() < IN_FLIGHT_MAX {
+            in_flight_ns.push(call.ended_ns);
+        } else {
+            window.is_crowded = true;
+        }
+        window.max_in_flight = window.max_in_flight.max(in_flight_ns.len() as u64);
+    }
+
+    fn tell(&mut self, call: &Observation, id: CaseId, desk: &mut Desk) {
+        let window = &mut self.window;
+        let case = desk.authority_case(id, call, window.started_ns, IDLE_NS);
+        if !window.is_told {
+            window.is_told = true;
+            case.finding.calls += window.calls - 1;
+        }
+        case.count(Sample::of(call, call.conn));
+        case.allow(Grade::Scored);
+        let asks = 2 * window.by_client_said > window.by_client;
+        case.finding.kind = if asks { "asks_to_close" } else { "closes" };
+        case.finding.confidence = if asks { Confidence::Proven } else { Confidence::Strong };
+        let evidence = &mut case.finding.evidence;
+        evidence.set("calls", Fact::Count(window.calls));
+        evidence.set("opened", Fact::Count(window.opened));
+        evidence.set("closed_by_client", Fact::Count(window.by_client));
+        evidence.set("closed_by_server", Fact::Count(window.by_server));
+        evidence.set("max_in_flight", Fact::Count(window.max_in_flight));
+        if case.finding.remedy.is_empty() {
+            case.finding.remedy = if asks {
+                "Do not send Connection: close; keep connections and use them again."
+            } else {
+                "Use one client for all calls that keeps its connections open, or HTTP/2, instead of a new client for \
+                 each call."
+            }
+            .to_owned();
+        }
+    }
+
+    /// Counts what the minute has wasted, and ends it.
+    fn judge(&mut self, rules: &Rules, id: CaseId, desk: &mut Desk) {
+        let window = std::mem::take(&mut self.window);
+        self.judged_ns = window.started_ns.saturating_add(WINDOW_NS);
+        let needed = window.max_in_flight.saturating_sub(self.kept);
+        self.kept = self.kept.max(window.max_in_flight);
+        if !window.is_told || !rules.is_churn(&window) {
+            return;
+        }
+        let wasted = window.opened.saturating_sub(needed).saturating_sub(window.by_server);
+        let each_ucu = if window.is_tls { rules.tls_ucu } else { rules.plain_ucu };
+        let cost_ucu = wasted.saturating_mul(each_ucu);
+        desk.add(id, Amount { cost_ucu, ..Amount::default() }, Class::Avoidable);
+        if let Some(case) = desk.open_case(id) {
+            let evidence = &mut case.finding.evidence;
+            let before = match evidence.fact("wasted_connections") {
+                Some(&Fact::Count(before)) => before,
+                _ => 0,
+            };
+            evidence.set("wasted_connections", Fact::Count(before + wasted));
+        }
+    }
+}
+
+fn id(about: u64) -> CaseId {
+    CaseId::new(Pattern::ConnectionChurn, about)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::finding::{Finding, Severity};
+    use crate::detect::fixture::{Made, found, get};
+    use crate::detect::subject::Api;
+
+    /// A call a second, of which each has a connection of its own.
+    fn alone(calls: u64) -> impl Iterator<Item = Made> {
+        (0..calls).map(|n| get("/v1/users/7").at_ms(n * 1000).with(|call| call.conn = TLS_OBJECT | n))
+    }
+
+    fn asks(made: Made) -> Made {
+        made.with(|call| call.exchange.signals.request.closes = true)
+    }
+
+    /// Kind, severity, wasted connections and cost in cost units of each finding.
+    fn check(calls: impl IntoIterator<Item = Made>, expect: &[(&str, Severity, u64, f64)]) {
+        let found = found(calls, |_| Api::default());
+        let churn = |finding: &&Finding| finding.pattern == Pattern::ConnectionChurn;
+        let seen = found.findings.iter().filter(churn).map(|finding| {
+            let wasted = match finding.evidence.fact("wasted_connections") {
+                Some(&Fact::Count(wasted)) => wasted,
+                _ => 0,
+            };
+            (finding.kind, finding.severity, wasted, finding.waste.expected.cost_ucu as f64 / 1e6)
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), expect);
+    }
+
+    #[test]
+    fn a_connection_for_each_call_is_churn() {
+        // All but one, over three minutes.
+        check(alone(180).map(asks), &[("asks_to_close", Severity::Warning, 179, 89.5)]);
+        check(
+            alone(180).map(|made| made.closing(1, Some(true))),
+            &[("closes", Severity::Warning, 179, 89.5)],
+        );
+        // The same TLS object is used again for each, and its ends come before its calls have had their turn.
+        let again =
+            (0..180).map(|n| get("/v1/users/7").at_ms(n * 1000).with(|call| call.conn = TLS_OBJECT | 5));
+        check(again.map(|made| made.closing(1, Some(true))), &[("closes", Severity::Warning, 179, 89.5)]);
+    }
+
+    #[test]
+    fn as_many_as_at_one_time_are_needed() {
+        let four = (0..200).map(|n| {
+            let made = get("/v1/users/7").at_ms(n / 4 * 1200 + n % 4).lasting_ms(50);
+            asks(made.with(|call| call.conn = TLS_OBJECT | n))
+        });
+        check(four, &[("asks_to_close", Severity::Warning, 196, 98.0)]);
+    }
+
+    #[test]
+    fn without_tls_they_are_cheap() {
+        let plain = alone(180).map(asks).map(|made| made.with(|call| call.conn &= !TLS_OBJECT));
+        check(plain, &[("asks_to_close", Severity::Warning, 179, 8.95)]);
+    }
+
+    #[test]
+    fn near_misses_are_none() {
+        // The server closes, or says that it will, or nobody saw who did.
+        check(alone(180).map(|made| made.closing(1, Some(false))), &[]);
+        check(alone(180).map(|made| made.with(|call| call.exchange.signals.response.closes = true)), &[]);
+        check(alone(180).map(|made| made.closing(1, None)), &[]);
+        // They are still open: a pool fills.
+        check(alone(180), &[]);
+        // Idle connections are closed.
+        check(alone(180).map(|made| made.closing(61_000, Some(true))), &[]);
+        // Nineteen calls a minute.
+        let rare =
+            (0..57).map(|n| get("/v1/users/7").at_ms(n * 3200).with(|call| call.conn = TLS_OBJECT | n));
+        check(rare.map(asks), &[]);
+        // Three calls on each.
+        let three = (0..180).map(|n| {
+            let made = get("/v1/users/7").at_ms(n * 1000).with(|call| {
+                call.conn = TLS_OBJECT | (n / 3);
+                call.exchange.ordinal = n % 3;
+            });
+            if n % 3 == 2 { made.closing(1, Some(true)) } else { made }
+        });
+        check(three, &[]);
+    }
+
+    #[test]
+    fn a_pool_that_is_older_than_the_first_call_is_none() {
+        let pool = (0..200).map(|n| {
+            get("/v1/users/7").at_ms(n * 300).with(|call| {
+                call.conn = n % 20;
+                call.exchange.ordinal = n / 20;
+            })
+        });
+        check(pool, &[]);
+    }
+}

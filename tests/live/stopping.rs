@@ -1,0 +1,69 @@
+//! Given: a daemon that probes the TLS library of several processes, and is told to stop. Gives: proof that it ends in time,
+//! and leaves no probe in the kernel. Refuses to know: what it saw.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use aya::programs::loaded_links;
+use tempfile::TempDir;
+
+use crate::needs;
+use crate::process::{Running, until, words};
+use crate::refusals::rotrace;
+
+/// Processes that are watched.
+const TARGETS: usize = 8;
+
+/// Links by which the TLS library of a process is probed: entries and returns.
+const LINKS_EACH: usize = 2;
+
+/// From SIGTERM to the end of the process.
+const PROMISED: Duration = Duration::from_secs(2);
+
+/// The links that a process holds, by number; `of_type` is the end of what the kernel calls them.
+fn links(pid: u32, of_type: &str) -> BTreeSet<u32> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    // A descriptor may be closed between the list and the look at it.
+    let described = descriptors.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    described
+        .filter_map(|text| {
+            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+            field("link_type:\t")?.ends_with(of_type).then_some(field("link_id:\t")?.parse().ok()?)
+        })
+        .collect()
+}
+
+#[test]
+fn with_eight_targets_of_tls_it_ends_within_two_seconds_and_leaves_no_probe() {
+    let directory = TempDir::with_prefix("rotrace-live-").unwrap();
+    let mark = directory.path().to_str().unwrap();
+    let config = directory.path().join("rotrace.toml").to_str().unwrap().to_owned();
+    // The directory's name, which is in no other command line but the daemon's own, is all that selects a target.
+    let rule = format!("[[target]]\nexe = \"{}\"\ncmdline = \"*{mark}/held\"\n", shell().display());
+    std::fs::write(&config, rule + "[metrics]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let held =
+        || Running::hold(needs::program("curl"), words(["-o"]).into_iter().chain([format!("{mark}/held")]));
+    let _targets: Vec<Running> = std::iter::repeat_with(held).take(TARGETS).collect();
+    let mut daemon = Running::start(rotrace(&["run", "--config", &config]));
+    let pid = daemon.pid();
+    until("the probes of all targets", || {
+        // The returns are `uprobe_multi` to some kernels and `uretprobe_multi` to others.
+        (links(pid, "probe_multi").len() == TARGETS * LINKS_EACH).then_some(())
+    });
+    let held_links = links(pid, "");
+    assert!(held_links.len() > TARGETS * LINKS_EACH, "the probes of system calls are links too");
+    let stopped = Instant::now();
+    daemon.signal(libc::SIGTERM);
+    let status = daemon.ended();
+    let took = stopped.elapsed();
+    assert_eq!(status.code(), Some(0), "{}", daemon.complaints());
+    assert!(took < PROMISED, "it took {took:?}");
+    let left: BTreeSet<u32> = loaded_links().filter_map(|link| Some(link.ok()?.id())).collect();
+    assert_eq!(left.intersection(&held_links).collect::<Vec<_>>(), Vec::<&u32>::new());
+}
+
+/// The program that a held process is, as the kernel names it.
+fn shell() -> PathBuf {
+    std::fs::canonicalize("/bin/sh").unwrap()
+}
