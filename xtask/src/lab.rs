@@ -3,6 +3,7 @@
 
 mod api;
 mod calls;
+mod comparators;
 mod plan;
 mod random;
 mod scenarios;

@@ -92,11 +92,11 @@ apis! {
     HEARTBEAT: "POST" "match.games.test/v1/servers/{id}/heartbeat" 10.0 2 Text 90;
     HEALTH: "GET" "match.games.test/health" 3.0 2 Text 0;
     TICKET: "POST" "match.games.test/v1/tickets" 25.0 150 Text 350;
-    SESSION: "POST" "auth.games.test/v1/sessions" 260.0 300 Text 150;
+    SESSION: "GET" "auth.games.test/v1/sessions/{id}" 420.0 300 Text 0;
     TOKEN: "POST" "auth.games.test/v1/token" 60.0 500 Text 150;
-    PROFILE: "GET" "profile.games.test/v1/profiles/{id}" 280.0 600 Text 0;
-    BAG: "GET" "bag.games.test/v1/bags/{id}" 300.0 900 Text 0;
-    TROPHIES: "GET" "trophies.games.test/v1/trophies/{id}" 270.0 500 Text 0;
+    PROFILE: "GET" "profile.games.test/v1/profiles/{id}" 450.0 600 Text 0;
+    BAG: "GET" "bag.games.test/v1/bags/{id}" 480.0 900 Text 0;
+    TROPHIES: "GET" "trophies.games.test/v1/trophies/{id}" 430.0 500 Text 0;
     REPORT: "GET" "reports.games.test/v1/reports/{id}" 300.0 900 Text 0;
     REPORT_A: "GET" "reports.games.test/v1/daily" 60.0 900 Text 0;
     REPORT_B: "GET" "reports.games.test/v1/weekly" 60.0 900 Text 0;

@@ -9,6 +9,7 @@ use rotrace::exchange::signals::{Fingerprint, RequestSignals, ResponseSignals, S
 use rotrace::exchange::{Exchange, FINGERPRINT_BYTES, Outcome, Role};
 use rotrace::http::Protocol;
 use rotrace::keyed::{Key, combine};
+use rotrace_ebpf::record::TLS_OBJECT;
 
 use super::api::{APIS, Api};
 use super::plan::{Keep, MS, Planned, SECOND};
@@ -94,7 +95,11 @@ impl Maker {
             let at_ns = call.end_ns() + if self.harm.reorder { late_ns } else { 0 };
             due.push((EPOCH_NS + at_ns, Event::Call(Box::new(self.call(call)))));
         }
-        let end = |end: &ConnectionEnd| ConnectionEnd { at_ns: EPOCH_NS + end.at_ns, ..*end };
+        let end = |end: &ConnectionEnd| ConnectionEnd {
+            conn: TLS_OBJECT | end.conn,
+            at_ns: EPOCH_NS + end.at_ns,
+            ..*end
+        };
         due.extend(slice.ends.iter().map(|ended| (EPOCH_NS + ended.at_ns, Event::End(end(ended)))));
         (due, self.later) = due.into_iter().partition(|(at_ns, _)| *at_ns < EPOCH_NS + slice.until_ns);
         due.sort_by_key(|(at_ns, _)| *at_ns);
@@ -141,7 +146,7 @@ impl Maker {
             process,
             endpoint: Arc::clone(&self.endpoints[usize::from(api.0)]),
             path: path.into(),
-            conn: conn.number,
+            conn: TLS_OBJECT | conn.number,
             tls: true,
             cost_ucu: None,
             peer: None,

@@ -185,6 +185,8 @@ pub(crate) struct Episode {
     /// Bytes of bodies that need not have been moved, of patterns that waste bytes alone.
     pub(crate) wasted_bytes: f64,
     pub(crate) class: Class,
+    /// Nobody can be sure that it is waste: that it is told at all is enough.
+    pub(crate) is_told_only: bool,
     pub(crate) intensity: Intensity,
 }
 
@@ -197,7 +199,7 @@ impl Episode {
             "method": self.api.terms().method, "endpoint": self.api.terms().endpoint,
             "t0_ns": self.start_ns, "t1_ns": self.end_ns, "calls": self.calls,
             "expected": { "calls": self.wasted_calls, "bytes": self.wasted_bytes },
-            "class": self.class.name(), "intensity": self.intensity.name(),
+            "class": self.class.name(), "told_only": self.is_told_only, "intensity": self.intensity.name(),
         })
     }
 }

@@ -158,8 +158,8 @@ impl<'a> Scene<'a> {
         end_ns
     }
 
-    /// What it has called of an operation is an episode of a pattern. `is_kept` says of each call, by its number among
-    /// them, whether it had to be made; the closed form is given by the scenario.
+    /// What it has called of an operation is an episode of a pattern. `is_wasted` says of each call, by its number
+    /// among them, whether it need not have been made; the closed form is given by the scenario.
     pub(crate) fn episode(
         &mut self,
         pattern: Pattern,
@@ -167,10 +167,10 @@ impl<'a> Scene<'a> {
         wasted_calls: f64,
         is_wasted: impl Fn(usize, &Planned) -> bool,
     ) -> Option<&mut Episode> {
-        let own = self.calls.iter_mut().filter(|call| call.api == api && call.wasted.is_none());
+        let own = self.calls.iter_mut().filter(|call| call.api == api);
         let mut episode: Option<Episode> = None;
         for (index, call) in own.enumerate() {
-            if is_wasted(index, call) {
+            if call.wasted.is_none() && is_wasted(index, call) {
                 call.wasted = Some(pattern);
             }
             let episode = episode.get_or_insert(Episode {
@@ -185,6 +185,7 @@ impl<'a> Scene<'a> {
                 wasted_calls,
                 wasted_bytes: 0.0,
                 class: Class::Avoidable,
+                is_told_only: false,
                 intensity: self.intensity,
             });
             episode.start_ns = episode.start_ns.min(call.start_ns);

@@ -6,23 +6,29 @@
 
 mod figures;
 pub(crate) mod matching;
+mod others;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use rotrace::detect::finding::{Class, Severity};
+use rotrace::detect::finding::{Amount, Class, Finding, Severity};
 use rotrace::detect::{Pattern, TABLE};
 use rotrace::detect::pattern::Pool;
 
 use self::figures::{Errors, Share};
 use self::matching::{Fate, Statement, Worth, judge};
+use self::others::Others;
 use super::api::APIS;
 use super::calls::EPOCH_NS;
+use super::comparators::{self, Comparator};
 use super::plan::{Episode, Intensity};
 use super::scenarios::{Kind, rows};
 use super::schedule::Settings;
 use super::synth::{Conditions, Played, Told, play};
+
+/// A claim of a game that is wrong by more than this part of it is listed.
+const ERROR_LISTED: f64 = 0.1;
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +49,7 @@ struct Score {
     false_warnings: Share,
     calls: u64,
     claimed_calls: u64,
+    others: Others,
     /// What was not as it should be, for people.
     faults: Vec<String>,
 }
@@ -82,8 +89,16 @@ pub(crate) fn run(
     for (world, seed) in seeds.clone().enumerate() {
         for intensity in Intensity::ALL {
             let settings = Settings { seed, intensity, ..settings.clone() };
-            let played = play(&settings, conditions, |_, _| {})?;
+            let mut others: Vec<Box<dyn Comparator>> =
+                if view.has_comparators { comparators::all() } else { Vec::new() };
+            let played = play(&settings, conditions, |call| {
+                others.iter_mut().for_each(|other| other.take(call));
+            })?;
             score.add(world, seed, intensity, &played);
+            for other in &mut others {
+                let said = other.finish(&played.world, played.episodes.len())?;
+                score.others.add(other.name(), world, &played, &said);
+            }
         }
     }
     Ok(report::text(&score, &seeds, settings, conditions, view))
@@ -98,17 +113,21 @@ impl Score {
         let infos = findings.iter().map(|told| statement(told, played)).collect::<Vec<_>>();
         let (known, _) = judge(episodes, &infos, instances);
         let fault = |what: String| format!("seed {seed} {}: {what}", intensity.name());
+        // That it is told at all is enough where nobody can be sure.
+        let fates: Vec<Fate> = episodes
+            .iter()
+            .zip(fates.into_iter().zip(&known))
+            .map(|(episode, (fate, known))| if episode.is_told_only { known.clone() } else { fate })
+            .collect();
         for ((episode, fate), known) in episodes.iter().zip(&fates).zip(&known) {
             self.add_fate(world, episode, fate, known);
             if !matches!(fate, Fate::Found { .. }) && intensity != Intensity::Below {
                 let place = played.world.process(episode.process).pid;
                 let told = if matches!(known, Fate::Found { .. }) { " (info)" } else { "" };
                 let Episode { scenario, pattern, api, .. } = episode;
-                let names = (pattern.name(), api.terms().endpoint);
-                self.faults.push(fault(format!(
-                    "{scenario} {} of {place} {} is {fate:?}{told}",
-                    names.0, names.1
-                )));
+                let (pattern, endpoint) = (pattern.name(), api.terms().endpoint);
+                let said = described(episode, played);
+                self.faults.push(fault(format!("{scenario} {pattern} of {place} {endpoint} is {fate:?}{told}{said}")));
             }
         }
         for (statement, worth) in statements.iter().zip(&worths) {
@@ -123,7 +142,8 @@ impl Score {
         self.false_warnings.add(world, wrong as f64, played.benign_calls as f64 / 1e6);
         self.add_look_alikes(played);
         if intensity != Intensity::Below {
-            self.add_errors(played);
+            let off = self.add_errors(played);
+            self.faults.extend(off.into_iter().map(fault));
         }
         self.calls += played.calls;
         self.claimed_calls += played.snapshot.wasted.iter().map(|wasted| wasted.amount.calls).sum::<u64>();
@@ -187,7 +207,8 @@ impl Score {
     }
 
     /// What the ledger has of a game and a pattern, beside what is true.
-    fn add_errors(&mut self, played: &Played) {
+    fn add_errors(&mut self, played: &Played) -> Vec<String> {
+        let mut off = Vec::new();
         let mut games: BTreeMap<(&str, Pattern), (f64, f64)> = BTreeMap::new();
         for wasted in &played.snapshot.wasted {
             let amount = wasted.amount;
@@ -198,10 +219,38 @@ impl Score {
             let game = &*played.world.game(episode.process).name;
             games.entry((game, episode.pattern)).or_default().1 += episode.wasted_calls + episode.wasted_bytes;
         }
-        for ((_, pattern), (claimed, truth)) in games {
+        for ((game, pattern), (claimed, truth)) in games {
             self.patterns.entry(pattern).or_default().errors.add(claimed, truth);
+            if (claimed - truth).abs() > ERROR_LISTED * truth.max(claimed) {
+                off.push(format!("{} of {game} claims {claimed} of {truth:.0}", pattern.name()));
+            }
         }
+        off
     }
+}
+
+/// What was told of the process and the operations of an episode, for people.
+fn described(episode: &Episode, played: &Played) -> String {
+    let pid = played.world.process(episode.process).pid;
+    let s = |ns: u64| ns.saturating_sub(EPOCH_NS) / 1_000_000_000;
+    let told = played.findings.iter().filter(|told| told.finding.pid == pid).filter(|told| {
+        told.finding.pattern == episode.pattern || *told.finding.endpoint == *episode.api.terms().endpoint
+    });
+    let lines = told.map(|told| {
+        let Finding { pattern, kind, severity, calls, waste, started_ns, last_ns, .. } = &told.finding;
+        let Amount { calls: wasted, bytes, cost_ucu, .. } = waste.expected;
+        format!(
+            "\n    {} {kind} {}: {calls} calls from {} s to {} s, wasted {wasted} calls, {bytes} bytes, {} CU",
+            pattern.name(),
+            severity.name(),
+            s(*started_ns),
+            s(*last_ns),
+            cost_ucu / 1_000_000
+        )
+    });
+    let (start_s, end_s) = (episode.start_ns / 1_000_000_000, episode.end_ns / 1_000_000_000);
+    let truth = format!("; {} calls from {start_s} s to {end_s} s", episode.calls);
+    std::iter::once(truth).chain(lines).collect()
 }
 
 fn statement(told: &Told, played: &Played) -> Statement {

@@ -58,7 +58,7 @@ pub(crate) struct Played {
 pub(crate) fn play(
     settings: &Settings,
     conditions: &Conditions,
-    mut look: impl FnMut(&World, &Planned),
+    mut look: impl FnMut(&Planned),
 ) -> anyhow::Result<Played> {
     let mut schedule = Schedule::new(settings);
     let mut maker = Maker::new(&schedule.world, conditions.harm);
@@ -79,7 +79,7 @@ pub(crate) fn play(
     while let Some(slice) = schedule.next() {
         for call in &slice.calls {
             benign_calls += u64::from(is_benign.get(&call.cause).is_none_or(|&is_benign| is_benign));
-            look(&schedule.world, call);
+            look(call);
         }
         player.play(maker.make(&slice));
     }
@@ -161,7 +161,7 @@ pub(crate) fn run(settings: &Settings, conditions: &Conditions, rounds: u32, sha
     let best = |conditions: &Conditions| -> anyhow::Result<Played> {
         let mut best: Option<Played> = None;
         for _ in 0..rounds.max(1) {
-            let played = play(settings, conditions, |_, _| {})?;
+            let played = play(settings, conditions, |_| {})?;
             if best.as_ref().is_none_or(|best| played.spent < best.spent) {
                 best = Some(played);
             }
@@ -173,12 +173,13 @@ pub(crate) fn run(settings: &Settings, conditions: &Conditions, rounds: u32, sha
     let evicted: u64 = all.snapshot.states.iter().map(|(_, state)| state.evicted).sum();
     text += &format!(
         "findings {}, of them {} warnings; evicted entries {evicted}, evicted cases {}, late calls {}, claims too late \
-         {}; {} MiB resident\n",
+         {}, lost calls {}; {} MiB resident\n",
         all.findings.len(),
         all.findings.iter().filter(|told| told.warned_ns.is_some()).count(),
         all.snapshot.evicted_cases,
         all.snapshot.late_calls,
         all.snapshot.claims_too_late,
+        all.dropped,
         all.resident_bytes >> 20,
     );
     for (pattern, state) in &all.snapshot.states {
@@ -230,7 +231,7 @@ mod tests {
         let only = vec!["S1".to_owned(), "S30b".to_owned()];
         let settings =
             Settings { seed: 5, profile: Profile::Small, minutes: 12, intensity: Intensity::Clear, only };
-        let played = || play(&settings, &Conditions::default(), |_, _| {}).expect("a plan");
+        let played = || play(&settings, &Conditions::default(), |_| {}).expect("a plan");
         let (one, other) = (played(), played());
         let findings = |played: &Played| -> Vec<Finding> {
             played.findings.iter().map(|told| told.finding.clone()).collect()
@@ -251,8 +252,8 @@ mod tests {
             only: vec!["S8".to_owned()],
         };
         let harm = Harm { drop: 0.5, ..Harm::default() };
-        let whole = play(&settings, &Conditions::default(), |_, _| {}).expect("a plan");
-        let part = play(&settings, &Conditions { harm, ..Conditions::default() }, |_, _| {}).expect("a plan");
+        let whole = play(&settings, &Conditions::default(), |_| {}).expect("a plan");
+        let part = play(&settings, &Conditions { harm, ..Conditions::default() }, |_| {}).expect("a plan");
         assert_eq!(part.calls + part.dropped, whole.calls);
         assert!(part.dropped > whole.calls / 3);
     }

@@ -5,7 +5,7 @@ use rotrace::detect::Pattern;
 
 use super::{Row, scenario};
 use crate::lab::api::Api;
-use crate::lab::plan::{MS, SECOND};
+use crate::lab::plan::{MS, Planned, SECOND};
 use crate::lab::scene::{Limited, Scene};
 
 pub(super) const ROWS: &[Row] = &[
@@ -78,6 +78,10 @@ fn retry_after_ignored(scene: &mut Scene<'_>) {
         }
     }
     scene.episode(Pattern::RetryStorm, Api::SAVE, wasted, |index, _| early[index]);
+    // The refusals before the retries are those of a client that calls too much.
+    let refused = scene.calls.iter().filter(|call| call.reply.status == 429 && call.wasted.is_none()).count();
+    let is_refused = |_: usize, call: &Planned| call.reply.status == 429;
+    scene.episode(Pattern::RateLimitPressure, Api::SAVE, refused as f64, is_refused);
 }
 
 fn over_the_limit(scene: &mut Scene<'_>) {

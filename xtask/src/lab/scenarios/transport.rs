@@ -26,8 +26,8 @@ pub(super) const ROWS: &[Row] = &[
 pub(super) const CHAIN: &[Api] = &[Api::SESSION, Api::PROFILE, Api::BAG, Api::TROPHIES];
 
 fn churn(scene: &mut Scene<'_>) {
-    let per_minute = scene.draw([(55.0, 80.0), (26.0, 34.0), (8.0, 12.0)]);
-    let closing = scene.level([1.0, 0.75, 1.0]);
+    let per_minute = scene.draw([(55.0, 80.0), (32.0, 38.0), (8.0, 12.0)]);
+    let closing = scene.level([1.0, 0.9, 1.0]);
     let mut now_ns = scene.begin_ns;
     while now_ns < scene.begin_ns + 300 * SECOND {
         let mut call = scene.call(Api::THUMBNAILS, &[], now_ns);
@@ -54,12 +54,14 @@ fn waterfall(scene: &mut Scene<'_>) {
         }
         now_ns = at_ns + (scene.random.between(8.0, 20.0) * 1e9) as u64;
     }
-    scene.episode(Pattern::SerialWaterfall, Api::SESSION, 0.0, |_, _| false);
+    if let Some(episode) = scene.episode(Pattern::SerialWaterfall, Api::SESSION, 0.0, |_, _| false) {
+        episode.is_told_only = true;
+    }
 }
 
 fn oversized(scene: &mut Scene<'_>) {
-    let count = scene.count([(18, 24), (8, 10), (3, 4)]);
-    let body_bytes = scene.draw([(1.1e6, 1.3e6), (340e3, 400e3), (40e3, 60e3)]);
+    let count = scene.count([(18, 24), (60, 70), (3, 4)]);
+    let body_bytes = scene.draw([(1.1e6, 1.3e6), (340e3, 400e3), (240e3, 280e3)]);
     let mut now_ns = scene.begin_ns;
     let mut wasted = 0.0;
     for _ in 0..count {
@@ -68,7 +70,7 @@ fn oversized(scene: &mut Scene<'_>) {
         call.reply.body_bytes = (body_bytes * scene.random.between(0.97, 1.03)) as u32;
         wasted += (f64::from(call.reply.body_bytes) - SIZE_CAP_BYTES).max(0.0);
         scene.send(call);
-        now_ns += (3e9 + scene.random.exponential(18.0) * 1e9) as u64;
+        now_ns += (1e9 + scene.random.exponential(400.0 / count as f64) * 1e9) as u64;
     }
     if let Some(episode) = scene.episode(Pattern::OversizedPayload, Api::LISTING, 0.0, |_, _| false) {
         episode.wasted_bytes = wasted;
@@ -77,11 +79,11 @@ fn oversized(scene: &mut Scene<'_>) {
 
 fn uncompressed(scene: &mut Scene<'_>) {
     let body_bytes = scene.draw([(75e3, 90e3), (38e3, 48e3), (2e3, 3e3)]);
-    let interval_s = scene.level([0.5, 6.0, 12.0]);
+    let interval_s = scene.level([0.5, 0.8, 12.0]);
+    let id = scene.id();
     let mut now_ns = scene.begin_ns;
     let mut wasted = 0.0;
     while now_ns < scene.begin_ns + 360 * SECOND {
-        let id = scene.id() % 40;
         let mut call = scene.call(Api::WORLD_STATE, &[&id], now_ns);
         // The world goes on: no two answers are the same.
         call.reply.body = scene.random.next();
@@ -116,9 +118,10 @@ fn redirects(scene: &mut Scene<'_>) {
         }
         now_ns += (1e9 + scene.random.exponential(400.0 / count as f64) * 1e9) as u64;
     }
-    for &api in &way[..hops] {
-        scene.episode(Pattern::RedirectChain, api, count as f64, |_, _| true);
+    for call in scene.calls.iter_mut().filter(|call| call.reply.status == 301) {
+        call.wasted = Some(Pattern::RedirectChain);
     }
+    scene.episode(Pattern::RedirectChain, way[0], count as f64 * hops as f64, |_, _| true);
 }
 
 fn queueing(scene: &mut Scene<'_>) {
@@ -137,5 +140,7 @@ fn queueing(scene: &mut Scene<'_>) {
         }
         now_ns += (10e9 + scene.random.exponential(12.0) * 1e9) as u64;
     }
-    scene.episode(Pattern::SuboptimalEndpoint, Api::REPORT_A, 0.0, |_, _| false);
+    if let Some(episode) = scene.episode(Pattern::SuboptimalEndpoint, Api::REPORT_A, 0.0, |_, _| false) {
+        episode.is_told_only = true;
+    }
 }

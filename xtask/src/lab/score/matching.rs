@@ -113,8 +113,9 @@ pub(crate) fn judge(
 fn concerns(statement: &Statement, episode: &Episode) -> bool {
     let Statement { process, endpoint, start_ns, end_ns, .. } = statement;
     let is_there = *endpoint == episode.api.terms().endpoint || *endpoint == episode.api.authority();
-    // What is serial concerns all of its calls.
-    let is_part = episode.pattern == Pattern::SerialWaterfall && calls(episode.scenario, statement);
+    // What is serial concerns all of its calls, and so does a chain of redirects.
+    let is_chain = matches!(episode.pattern, Pattern::SerialWaterfall | Pattern::RedirectChain);
+    let is_part = is_chain && calls(episode.scenario, statement);
     *process == episode.process
         && (is_there || is_part)
         && *start_ns <= episode.end_ns
@@ -155,6 +156,7 @@ mod tests {
             wasted_calls: 9.0,
             wasted_bytes: 0.0,
             class: Class::Avoidable,
+            is_told_only: false,
             intensity: Intensity::Clear,
         }
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::figures::{Share, quantile};
 use super::{OfPattern, Score, View, look_alikes, operations};
+use crate::lab::comparators;
 use crate::lab::schedule::Settings;
 use crate::lab::synth::Conditions;
 
@@ -42,6 +43,12 @@ pub(super) fn text(
         score.claimed_calls,
         score.calls
     );
+    if view.has_comparators {
+        text += &score.others.text();
+        if !comparators::is_installed() {
+            let _ = writeln!(text, "\n{}", comparators::INSTALL);
+        }
+    }
     if view.is_list {
         text += "\n";
         score.faults.iter().for_each(|fault| {
@@ -133,19 +140,19 @@ fn json(score: &Score, seeds: &RangeInclusive<u64>, settings: &Settings) -> serd
         "confusion": score.confusion.iter().map(confusion).collect::<Vec<_>>(),
         "look_alikes": score.look_alikes.iter().map(look_alike).collect::<Vec<_>>(),
         "false_warnings_per_million": share(&score.false_warnings),
-        "faults": score.faults,
+        "comparators": score.others.json(), "faults": score.faults,
     })
 }
 
 /// A share with its interval, and how many there are.
-fn figure(share: &Share) -> String {
+pub(super) fn figure(share: &Share) -> String {
     match (share.value(), share.interval()) {
         (Some(value), Some((low, high))) => format!("{value:.2} ({low:.2} to {high:.2})"),
         _ => "-".to_owned(),
     }
 }
 
-fn counted(share: &Share) -> String {
+pub(super) fn counted(share: &Share) -> String {
     if share.whole() > 0.0 { format!("{}/{}", share.part(), share.whole()) } else { "-".to_owned() }
 }
 
