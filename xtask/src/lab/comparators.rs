@@ -69,6 +69,7 @@ mod tests {
         let at = |start_s: u64| Statement {
             pattern: None,
             process: 1,
+            game: 0,
             endpoint: "a/b".to_owned(),
             start_ns: start_s * SECOND,
             end_ns: (start_s + 5) * SECOND,

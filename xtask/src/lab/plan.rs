@@ -175,6 +175,8 @@ pub(crate) struct Episode {
     pub(crate) cause: u32,
     pub(crate) pattern: Pattern,
     pub(crate) process: u32,
+    /// Index of the game.
+    pub(crate) game: usize,
     pub(crate) api: Api,
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,

@@ -178,6 +178,7 @@ impl<'a> Scene<'a> {
                 cause: self.cause,
                 pattern,
                 process: self.process,
+                game: self.world.process(self.process).game,
                 api,
                 start_ns: call.start_ns,
                 end_ns: 0,

@@ -117,7 +117,10 @@ impl Score {
         let fates: Vec<Fate> = episodes
             .iter()
             .zip(fates.into_iter().zip(&known))
-            .map(|(episode, (fate, known))| if episode.is_told_only { known.clone() } else { fate })
+            .map(|(episode, (fate, known))| match known {
+                Fate::Found { .. } if episode.is_told_only => known.clone(),
+                _ => fate,
+            })
             .collect();
         for ((episode, fate), known) in episodes.iter().zip(&fates).zip(&known) {
             self.add_fate(world, episode, fate, known);
@@ -132,7 +135,9 @@ impl Score {
         }
         for (statement, worth) in statements.iter().zip(&worths) {
             self.add_worth(world, episodes, statement, worth);
-            if matches!(worth, Worth::LookAlike(_) | Worth::Invented) {
+            let is_confused =
+                matches!(worth, Worth::Other(other) if Some(episodes[*other].pattern) != statement.pattern);
+            if is_confused || matches!(worth, Worth::LookAlike(_) | Worth::Invented) {
                 let place = played.world.process(statement.process).pid;
                 let name = statement.pattern.map_or("", Pattern::name);
                 self.faults.push(fault(format!("{name} of {place} {} is {worth:?}", statement.endpoint)));
@@ -259,6 +264,7 @@ fn statement(told: &Told, played: &Played) -> Statement {
     Statement {
         pattern: Some(finding.pattern),
         process: process.unwrap_or_default() as u32,
+        game: process.map_or(0, |process| played.world.process(process as u32).game),
         endpoint: finding.endpoint.to_string(),
         start_ns: finding.started_ns.saturating_sub(EPOCH_NS),
         end_ns: finding.last_ns.saturating_sub(EPOCH_NS),

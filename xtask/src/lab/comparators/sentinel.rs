@@ -140,6 +140,7 @@ fn statement(process: u32, finding: &Value) -> Option<Statement> {
     Some(Statement {
         pattern: Some(pattern),
         process,
+        game: 0,
         endpoint: api.terms().endpoint.to_owned(),
         start_ns,
         end_ns,

@@ -74,6 +74,7 @@ impl Run {
         Some(Statement {
             pattern: Some(pattern),
             process: self.process,
+            game: 0,
             endpoint: self.what.0?.terms().endpoint.to_owned(),
             start_ns: self.starts_ns.0,
             end_ns: self.end_ns,

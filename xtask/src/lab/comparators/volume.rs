@@ -33,6 +33,7 @@ impl Comparator for Volume {
         let statement = |((process, api), (_, start_ns, end_ns)): ((u32, Api), (u64, u64, u64))| Statement {
             pattern: None,
             process,
+            game: 0,
             endpoint: api.terms().endpoint.to_owned(),
             start_ns,
             end_ns,

@@ -25,6 +25,8 @@ pub(crate) struct Statement {
     /// `None` when somebody only points at an endpoint.
     pub(crate) pattern: Option<Pattern>,
     pub(crate) process: u32,
+    /// Index of the game; it matters of patterns alone that are judged of a game as a whole.
+    pub(crate) game: usize,
     /// Authority and template, or the authority alone.
     pub(crate) endpoint: String,
     pub(crate) start_ns: u64,
@@ -111,12 +113,17 @@ pub(crate) fn judge(
 
 /// Whether a statement points at the process, the endpoint and the time of an episode.
 fn concerns(statement: &Statement, episode: &Episode) -> bool {
-    let Statement { process, endpoint, start_ns, end_ns, .. } = statement;
+    let Statement { process, game, endpoint, start_ns, end_ns, .. } = statement;
     let is_there = *endpoint == episode.api.terms().endpoint || *endpoint == episode.api.authority();
     // What is serial concerns all of its calls, and so does a chain of redirects.
     let is_chain = matches!(episode.pattern, Pattern::SerialWaterfall | Pattern::RedirectChain);
     let is_part = is_chain && calls(episode.scenario, statement);
-    *process == episode.process
+    // How large bodies are is judged of a game as a whole.
+    let is_whose = match statement.pattern {
+        Some(Pattern::OversizedPayload | Pattern::UncompressedPayload) => *game == episode.game,
+        _ => *process == episode.process,
+    };
+    is_whose
         && (is_there || is_part)
         && *start_ns <= episode.end_ns
         && *end_ns >= episode.start_ns
@@ -149,6 +156,7 @@ mod tests {
             cause: 1,
             pattern,
             process: 3,
+            game: 1,
             api,
             start_ns: start_s * SECOND,
             end_ns: end_s * SECOND,
@@ -165,6 +173,7 @@ mod tests {
         Statement {
             pattern: Some(pattern),
             process: 3,
+            game: 1,
             endpoint: api.terms().endpoint.to_owned(),
             start_ns: start_s * SECOND,
             end_ns: end_s * SECOND,
