@@ -19,16 +19,22 @@ mod pending;
 pub mod phase;
 pub mod profile;
 pub mod query;
+pub mod request;
 pub mod subject;
 pub mod table;
 mod window;
 
 mod chatty_writes;
 mod connection_churn;
+mod duplicate_request;
+mod error_loop;
+mod missing_conditional;
 mod n_plus_one;
 mod oversized_payload;
+mod poll_unchanged;
 mod rate_limit_pressure;
 mod redirect_chain;
+mod retry_storm;
 mod serial_waterfall;
 mod suboptimal_endpoint;
 mod tiny_pages;
@@ -51,6 +57,7 @@ use self::observation::{Observation, split};
 use self::order::Order;
 pub use self::pattern::Pattern;
 use self::phase::{Phase, Phases};
+use self::request::Requests;
 use self::subject::{Api, Names, Subject};
 use self::table::Table;
 
@@ -58,10 +65,15 @@ use self::table::Table;
 pub const TABLE: &[&Row] = &[
     &chatty_writes::ROW,
     &connection_churn::ROW,
+    &duplicate_request::ROW,
+    &error_loop::ROW,
+    &missing_conditional::ROW,
     &n_plus_one::ROW,
     &oversized_payload::ROW,
+    &poll_unchanged::ROW,
     &rate_limit_pressure::ROW,
     &redirect_chain::ROW,
+    &retry_storm::ROW,
     &serial_waterfall::ROW,
     &suboptimal_endpoint::ROW,
     &tiny_pages::ROW,
@@ -146,7 +158,8 @@ impl Detectors {
         let full_bytes: usize = TABLE.iter().map(|row| row.full_bytes).sum::<usize>()
             + Phases::FULL_BYTES
             + RING_CALLS * Ledger::ENTRY_BYTES
-            + SUBJECTS * Table::<Subject>::ENTRY_BYTES;
+            + SUBJECTS * Table::<Subject>::ENTRY_BYTES
+            + Requests::FULL_BYTES;
         let budget = Budget { share: settings.budget_bytes as f64 / full_bytes as f64 };
         let detectors = TABLE.iter().filter_map(|row| {
             let values = match settings.values.get(&row.pattern) {
@@ -160,7 +173,7 @@ impl Detectors {
             key: settings.key,
             order: Order::default(),
             detectors: detectors.collect(),
-            desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS)),
+            desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS), Requests::new(budget)),
             phases: Phases::new(budget),
             realtime_offset_ns: None,
             next_seq: 0,
@@ -219,6 +232,7 @@ impl Detectors {
         let Detectors { detectors, desk, .. } = self;
         let now_ns = desk.now_ns;
         detectors.iter_mut().for_each(|(_, detector)| detector.tick(now_ns, desk));
+        detectors.iter_mut().for_each(|(_, detector)| detector.finish(desk));
         desk.finish();
         self.changes()
     }
@@ -258,11 +272,19 @@ impl Detectors {
     fn in_order(&mut self, advance: impl FnOnce(&mut Order, &mut dyn FnMut(&Observation))) {
         let Detectors { order, detectors, desk, phases, realtime_offset_ns, .. } = self;
         advance(order, &mut |call| {
+            desk.remember(call);
             detectors.iter_mut().for_each(|(_, detector)| detector.observe(call, desk));
             if let Some(offset_ns) = *realtime_offset_ns {
                 phases.observe(call, offset_ns);
             }
         });
+    }
+
+    /// What is held in memory for all of them.
+    pub fn shared_state(&self) -> State {
+        let subjects = &self.desk.subjects;
+        let requests = self.desk.requests.state();
+        State::of([(subjects.len(), subjects.evicted()), (requests.entries, requests.evicted)])
     }
 
     fn changes(&mut self) -> Vec<Finding> {

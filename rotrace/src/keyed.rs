@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
 /// The key of one start.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Key {
     halves: (u64, u64),
 }
@@ -96,12 +96,6 @@ impl Running {
 fn fold(word: u64) -> u64 {
     let product = u128::from(word ^ 0x2d35_8dcc_aa6c_78a5) * 0x8bb8_4b93_962e_acc9;
     product as u64 ^ (product >> 64) as u64
-}
-
-impl Default for Key {
-    fn default() -> Self {
-        Key { halves: (0, 0) }
-    }
 }
 
 /// The key itself is a secret.

@@ -8,8 +8,9 @@ use super::finding::{
     Amount, Class, Confidence, Estimate, Evidence, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
 };
 use super::ledger::{Claim, Ledger, Outcome};
-use super::observation::Observation;
+use super::observation::{Observation, Verb};
 use super::pattern::Pattern;
+use super::request::{Repeat, Requests};
 use super::subject::{Api, Names, Subject};
 use super::table::Table;
 use crate::keyed::combine;
@@ -41,6 +42,10 @@ pub struct Desk {
     /// The claims.
     pub(super) ledger: Ledger,
     pub(super) subjects: Table<Subject>,
+    /// What was asked before, and how it was answered.
+    pub(super) requests: Requests,
+    /// Of the call that detectors look at.
+    repeat: Repeat,
     /// Cost of each game so far.
     pub(super) spent_ucu: BTreeMap<u64, u64>,
     /// Of whatever a case was about: its waste is counted under these.
@@ -87,10 +92,12 @@ pub struct Case {
 }
 
 impl Desk {
-    pub(super) fn new(ledger_calls: usize, subjects: usize) -> Self {
+    pub(super) fn new(ledger_calls: usize, subjects: usize, requests: Requests) -> Self {
         Desk {
             ledger: Ledger::new(ledger_calls),
             subjects: Table::new(subjects),
+            requests,
+            repeat: Repeat::default(),
             spent_ucu: BTreeMap::new(),
             names: BTreeMap::new(),
             cases: BTreeMap::new(),
@@ -104,6 +111,23 @@ impl Desk {
     /// known of it.
     pub fn subject(&self, call: &Observation) -> Option<&Subject> {
         self.subjects.peek(call.endpoint)
+    }
+
+    /// Looks up what a call repeats, before detectors look at it.
+    pub(super) fn remember(&mut self, call: &Observation) {
+        let is_safe_post = || self.subject(call).is_some_and(|subject| subject.api.is_safe_post);
+        let is_read = call.verb == Verb::Read || call.verb == Verb::Write && is_safe_post();
+        self.repeat = self.requests.take(call, is_read);
+    }
+
+    /// What the call that detectors look at repeats.
+    pub fn repeat(&self) -> Repeat {
+        self.repeat
+    }
+
+    /// The calls of a request, as in [`Repeat::request`], come at an even pace.
+    pub fn is_paced(&self, request: u64) -> bool {
+        self.requests.is_paced(request)
     }
 
     /// What the catalogue knows of the endpoint of a call.
@@ -260,8 +284,11 @@ impl Desk {
         if self.cases.len() < CASES_MAX {
             return;
         }
-        let oldest = self.cases.iter().min_by_key(|(_, case)| case.finding.last_ns).map(|(&id, _)| id);
-        if let Some(mut case) = oldest.and_then(|id| self.cases.remove(&id)) {
+        // Room is made for many at one time, so that each costs little.
+        let mut cases: Vec<_> = self.cases.iter().map(|(&id, case)| (case.finding.last_ns, id)).collect();
+        cases.sort_unstable();
+        for (_, id) in cases.into_iter().take(CASES_MAX / 16) {
+            let Some(mut case) = self.cases.remove(&id) else { continue };
             case.finding.is_over = true;
             self.changes.push(case.finding);
             self.evicted_cases += 1;
@@ -306,13 +333,16 @@ impl Case {
 
     /// Lets the severity rise to what the cost and the grade make of it. It does not fall again before the case is over,
     /// so that alerts do not flap.
+    ///
+    /// `spent_ucu` is what its game has spent since it was opened; what it wasted may have been spent before.
     fn judge(&mut self, spent_ucu: u64) {
         let Finding { severity, confidence, waste, started_ns, last_ns, .. } = &mut self.finding;
         let cost_ucu = waste.expected.cost_ucu as f64;
         let hours = last_ns.saturating_sub(*started_ns).max(RATE_NS) as f64 / 3.6e12;
         let score = cost_ucu / 1e6 / hours * confidence.factor();
         let is_much = score >= WARNING_CU_PER_HOUR
-            || score >= WARNING_CU_PER_HOUR / 10.0 && cost_ucu >= WARNING_SHARE * spent_ucu as f64;
+            || score >= WARNING_CU_PER_HOUR / 10.0
+                && cost_ucu >= WARNING_SHARE * (spent_ucu as f64 + cost_ucu);
         let judged = match self.grade {
             _ if self.is_cold => Severity::Info,
             Grade::Info => Severity::Info,

@@ -12,6 +12,9 @@ pub trait Detector: std::fmt::Debug + Send {
     /// Time has passed; called about once a second.
     fn tick(&mut self, _now_ns: u64, _desk: &mut Desk) {}
 
+    /// Nothing more will come: what waits to be sure is judged by what is known.
+    fn finish(&mut self, _desk: &mut Desk) {}
+
     /// A connection has ended.
     fn connection_ended(&mut self, _end: &ConnectionEnd, _desk: &mut Desk) {}
 

@@ -167,9 +167,9 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// More than any call: a claim of it is one of the whole call.
-    pub const WHOLE: Amount =
-        Amount { calls: u64::MAX, bytes: u64::MAX, server_ns: u64::MAX, cost_ucu: u64::MAX };
+    /// All of a call, whatever it was: a claim is cut to that.
+    pub const WHOLE_CALL: Amount =
+        Amount { calls: 1, bytes: u64::MAX, server_ns: u64::MAX, cost_ucu: u64::MAX };
 
     /// Both together.
     pub fn plus(self, other: Amount) -> Amount {

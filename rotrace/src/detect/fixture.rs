@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use super::finding::{Amount, Class, Finding};
+use super::finding::{Amount, Class, Finding, Severity};
 use super::observation::Observation;
 use super::subject::{Api, Names};
 use super::{ConnectionEnd, Detectors, Pattern, Settings};
 use crate::call::{Call, Process};
 use crate::exchange::Outcome;
+use crate::exchange::signals::Fingerprint;
 use crate::keyed::Key;
 use crate::summary::fixture::call;
 
@@ -90,6 +91,38 @@ impl Made {
     pub(crate) fn closing(mut self, after_ms: u64, by_client: Option<bool>) -> Self {
         self.closing = Some((after_ms * MS, by_client));
         self
+    }
+
+    /// What the body of the answer can be recognised by.
+    pub(crate) fn answer(self, hash: u64) -> Self {
+        self.with(|call| {
+            call.exchange.signals.response.body = Some(Fingerprint { hash, is_whole: true });
+        })
+    }
+
+    /// The `ETag` of the answer.
+    pub(crate) fn etag(self, hash: u64) -> Self {
+        self.with(|call| call.exchange.signals.response.etag = Some(hash))
+    }
+
+    /// How long the answer holds, in seconds.
+    pub(crate) fn max_age(self, seconds: u32) -> Self {
+        self.with(|call| call.exchange.signals.response.max_age_s = Some(seconds))
+    }
+
+    /// How long the server wants the client to wait, in seconds.
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
+        self.with(|call| call.exchange.signals.response.retry_after_s = Some(seconds))
+    }
+
+    /// Payload of the answer.
+    pub(crate) fn payload(self, bytes: u64) -> Self {
+        self.with(|call| call.exchange.response_body_bytes = Some(bytes))
+    }
+
+    /// There was no answer: the client gave up.
+    pub(crate) fn unanswered(self) -> Self {
+        self.with(|call| call.exchange.status = None)
     }
 
     /// Anything else.
@@ -185,6 +218,17 @@ impl Found {
     pub(crate) fn only(mut self, pattern: Pattern) -> Self {
         self.findings.retain(|finding| finding.pattern == pattern);
         self
+    }
+
+    /// The same of one pattern.
+    pub(crate) fn lines_of(&self, pattern: Pattern) -> Vec<String> {
+        self.lines().into_iter().filter(|line| line.split(' ').next() == Some(pattern.name())).collect()
+    }
+
+    /// The findings of one pattern are at most good to know, and nothing was wasted.
+    pub(crate) fn is_harmless(&self, pattern: Pattern) -> bool {
+        let mut findings = self.findings.iter().filter(|finding| finding.pattern == pattern);
+        findings.all(|finding| finding.severity == Severity::Info) && self.wasted(pattern) == (0, 0)
     }
 
     /// Calls that the ledger has counted for a pattern, avoidable and potential.

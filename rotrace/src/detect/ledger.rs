@@ -99,13 +99,19 @@ impl Ledger {
             return Outcome::TooLate;
         };
         let is_whole = claim.pattern.pool() == Pool::Calls;
+        let is_whole_taken = entry.call.is_some();
         let is_first = entry.call.is_none() && entry.side.is_none();
         let slot = if is_whole { &mut entry.call } else { &mut entry.side };
-        if entry.left.calls == 0 || slot.is_some_and(|held| held.pattern <= claim.pattern) {
+        let is_taken = !is_whole && is_whole_taken;
+        if entry.left.calls == 0 || is_taken || slot.is_some_and(|held| held.pattern <= claim.pattern) {
             return Outcome::Overlaps;
         }
         let claim = Claim { amount: claim.amount.at_most(entry.left), ..claim };
-        let displaced = slot.replace(claim);
+        let mut displaced = slot.replace(claim);
+        // What is wasted as a whole has no bytes left to waste.
+        if is_whole {
+            displaced = displaced.or(entry.side.take());
+        }
         if is_first {
             self.due.push_back((now_ns + SETTLE_NS, seq));
         }
@@ -145,9 +151,8 @@ impl Ledger {
 }
 
 fn settle(entry: &mut Entry, totals: &mut BTreeMap<(u64, Pattern, Class), Amount>) {
-    let (call, side) = (entry.call.take(), entry.side.take());
-    // What is wasted as a whole has no bytes left to waste.
-    for claim in [call, side.filter(|_| call.is_none())].into_iter().flatten() {
+    // There is never more than one of them.
+    for claim in [entry.call.take(), entry.side.take()].into_iter().flatten() {
         let total = totals.entry((entry.endpoint, claim.pattern, claim.class)).or_default();
         *total = total.plus(claim.amount);
         entry.left = entry.left.minus(claim.amount);

@@ -92,6 +92,9 @@ struct Track {
     /// Calls of bursts that are not claimed yet.
     pending: Vec<u64>,
     is_claimed: bool,
+    /// What is claimed of a call.
+    amount: Amount,
+    class: Class,
 }
 
 /// Calls that belong together.
@@ -110,6 +113,8 @@ struct Burst {
     /// Ends of the last calls, to see how many go on at one time.
     ends_ns: [u64; 8],
     max_overlap: u32,
+    /// Ids from which the finding is told anew: evidence for each call would cost more than all the rest.
+    next_told: u64,
 }
 
 /// How the calls of a burst follow each other.
@@ -151,7 +156,11 @@ impl Detector for NPlusOne {
         if burst.varying.count_ones() != 1 || ids < self.min_ids {
             return;
         }
-        self.found(call, desk);
+        if ids >= burst.next_told || !track.is_claimed && ids >= self.warn_ids {
+            self.tell(call, desk);
+        } else if track.is_claimed {
+            track.claim(CaseId::of(Pattern::NPlusOne, call), desk);
+        }
     }
 
     fn state(&self) -> State {
@@ -160,8 +169,8 @@ impl Detector for NPlusOne {
 }
 
 impl NPlusOne {
-    /// The burst that the call belongs to is one.
-    fn found(&mut self, call: &Observation, desk: &mut Desk) {
+    /// The burst that the call belongs to is one, and has grown since it was told.
+    fn tell(&mut self, call: &Observation, desk: &mut Desk) {
         let Some(track) = self.tracks.find(call.scope) else { return };
         let Some(burst) = &track.burst else { return };
         let (ids, shape) = (burst.ids(), track.shape(burst));
@@ -205,26 +214,33 @@ impl NPlusOne {
                      keep the answers for the session."
                 .to_owned(),
         };
+        if let Some(burst) = &mut track.burst {
+            burst.next_told = ids + ids.div_ceil(2);
+        }
         if !is_warning && !track.is_claimed {
             return;
         }
         case.allow(Grade::Scored);
         track.is_claimed = true;
-        let class = if api.batch.is_some() { Class::Avoidable } else { Class::Potential };
+        track.class = if api.batch.is_some() { Class::Avoidable } else { Class::Potential };
         let spared = api.batch.as_ref().map_or(0, |batch| batch.cost_ucu / u64::from(batch.max.max(1)));
-        let amount = Amount {
+        track.amount = Amount {
             calls: 1,
             bytes: heads,
             server_ns: server,
             cost_ucu: call.cost_ucu.saturating_sub(spared),
         };
-        for seq in track.pending.drain(..) {
-            desk.claim(id, seq, amount, class);
-        }
+        track.claim(id, desk);
     }
 }
 
 impl Track {
+    /// Claims the calls that wait.
+    fn claim(&mut self, id: CaseId, desk: &mut Desk) {
+        let Track { pending, amount, class, .. } = self;
+        pending.drain(..).for_each(|seq| desk.claim(id, seq, *amount, *class));
+    }
+
     /// Puts a call in the burst that goes on, or begins a new one.
     fn take(&mut self, call: &Observation, batch: u32) {
         if let Some(burst) = &self.burst {
@@ -316,6 +332,7 @@ impl Burst {
             varying: 0,
             ends_ns: [0; 8],
             max_overlap: 0,
+            next_told: 0,
         }
     }
 

@@ -45,6 +45,12 @@ pub struct Observation {
     pub request: u64,
     /// R without credentials.
     pub request_of_anyone: u64,
+    /// Its body is known, or there is none: the same request can be recognised.
+    pub is_body_known: bool,
+    /// The authority and path, whatever is done to it.
+    pub place: u64,
+    /// The same without the last segment.
+    pub place_above: u64,
     /// What varies in it.
     pub parts: Parts,
     /// What it does.
@@ -126,6 +132,22 @@ impl Observation {
         }
     }
 
+    /// The response is a part of what there is (RFC 9110 §14): the request does not tell it from others.
+    pub fn is_part(&self) -> bool {
+        self.status == 206 || self.signals.request.is_range
+    }
+
+    /// It failed in a way that another try may cure: there were too many, the service was not there, or it did not
+    /// answer. A 500 is one for what may be done twice; a call that nobody saw the end of is none.
+    pub fn is_transient_failure(&self) -> bool {
+        match self.status {
+            0 => self.is_aborted,
+            408 | 425 | 429 | 502..=504 => true,
+            500 => matches!(self.verb, Verb::Read | Verb::IdempotentWrite),
+            _ => false,
+        }
+    }
+
     /// All its bytes.
     pub fn bytes(&self) -> u64 {
         let head = u64::from(self.request_head_bytes) + u64::from(self.response_head_bytes);
@@ -183,11 +205,16 @@ impl Observation {
         let endpoint = combine(label, combine(method, game));
         let process = combine(u64::from(call.process.pid), call.process.start_ticks);
         let resource = combine(endpoint, parts.path);
+        let has_no_body = matches!(verb, Verb::Read | Verb::Other) || exchange.request_body_bytes == Some(0);
         let body = match signals.request.body {
             Some(body) => body.hash,
-            None if matches!(verb, Verb::Read | Verb::Other) || exchange.request_body_bytes == Some(0) => 0,
+            None if has_no_body => 0,
             None => combine(seq, u64::MAX),
         };
+        let url = url(exchange.authority.as_deref().unwrap_or(authority), &exchange.target, key);
+        let authority = key.name(authority.as_bytes());
+        let path = call.path.trim_end_matches('/');
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
         let request_of_anyone = combine(combine(resource, parts.query), body);
         let request = combine(request_of_anyone, signals.request.credentials.unwrap_or(0));
         let seen_ns = [exchange.ended_ns, exchange.first_byte_ns].into_iter().flatten().next();
@@ -206,11 +233,14 @@ impl Observation {
             endpoint,
             endpoint_of_any_game: combine(label, method),
             scope: combine(endpoint, process),
-            authority: key.name(authority.as_bytes()),
-            url: url(exchange.authority.as_deref().unwrap_or(authority), &exchange.target, key),
+            authority,
+            url,
             resource,
             request,
             request_of_anyone,
+            is_body_known: signals.request.body.is_some() || has_no_body,
+            place: combine(authority, key.name(path.as_bytes())),
+            place_above: combine(authority, key.name(above.as_bytes())),
             parts,
             verb,
             reply: reply(exchange.status),

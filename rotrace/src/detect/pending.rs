@@ -53,7 +53,7 @@ impl Pending {
     /// Claims all of them, none as more certain than `class`.
     pub(super) fn claim(&mut self, id: CaseId, class: Class, desk: &mut Desk) {
         for waiting in self.calls.drain(..) {
-            desk.claim(id, waiting.seq, Amount::WHOLE, waiting.class.max(class));
+            desk.claim(id, waiting.seq, Amount::WHOLE_CALL, waiting.class.max(class));
         }
     }
 }

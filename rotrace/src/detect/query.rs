@@ -78,10 +78,9 @@ impl Parts {
     pub fn of(target: &str, path: &str, template: &str, key: &Key) -> Parts {
         let mut parts = Parts::default();
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-        let mut place = 0;
-        for pattern in template.split('/').filter(|segment| !segment.is_empty()) {
+        let patterns = template.split('/').filter(|segment| !segment.is_empty());
+        for (place, pattern) in (1..).zip(patterns) {
             let segment = segments.next().unwrap_or_default();
-            place += 1;
             if pattern.contains(['{', '*']) {
                 let value = key.hash(segment.as_bytes());
                 parts.path = crate::keyed::combine(parts.path, value);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::observation::Observation;
+use super::observation::{Observation, Reply, split};
 use super::profile::{Sizes, Times};
 use crate::catalogue::{self, Tag};
 use crate::cost::Prices;
@@ -173,6 +173,8 @@ pub struct Subject {
     pub names: Arc<Names>,
     /// What the catalogue knows.
     pub api: Arc<Api>,
+    /// It is there to see whether a service is up: nothing that is asked too often.
+    pub is_probe: bool,
     /// Times that the server took.
     pub server: Times,
     /// Payload bytes of successful responses.
@@ -187,6 +189,7 @@ impl Subject {
     /// One without calls.
     pub fn new(names: Names, api: Arc<Api>) -> Self {
         Subject {
+            is_probe: is_probe(&names.endpoint),
             names: Arc::new(names),
             api,
             server: Times::default(),
@@ -200,9 +203,16 @@ impl Subject {
     pub fn record(&mut self, call: &Observation) {
         self.calls += 1;
         self.heads.record(call.head_bytes());
-        if call.reply == super::observation::Reply::Success {
+        if call.reply == Reply::Success {
             self.server.record(call.server_ns);
             self.sizes.record(call.response_body_bytes);
         }
     }
+}
+
+/// By the names that such endpoints usually have.
+fn is_probe(endpoint: &str) -> bool {
+    let (_, path) = split(endpoint);
+    let is_asked = |segment: &str| segment.starts_with("health") || segment.starts_with("ready");
+    path == "/metrics" || path.split('/').any(|segment| segment == ".well-known" || is_asked(segment))
 }

@@ -324,7 +324,7 @@ mod tests {
     fn check(found: &Found, expect: &[&str], spared_cu: f64) {
         let lines = found.lines().into_iter().filter(|line| line.starts_with("suboptimal_endpoint"));
         assert_eq!(lines.collect::<Vec<_>>(), expect);
-        let wasted = found.detectors.wasted();
+        let wasted = found.detectors.snapshot().wasted;
         let own = wasted.iter().filter(|wasted| wasted.pattern == Pattern::SuboptimalEndpoint);
         assert_eq!(own.map(|wasted| wasted.amount.cost_ucu).sum::<u64>(), (spared_cu * 1e6) as u64);
     }
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn slow_is_what_is_slower_than_it_may_be() {
-        let slow = found(reads(40, 3000, 900), none);
+        let slow = found(reads(40, 3000, 900), none).only(Pattern::SuboptimalEndpoint);
         check(&slow, &["suboptimal_endpoint slow info 0"], 0.0);
         assert_eq!((slow.findings[0].calls, slow.findings[0].latency_ns), (21, 21 * 400_000_000));
         check(&found(reads(19, 3000, 900), none), &[], 0.0);

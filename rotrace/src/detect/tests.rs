@@ -44,7 +44,7 @@ proptest! {
             all = all.plus(Amount { calls: 1, bytes: call.bytes(), server_ns: call.server_ns, cost_ucu: 0 });
         }
         let found = found(calls, |_| Api::default());
-        let wasted = found.detectors.wasted();
+        let wasted = found.detectors.snapshot().wasted;
         let sum = wasted.iter().fold(Amount::default(), |sum, wasted| sum.plus(wasted.amount));
         prop_assert_eq!(sum.at_most(all), sum);
         let told = found.findings.iter().fold(Amount::default(), |sum, one| sum.plus(one.waste.expected));
@@ -71,4 +71,94 @@ fn the_table_names_every_pattern_at_most_once_and_the_budget_is_kept() {
 fn the_same_calls_give_the_same_findings() {
     let calls = || (0..400).map(|n| get(&format!("/v1/users/{}", n % 90)).at_ms(n * 40));
     assert_eq!(found(calls(), |_| Api::default()).findings, found(calls(), |_| Api::default()).findings);
+}
+
+#[test]
+fn what_only_looks_like_waste_is_at_most_good_to_know() {
+    let read = |at_ms: u64| get("/v1/items/1").answer(1).at_ms(at_ms);
+    let user = |n: u64| get(&format!("/v1/users/{n}")).answer(n);
+    let growing = [0, 1000, 3000, 7000, 15_000, 31_000, 63_000, 127_000, 255_000];
+    let all: Vec<(&str, Vec<Made>)> = vec![
+        ("pages", (0..8).map(|n| get(&format!("/v1/items?limit=100&cursor={n}")).at_ms(n * 40)).collect()),
+        ("players that join", (0..12).map(|n| user(n).at_ms(n * 25)).collect()),
+        ("revalidation", (0..200).map(|n| read(n * 30_000).status(304)).collect()),
+        ("a hanging read", (0..60).map(|n| read(n * 20_020).lasting_ms(20_000)).collect()),
+        ("backoff", [0, 2100, 6200, 14_300].map(|at_ms| read(at_ms).status(503).retry_after(2)).into()),
+        ("a try after a reset", vec![read(0).unanswered(), read(11)]),
+        (
+            "hedges",
+            (0..50).flat_map(|n| [0, 60].map(|o| read(n * 31_000 + o).status(503).lasting_ms(90))).collect(),
+        ),
+        ("probes of existence", (0..80).map(|n| user(n).status(404).at_ms(n * 9000)).collect()),
+        (
+            "a new token",
+            [401, 200]
+                .into_iter()
+                .enumerate()
+                .map(|(n, status)| read(n as u64 * 90).status(status))
+                .collect(),
+        ),
+        (
+            "a look at what was written",
+            (0..3)
+                .flat_map(|n| {
+                    [read(n * 700), send("PUT", "/v1/items/1").at_ms(n * 700 + 20), read(n * 700 + 40)]
+                })
+                .collect(),
+        ),
+        ("an operation", growing.map(|at_ms| get("/v2/operations/7").answer(1).at_ms(at_ms)).into()),
+        ("probes of health", (0..200).map(|n| get("/health").answer(1).at_ms(n * 5000)).collect()),
+    ];
+    for (what, calls) in all {
+        let found = found(calls, |_| Api::default());
+        for pattern in Pattern::ALL {
+            assert!(found.is_harmless(pattern), "{what}: {:?}", found.lines());
+        }
+    }
+}
+
+/// Calls of all kinds at once: target, pause before it, duration and status, 0 for none.
+fn any_calls() -> impl Strategy<Value = Vec<(u8, u64, u64, u16)>> {
+    let status = prop::sample::select(vec![200, 200, 200, 200, 304, 403, 404, 409, 429, 503, 0]);
+    prop::collection::vec((0..9u8, 0..1500u64, 1..900u64, status), 1..200)
+}
+
+fn made(target: u8, at_ms: u64, lasting_ms: u64, status: u16) -> Made {
+    let call = match target {
+        0 => get("/v1/items").answer(1).etag(1),
+        1 => get("/v1/items/1").answer(1),
+        2 => get("/v1/items/2").answer(at_ms % 3).max_age(3),
+        3 => get(&format!("/v1/items?t={at_ms}")).answer(1),
+        4 => send("PUT", "/v1/items/1").retry_after(2),
+        5 => send("POST", "/v1/items"),
+        _ => get(&format!("/v1/users/{}", at_ms % 50)).payload(5000),
+    };
+    let call = call.at_ms(at_ms).lasting_ms(lasting_ms);
+    if status == 0 { call.unanswered() } else { call.status(status) }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However patterns overlap, no more is wasted than there was, and nothing but calls that were made.
+    #[test]
+    fn nothing_is_wasted_twice(calls in any_calls()) {
+        let mut at_ms = 0;
+        let calls: Vec<Made> = calls
+            .into_iter()
+            .map(|(target, pause_ms, lasting_ms, status)| {
+                at_ms += pause_ms;
+                made(target, at_ms, lasting_ms, status)
+            })
+            .collect();
+        let all = calls.iter().map(Made::observation).fold(Amount::default(), |all, call| {
+            let (bytes, server_ns, cost_ucu) = (call.bytes(), call.server_ns, call.cost_ucu);
+            all.plus(Amount { calls: 1, bytes, server_ns, cost_ucu })
+        });
+        let found = found(calls, |_| Api::default());
+        let wasted = found.detectors.snapshot().wasted;
+        let wasted = wasted.iter().filter(|wasted| wasted.pattern.pool() != pattern::Pool::Seconds);
+        let wasted = wasted.fold(Amount::default(), |sum, wasted| sum.plus(wasted.amount));
+        prop_assert_eq!(wasted, wasted.at_most(all));
+    }
 }

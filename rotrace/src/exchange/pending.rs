@@ -10,7 +10,7 @@ use super::Exchange;
 pub const PENDING_MAX: usize = 128;
 
 /// Bytes that all requests which wait on one connection may take together.
-pub const PENDING_BYTES_MAX: usize = 48 * 1024;
+pub const PENDING_BYTES_MAX: usize = 80 * 1024;
 
 /// A request that waits for its response, or for the rest of it: the exchange so far.
 #[derive(Clone, Debug)]

@@ -200,6 +200,16 @@ fn true_exchange(index: usize, truth: &Truth, ops: &[Op], requests: &Layout, res
     }
 }
 
+/// Events, and beside them what their exchanges say of waste, which is as good a truth in whole pieces.
+fn apart(mut events: Vec<Event>) -> (Vec<Event>, Vec<Signals>) {
+    let exchanges = events.iter_mut().filter_map(|event| match event {
+        Event::Exchange(exchange) => Some(std::mem::take(&mut exchange.signals)),
+        Event::Unpaired(_) => None,
+    });
+    let signals = exchanges.collect();
+    (events, signals)
+}
+
 /// Bytes of both directions.
 #[derive(Debug, Default, PartialEq)]
 struct Lengths(usize, usize);
@@ -305,7 +315,10 @@ proptest! {
             .map(|(index, truth)| true_exchange(index, truth, &ops, &requests, &responses))
             .map(|exchange| Event::Exchange(Box::new(exchange)))
             .collect();
-        prop_assert_eq!(decode(&ops, false, Role::Client), expect);
+        let (told, signals) = apart(decode(&ops, false, Role::Client));
+        prop_assert_eq!(told, expect);
+        let whole = interleave(&requests, &responses, &[(true, 1 << 20), (false, 1 << 20)]);
+        prop_assert_eq!(signals, apart(decode(&whole, false, Role::Client)).1);
     }
 
     #[test]

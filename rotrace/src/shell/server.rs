@@ -327,7 +327,7 @@ mod tests {
             assert!(head.contains("application/json"), "{head}");
             let all: serde_json::Value = serde_json::from_str(&body).expect("JSON");
             assert_eq!(all[0]["pattern"], "n_plus_one");
-            assert_eq!(all[0]["evidence"]["facts"]["ids"], 40);
+            assert_eq!(all[0]["evidence"]["facts"]["ids"], 30);
             let id = all[0]["id"].as_str().expect("a number");
             let one: serde_json::Value =
                 serde_json::from_str(&of(&format!("{FINDINGS}/{id}")).1).expect("JSON");
