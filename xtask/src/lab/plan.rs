@@ -57,7 +57,7 @@ pub(crate) struct Ask {
 /// How long a connection lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// Until it has not been used for a minute; then the client closes it.
+    /// Until it has not been used for a minute and a half; then the client closes it.
     #[default]
     Alive,
     /// The client closes it behind the response, and has said so.

@@ -43,19 +43,18 @@ const fn scenario(
     Row { name, what, kind: Kind::Scenario, apis, play }
 }
 
-const fn benign(name: &'static str, what: &'static str, apis: &'static [Api], play: fn(&mut Scene<'_>)) -> Row {
+const fn benign(
+    name: &'static str,
+    what: &'static str,
+    apis: &'static [Api],
+    play: fn(&mut Scene<'_>),
+) -> Row {
     Row { name, what, kind: Kind::Benign, apis, play }
 }
 
 /// Everything that is injected. A row's place is its name under the seed: new ones come last in their part.
-pub(crate) const ROWS: &[&[Row]] = &[
-    reads::ROWS,
-    failures::ROWS,
-    transport::ROWS,
-    writes::ROWS,
-    benign::ROWS,
-    benign_rare::ROWS,
-];
+pub(crate) const ROWS: &[&[Row]] =
+    &[reads::ROWS, failures::ROWS, transport::ROWS, writes::ROWS, benign::ROWS, benign_rare::ROWS];
 
 /// Every row, with its number under the seed.
 pub(crate) fn rows() -> impl Iterator<Item = (u64, &'static Row)> {

@@ -67,7 +67,9 @@ impl<'a> Scene<'a> {
         let is_rising = ranges[2].0 < ranges[0].0;
         let (low, high) = match self.world.seed >= HELD_OUT_SEEDS {
             false => (low, high),
-            true if is_rising == (self.intensity == Intensity::Below) => ((2.0 * low - high).max(low / 2.0), high),
+            true if is_rising == (self.intensity == Intensity::Below) => {
+                ((2.0 * low - high).max(low / 2.0), high)
+            }
             true => (low, 2.0 * high - low),
         };
         self.random.between(low, high)
@@ -132,7 +134,11 @@ impl<'a> Scene<'a> {
                 status: 200,
                 first_byte_ns: (self.random.log_normal(terms.median_ms, 0.25) * MS as f64) as u64,
                 // The same bytes have the same length.
-                body_bytes: if is_read { terms.body_bytes } else { (f64::from(terms.body_bytes) * jitter) as u32 },
+                body_bytes: if is_read {
+                    terms.body_bytes
+                } else {
+                    (f64::from(terms.body_bytes) * jitter) as u32
+                },
                 body,
                 has_etag: false,
                 max_age_s: None,

@@ -2,7 +2,7 @@
 //! and what is true of them. Refuses to know: who plays them.
 //!
 //! Instances are placed before anything is called: each row of the table has a stream of its own for its places, and goes
-//! on to the next server where another instance calls the same operation already. So a row that is added at the end shifts
+//! on to the next game where another instance calls the same operation already. So a row that is added at the end shifts
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ const SCENARIO_TURNS: usize = 3;
 const BENIGN_TURNS: usize = 2;
 
 /// A connection that nobody has used for so long is closed.
-const IDLE_CLIENT_NS: u64 = 60 * SECOND;
+const IDLE_CLIENT_NS: u64 = 90 * SECOND;
 const IDLE_SERVER_NS: u64 = 5 * SECOND;
 
 /// Names under the seed.
@@ -157,7 +157,7 @@ impl Iterator for Schedule {
 fn place(world: &World, takes_part: impl Fn(&Row) -> bool) -> Vec<Instance> {
     let processes = world.processes().len() as u64;
     let last_ns = world.length_ns.saturating_sub(INSTANCE_NS).max(QUIET_NS + SECOND);
-    let mut taken: BTreeSet<(u32, Api)> = BTreeSet::new();
+    let mut taken: BTreeSet<(usize, Api)> = BTreeSet::new();
     let mut instances = Vec::new();
     for (number, row) in rows() {
         let is_benign = row.kind == Kind::Benign;
@@ -165,11 +165,12 @@ fn place(world: &World, takes_part: impl Fn(&Row) -> bool) -> Vec<Instance> {
             let mut random = Random::of(world.seed, &[PLACES, number, turn as u64]);
             let first = random.below(0..processes);
             let begin_ns = random.below(QUIET_NS..last_ns);
-            let free = (0..processes).map(|step| ((first + step) % processes) as u32).find(|&process| {
-                row.apis.iter().all(|&api| !taken.contains(&(process, api)))
-            });
+            let game = |process: u32| world.process(process).game;
+            let free = (0..processes)
+                .map(|step| ((first + step) % processes) as u32)
+                .find(|&process| row.apis.iter().all(|&api| !taken.contains(&(game(process), api))));
             let Some(process) = free else { continue };
-            taken.extend(row.apis.iter().map(|&api| (process, api)));
+            taken.extend(row.apis.iter().map(|&api| (game(process), api)));
             if takes_part(row) {
                 let cause = (number as u32 + 1) * 10 + turn as u32;
                 let name = row.name;
@@ -211,10 +212,12 @@ impl Connections {
         let Slice { calls, ends, until_ns } = slice;
         for call in calls.iter_mut() {
             let pool = self.open.entry((call.process, call.api.authority())).or_default();
-            let usable = pool.iter().enumerate().filter(|(_, open)| {
-                open.free_ns <= call.start_ns && open.end().0 > call.start_ns
-            });
-            let latest = usable.max_by_key(|(_, open)| (open.free_ns, open.conn.number)).map(|(index, _)| index);
+            let usable = pool
+                .iter()
+                .enumerate()
+                .filter(|(_, open)| open.free_ns <= call.start_ns && open.end().0 > call.start_ns);
+            let latest =
+                usable.max_by_key(|(_, open)| (open.free_ns, open.conn.number)).map(|(index, _)| index);
             let index = latest.unwrap_or_else(|| {
                 self.opened += 1;
                 let conn = Conn { number: self.opened, ordinal: 0 };
@@ -312,7 +315,10 @@ mod tests {
                     let Episode { scenario, wasted_calls, .. } = *episode;
                     // In closed form a fan-out keeps one call of each batch over all its bursts together.
                     let off = (marked - wasted_calls).abs();
-                    assert!(off <= 1.0 + 0.05 * wasted_calls, "{scenario}: {marked} marked of {wasted_calls}");
+                    assert!(
+                        off <= 1.0 + 0.05 * wasted_calls,
+                        "{scenario}: {marked} marked of {wasted_calls}"
+                    );
                 }
             }
         }

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use rotrace::detect::finding::{Amount, Class, Finding, Severity};
-use rotrace::detect::{Pattern, TABLE};
 use rotrace::detect::pattern::Pool;
+use rotrace::detect::{Pattern, TABLE};
 
 use self::figures::{Errors, Share};
 use self::matching::{Fate, Statement, Worth, judge};
@@ -130,7 +130,9 @@ impl Score {
                 let Episode { scenario, pattern, api, .. } = episode;
                 let (pattern, endpoint) = (pattern.name(), api.terms().endpoint);
                 let said = described(episode, played);
-                self.faults.push(fault(format!("{scenario} {pattern} of {place} {endpoint} is {fate:?}{told}{said}")));
+                self.faults.push(fault(format!(
+                    "{scenario} {pattern} of {place} {endpoint} is {fate:?}{told}{said}"
+                )));
             }
         }
         for (statement, worth) in statements.iter().zip(&worths) {
@@ -143,7 +145,8 @@ impl Score {
                 self.faults.push(fault(format!("{name} of {place} {} is {worth:?}", statement.endpoint)));
             }
         }
-        let wrong = worths.iter().filter(|worth| matches!(worth, Worth::LookAlike(_) | Worth::Invented)).count();
+        let wrong =
+            worths.iter().filter(|worth| matches!(worth, Worth::LookAlike(_) | Worth::Invented)).count();
         self.false_warnings.add(world, wrong as f64, played.benign_calls as f64 / 1e6);
         self.add_look_alikes(played);
         if intensity != Intensity::Below {
@@ -182,9 +185,7 @@ impl Score {
         let own = self.patterns.entry(pattern).or_default();
         let right = match worth {
             Worth::Right(_) => 1.0,
-            // A warning below the threshold is as good as none.
-            Worth::Other(index) if episodes[*index].pattern == pattern
-                && episodes[*index].intensity == Intensity::Below => return,
+            Worth::Other(index) if is_excused(&episodes[*index], pattern) => return,
             Worth::Other(_) | Worth::LookAlike(_) | Worth::Invented => 0.0,
         };
         own.precision.add(world, right, 1.0);
@@ -222,7 +223,8 @@ impl Score {
         }
         for episode in &played.episodes {
             let game = &*played.world.game(episode.process).name;
-            games.entry((game, episode.pattern)).or_default().1 += episode.wasted_calls + episode.wasted_bytes;
+            games.entry((game, episode.pattern)).or_default().1 +=
+                episode.wasted_calls + episode.wasted_bytes;
         }
         for ((game, pattern), (claimed, truth)) in games {
             self.patterns.entry(pattern).or_default().errors.add(claimed, truth);
@@ -232,6 +234,12 @@ impl Score {
         }
         off
     }
+}
+
+/// A warning below the threshold is as good as none; and a response that is given up takes its connection with it.
+fn is_excused(episode: &Episode, pattern: Pattern) -> bool {
+    let is_below = episode.pattern == pattern && episode.intensity == Intensity::Below;
+    is_below || (episode.pattern, pattern) == (Pattern::WastedResponse, Pattern::ConnectionChurn)
 }
 
 /// What was told of the process and the operations of an episode, for people.

@@ -147,7 +147,10 @@ impl Player {
     fn tell(&mut self, changes: Vec<Finding>) {
         for finding in changes {
             let now_ns = self.next_ns;
-            let told = self.told.entry(finding.id).or_insert_with(|| Told { finding: finding.clone(), warned_ns: None });
+            let told = self
+                .told
+                .entry(finding.id)
+                .or_insert_with(|| Told { finding: finding.clone(), warned_ns: None });
             if finding.severity >= Severity::Warning {
                 told.warned_ns.get_or_insert(now_ns - EPOCH_NS);
             }
@@ -157,7 +160,12 @@ impl Player {
 }
 
 /// Plays a plan and prints how fast that was; with `shares`, what each detector takes.
-pub(crate) fn run(settings: &Settings, conditions: &Conditions, rounds: u32, shares: bool) -> anyhow::Result<String> {
+pub(crate) fn run(
+    settings: &Settings,
+    conditions: &Conditions,
+    rounds: u32,
+    shares: bool,
+) -> anyhow::Result<String> {
     let best = |conditions: &Conditions| -> anyhow::Result<Played> {
         let mut best: Option<Played> = None;
         for _ in 0..rounds.max(1) {
@@ -206,7 +214,10 @@ fn per_call_ns(played: &Played) -> f64 {
 fn rates(name: &str, played: &Played) -> String {
     let per_call_ns = per_call_ns(played);
     let rate = 1e3 / per_call_ns;
-    format!("{name}: {} calls, {rate:.2} million calls/s on one core, {per_call_ns:.0} ns a call\n", played.calls)
+    format!(
+        "{name}: {} calls, {rate:.2} million calls/s on one core, {per_call_ns:.0} ns a call\n",
+        played.calls
+    )
 }
 
 fn cpu() -> Duration {

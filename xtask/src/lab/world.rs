@@ -75,7 +75,11 @@ impl World {
             .map(|game| {
                 let mut random = Random::of(seed, &[GAMES, game]);
                 let busyness = BUSYNESS[random.below(0..BUSYNESS.len() as u64) as usize];
-                Game { name: format!("game-{:02}", game + 1), universe: random.below(1_000_000..9_000_000), busyness }
+                Game {
+                    name: format!("game-{:02}", game + 1),
+                    universe: random.below(1_000_000..9_000_000),
+                    busyness,
+                }
             })
             .collect();
         let processes = (0..games.len() * servers).map(|index| {

@@ -20,7 +20,8 @@ use crate::lab::score::matching::Statement;
 use crate::lab::world::World;
 
 /// How to get it.
-pub(crate) const INSTALL: &str = "perf-sentinel is not installed: cargo install perf-sentinel --version 0.7.8 --locked";
+pub(crate) const INSTALL: &str =
+    "perf-sentinel is not installed: cargo install perf-sentinel --version 0.7.8 --locked";
 
 const PROGRAM: &str = "perf-sentinel";
 
@@ -78,8 +79,8 @@ impl Sentinel {
             return call.task;
         }
         let trace = self.traces.entry(call.process).or_default();
-        let is_over = call.start_ns > trace.end_ns.saturating_add(GAP_NS)
-            || call.start_ns - trace.start_ns > TRACE_NS;
+        let is_over =
+            call.start_ns > trace.end_ns.saturating_add(GAP_NS) || call.start_ns - trace.start_ns > TRACE_NS;
         if is_over {
             *trace = Trace { number: trace.number + 1, start_ns: call.start_ns, end_ns: 0 };
         }
@@ -120,7 +121,8 @@ impl Comparator for Sentinel {
             command.args(["analyze", "--format", "json", "--input"]).arg(&path).stderr(Stdio::piped());
             let run = command.output().context("run perf-sentinel")?;
             ensure!(run.status.success(), "perf-sentinel: {}", String::from_utf8_lossy(&run.stderr));
-            let report: Value = serde_json::from_slice(&run.stdout).context("read what perf-sentinel says")?;
+            let report: Value =
+                serde_json::from_slice(&run.stdout).context("read what perf-sentinel says")?;
             let findings = report["findings"].as_array().into_iter().flatten();
             said.extend(findings.filter_map(|finding| statement(process, finding)));
         }
@@ -160,7 +162,8 @@ fn api(template: &str) -> Option<Api> {
                 (None, None) => return true,
                 (Some(own), Some(other)) if own == other || own.starts_with('{') => {}
                 // `{id}:verb` is one segment.
-                (Some(own), Some(other)) if own.contains("}:") && other.ends_with(own.split('}').nth(1).unwrap_or("")) => {}
+                (Some(own), Some(other))
+                    if own.contains("}:") && other.ends_with(own.split('}').nth(1).unwrap_or("")) => {}
                 _ => return false,
             }
         }
@@ -180,7 +183,8 @@ fn timestamp(at_ns: u64) -> String {
 
 fn time_ns(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let seconds = (number(8, 10)? - 1) * 86_400 + number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?;
+    let seconds =
+        (number(8, 10)? - 1) * 86_400 + number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?;
     Some((seconds * 1_000 + number(20, 23).unwrap_or(0)) * MS)
 }
 

@@ -112,9 +112,10 @@ impl Comparator for NPlusOneApi {
 
     fn take(&mut self, call: &Planned) {
         let has_parameter = call.api.terms().endpoint.contains('{') || call.target.contains('?');
-        let goes_on = self.runs.get(&call.task).is_some_and(|run| {
-            run.what == what(call) && call.start_ns - run.starts_ns.1 < START_APART_NS
-        });
+        let goes_on = self
+            .runs
+            .get(&call.task)
+            .is_some_and(|run| run.what == what(call) && call.start_ns - run.starts_ns.1 < START_APART_NS);
         if !goes_on {
             self.end(call.task);
         }
@@ -156,9 +157,10 @@ impl Comparator for ConsecutiveHttp {
     }
 
     fn take(&mut self, call: &Planned) {
-        let goes_on = self.runs.get(&call.task).is_some_and(|run| {
-            call.start_ns >= run.end_ns && call.start_ns - run.end_ns < BETWEEN_NS
-        });
+        let goes_on = self
+            .runs
+            .get(&call.task)
+            .is_some_and(|run| call.start_ns >= run.end_ns && call.start_ns - run.end_ns < BETWEEN_NS);
         if !goes_on {
             self.end(call.task);
         }

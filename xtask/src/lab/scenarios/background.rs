@@ -39,7 +39,8 @@ const ROUTINES: [(Api, u64); 6] = [
 pub(crate) fn background(scene: &mut Scene<'_>, times_ns: Range<u64>) {
     let process = scene.world.process(scene.process);
     for (index, session) in process.sessions.iter().enumerate() {
-        if session.join_ns.is_none_or(|join_ns| join_ns < times_ns.end) && session.leave_ns >= times_ns.start {
+        if session.join_ns.is_none_or(|join_ns| join_ns < times_ns.end) && session.leave_ns >= times_ns.start
+        {
             of_player(scene, index as u64, session, &times_ns);
         }
     }
@@ -78,7 +79,8 @@ fn of_player(scene: &mut Scene<'_>, index: u64, session: &Session, times_ns: &Ra
         scene.send(call);
     }
     let mean_s = ACTION_S / scene.world.game(scene.process).busyness;
-    let mut now_ns = times_ns.start.max(join_ns.unwrap_or(0)) + (scene.random.exponential(mean_s) * 1e9) as u64;
+    let mut now_ns =
+        times_ns.start.max(join_ns.unwrap_or(0)) + (scene.random.exponential(mean_s) * 1e9) as u64;
     while is_there(now_ns) {
         act(scene, now_ns);
         now_ns += (scene.random.exponential(mean_s) * 1e9) as u64;
@@ -110,7 +112,8 @@ fn routines(scene: &mut Scene<'_>, times_ns: &Range<u64>) {
     scene.random = Random::of(scene.world.seed, &[8, u64::from(scene.process), times_ns.start]);
     for (index, (api, every_s)) in ROUTINES.into_iter().enumerate() {
         let every_ns = every_s * SECOND;
-        let phase = Random::of(scene.world.seed, &[7, u64::from(scene.process), index as u64]).below(0..every_ns);
+        let phase =
+            Random::of(scene.world.seed, &[7, u64::from(scene.process), index as u64]).below(0..every_ns);
         let mut at_ns = times_ns.start.saturating_sub(phase).div_ceil(every_ns) * every_ns + phase;
         while times_ns.contains(&at_ns) {
             scene.new_task();

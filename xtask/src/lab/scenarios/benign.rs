@@ -28,7 +28,8 @@ fn large_pages(scene: &mut Scene<'_>) {
         let of = scene.id();
         let mut now_ns = scene.begin_ns + listing * 120 * SECOND;
         for page in 0..8 {
-            let query = if page == 0 { "limit=100".to_owned() } else { format!("limit=100&cursor=c{of}x{page}") };
+            let query =
+                if page == 0 { "limit=100".to_owned() } else { format!("limit=100&cursor=c{of}x{page}") };
             let call = scene.query(Api::MEMBERS, &[&of], &query, now_ns);
             now_ns = scene.send(call) + 3 * MS;
         }

@@ -38,7 +38,8 @@ fn dependent_chain(scene: &mut Scene<'_>) {
 
 fn downloads(scene: &mut Scene<'_>) {
     for round in 0..10 {
-        let (id, at_ns) = (scene.id(), scene.begin_ns + round * 30 * SECOND + scene.random.below(0..20 * SECOND));
+        let (id, at_ns) =
+            (scene.id(), scene.begin_ns + round * 30 * SECOND + scene.random.below(0..20 * SECOND));
         let mut call = scene.call(Api::ASSET, &[&id], at_ns);
         call.reply.body_bytes = 10_000_000;
         call.reply.is_coded = false;
@@ -170,7 +171,14 @@ fn single_use(scene: &mut Scene<'_>) {
     let mut now_ns = scene.begin_ns;
     for _ in 0..30 {
         let (high, low) = (scene.random.next(), scene.random.next());
-        let id = format!("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", high >> 32, high & 0xffff, low >> 52, low & 0xfff, low >> 16);
+        let id = format!(
+            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+            high >> 32,
+            high & 0xffff,
+            low >> 52,
+            low & 0xfff,
+            low >> 16
+        );
         let call = scene.call(Api::DOCUMENT, &[&id], now_ns);
         scene.send(call);
         now_ns += 200 * MS + (scene.random.exponential(12.0) * 1e9) as u64;

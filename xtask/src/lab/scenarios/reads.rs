@@ -30,7 +30,12 @@ pub(super) const ROWS: &[Row] = &[
     scenario("S24", "pages of ten where a hundred are allowed", PAGES, tiny_pages),
     scenario("S27", "an operation that has a cheaper successor", &[Api::SHOP_OLD], deprecated),
     scenario("S30", "a listing of small pages for each of many groups", &[Api::MEMBERS], pages_for_each),
-    scenario("S30b", "a poll that is retried at once while the server fails", &[Api::LIVE_EVENT], poll_in_outage),
+    scenario(
+        "S30b",
+        "a poll that is retried at once while the server fails",
+        &[Api::LIVE_EVENT],
+        poll_in_outage,
+    ),
 ];
 
 const IDS: &[Api] = &[Api::USER, Api::GROUP, Api::BADGE];
@@ -330,7 +335,14 @@ fn poll_in_outage(scene: &mut Scene<'_>) {
     }
     let wasted = 2.0 * (retries as f64 - 3.0).max(0.0);
     let is_retry = |index: usize| failed.iter().any(|&(at, attempt)| at == index && attempt >= 3);
-    scene.episode(Pattern::RetryStorm, Api::LIVE_EVENT, wasted, |index, _| is_retry(index));
+    let first_ns = failed.first().and_then(|&(at, _)| Some(scene.calls.get(at)?.start_ns));
+    let last_ns = failed.last().and_then(|&(at, _)| Some(scene.calls.get(at)?.end_ns()));
+    if let Some(episode) =
+        scene.episode(Pattern::RetryStorm, Api::LIVE_EVENT, wasted, |index, _| is_retry(index))
+        && let (Some(first_ns), Some(last_ns)) = (first_ns, last_ns)
+    {
+        (episode.start_ns, episode.end_ns) = (first_ns, last_ns);
+    }
     let polls: Vec<Planned> = scene.calls.iter().filter(|call| call.reply.status == 200).cloned().collect();
     let wasted = polls_spared(&polls, interval_s, 60.0);
     scene.episode(Pattern::PollUnchanged, Api::LIVE_EVENT, wasted, |_, call| call.reply.status == 200);

@@ -49,9 +49,8 @@ impl Share {
         self.value()?;
         let mut random = Random::of(95, &[self.worlds.len() as u64]);
         let draw = |random: &mut Random| {
-            let worlds = (0..self.worlds.len()).filter_map(|_| {
-                self.worlds.get(random.below(0..self.worlds.len() as u64) as usize)
-            });
+            let worlds = (0..self.worlds.len())
+                .filter_map(|_| self.worlds.get(random.below(0..self.worlds.len() as u64) as usize));
             let (part, whole) = worlds.fold((0.0, 0.0), |sum, world| (sum.0 + world.0, sum.1 + world.1));
             (whole > 0.0).then(|| part / whole)
         };
@@ -82,7 +81,8 @@ impl Errors {
 
     /// All that is claimed over all that is wasted.
     pub(super) fn bias(&self) -> Option<f64> {
-        let (claimed, truth) = self.pairs.iter().fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+        let (claimed, truth) =
+            self.pairs.iter().fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
         (truth > 0.0).then(|| claimed / truth)
     }
 }

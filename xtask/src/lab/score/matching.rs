@@ -2,7 +2,7 @@
 //! taken for something else, or invented. Refuses to know: who says it.
 //!
 //! A statement belongs to a truth of the same pattern, process and endpoint when what both cover is at least half of what
-//! either covers. An operation has one injected instance in a process, so there is nothing to assign: several statements of
+//! either covers. An operation has one injected instance in a game, so there is nothing to assign: several statements of
 //! one truth are its fragments, judged by all that they cover together.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,9 @@ pub(crate) struct Statement {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fate {
     /// With the time from its begin until it was said.
-    Found { latency_ns: u64 },
+    Found {
+        latency_ns: u64,
+    },
     /// It was said to be something else.
     Confused(BTreeSet<Option<Pattern>>),
     Missed,
@@ -80,10 +82,8 @@ pub(crate) fn judge(
         let of_both = overlap((start_ns.unwrap_or(0), end_ns.unwrap_or(0)), (truth_ns, truth_end_ns));
         of_both >= OVERLAP_MIN
     });
-    let right: BTreeMap<usize, usize> = fragments
-        .iter()
-        .flat_map(|(&episode, own)| own.iter().map(move |&index| (index, episode)))
-        .collect();
+    let right: BTreeMap<usize, usize> =
+        fragments.iter().flat_map(|(&episode, own)| own.iter().map(move |&index| (index, episode))).collect();
     let worths = statements.iter().enumerate().map(|(index, statement)| {
         if let Some(&episode) = right.get(&index) {
             return Worth::Right(episode);
@@ -94,7 +94,10 @@ pub(crate) fn judge(
         let look_alike = instances.iter().find(|instance| {
             let until_ns = instance.begin_ns + LOOK_ALIKE_NS;
             let is_then = statement.start_ns < until_ns && statement.end_ns >= instance.begin_ns;
-            instance.is_benign && instance.process == statement.process && is_then && calls(instance.name, statement)
+            instance.is_benign
+                && instance.process == statement.process
+                && is_then
+                && calls(instance.name, statement)
         });
         look_alike.map_or(Worth::Invented, |instance| Worth::LookAlike(instance.name))
     });
@@ -123,10 +126,7 @@ fn concerns(statement: &Statement, episode: &Episode) -> bool {
         Some(Pattern::OversizedPayload | Pattern::UncompressedPayload) => *game == episode.game,
         _ => *process == episode.process,
     };
-    is_whose
-        && (is_there || is_part)
-        && *start_ns <= episode.end_ns
-        && *end_ns >= episode.start_ns
+    is_whose && (is_there || is_part) && *start_ns <= episode.end_ns && *end_ns >= episode.start_ns
 }
 
 /// Whether a row of the table calls what a statement is about.
@@ -201,7 +201,8 @@ mod tests {
         let found = Fate::Found { latency_ns: 17 * SECOND };
         check(&[statement(Pattern::NPlusOne, Api::USER, 110, 210)], &found, &[Worth::Right(0)]);
         // Fragments count as one.
-        let fragments = [(110, 130), (150, 200)].map(|(start, end)| statement(Pattern::NPlusOne, Api::USER, start, end));
+        let fragments =
+            [(110, 130), (150, 200)].map(|(start, end)| statement(Pattern::NPlusOne, Api::USER, start, end));
         check(&fragments, &found, &[Worth::Right(0), Worth::Right(0)]);
     }
 

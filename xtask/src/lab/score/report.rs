@@ -88,7 +88,9 @@ fn detectors(score: &Score) -> String {
 }
 
 fn confusion(score: &Score) -> String {
-    let mut text = String::from("\nWhat is (clear and above), and what was said of it:\n\n| truth | said |\n|---|---|\n");
+    let mut text = String::from(
+        "\nWhat is (clear and above), and what was said of it:\n\n| truth | said |\n|---|---|\n",
+    );
     for &pattern in score.patterns.keys() {
         let said = score.confusion.iter().filter(|((truth, _), _)| *truth == pattern);
         let said: Vec<String> = said
@@ -102,11 +104,17 @@ fn confusion(score: &Score) -> String {
 }
 
 fn look_alike_table(score: &Score) -> String {
-    let mut text = String::from("\n| look-alike | instances | warned | claimed for certain | |\n|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "\n| look-alike | instances | warned | claimed for certain | |\n|---|---|---|---|---|\n",
+    );
     for (name, what) in look_alikes() {
         let Some(own) = score.look_alikes.get(name) else { continue };
         let list = |names: &std::collections::BTreeSet<&'static str>| {
-            if names.is_empty() { "-".to_owned() } else { names.iter().copied().collect::<Vec<_>>().join(", ") }
+            if names.is_empty() {
+                "-".to_owned()
+            } else {
+                names.iter().copied().collect::<Vec<_>>().join(", ")
+            }
         };
         let verdict = if own.warnings.is_empty() && own.claims.is_empty() { "pass" } else { "FAIL" };
         let (warnings, claims) = (list(&own.warnings), list(&own.claims));
@@ -116,7 +124,8 @@ fn look_alike_table(score: &Score) -> String {
 }
 
 fn json(score: &Score, seeds: &RangeInclusive<u64>, settings: &Settings) -> serde_json::Value {
-    let share = |share: &Share| json!({ "value": share.value(), "of": share.whole(), "interval": share.interval() });
+    let share =
+        |share: &Share| json!({ "value": share.value(), "of": share.whole(), "interval": share.interval() });
     let pattern = |(pattern, own): (&Pattern, &OfPattern)| {
         let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s } = own;
         json!({
@@ -127,12 +136,8 @@ fn json(score: &Score, seeds: &RangeInclusive<u64>, settings: &Settings) -> serd
             "latency_s": quantile(latencies_s, 0.5),
         })
     };
-    let confusion = |((truth, said), count): (&(Pattern, Option<Pattern>), &u64)| {
-        json!({ "truth": truth.name(), "said": said.map(Pattern::name), "count": count })
-    };
-    let look_alike = |(name, own): (&&'static str, &super::LookAlike)| {
-        json!({ "name": name, "instances": own.instances, "warnings": own.warnings, "claims": own.claims })
-    };
+    let confusion = |((truth, said), count): (&(Pattern, Option<Pattern>), &u64)| json!({ "truth": truth.name(), "said": said.map(Pattern::name), "count": count });
+    let look_alike = |(name, own): (&&'static str, &super::LookAlike)| json!({ "name": name, "instances": own.instances, "warnings": own.warnings, "claims": own.claims });
     json!({
         "seeds": [seeds.start(), seeds.end()], "minutes": settings.minutes, "calls": score.calls,
         "claimed_calls": score.claimed_calls,
