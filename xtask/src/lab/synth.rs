@@ -76,7 +76,7 @@ pub(crate) fn play(
     let mut benign_calls = 0;
     let is_benign: BTreeMap<u32, bool> =
         schedule.instances.iter().map(|instance| (instance.cause, instance.is_benign)).collect();
-    while let Some(slice) = schedule.next() {
+    for slice in schedule.by_ref() {
         for call in &slice.calls {
             benign_calls += u64::from(is_benign.get(&call.cause).is_none_or(|&is_benign| is_benign));
             look(call);

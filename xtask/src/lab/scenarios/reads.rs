@@ -88,10 +88,10 @@ fn spared(ids: f64, batch: f64) -> f64 {
 }
 
 fn nested(scene: &mut Scene<'_>) {
-    let (mut players, mut friends) = (0.0, 0.0);
-    for burst in 0..4 {
+    let [outer, inner] = scene.level([[12, 10], [11, 3], [4, 2]]);
+    let bursts = 4;
+    for burst in 0..bursts {
         scene.new_task();
-        let [outer, inner] = scene.level([[12, 10], [11, 3], [4, 2]]);
         let mut now_ns = scene.begin_ns + burst * 110 * SECOND;
         for _ in 0..outer {
             let id = scene.id();
@@ -103,11 +103,11 @@ fn nested(scene: &mut Scene<'_>) {
                 now_ns = scene.send(call) + 2 * MS;
             }
         }
-        players += spared(f64::from(outer), BATCH_ASSUMED);
-        friends += spared(f64::from(outer * inner), BATCH_ASSUMED);
     }
-    for (api, wasted) in [(Api::FRIENDS, players), (Api::INVENTORY, friends)] {
-        if let Some(episode) = scene.episode(Pattern::NPlusOne, api, wasted, |_, _| true) {
+    for (api, ids) in [(Api::FRIENDS, outer), (Api::INVENTORY, outer * inner)] {
+        let wasted = bursts as f64 * spared(ids as f64, BATCH_ASSUMED);
+        let is_wasted = |index: usize, _: &Planned| index % ids % BATCH_ASSUMED as usize > 0;
+        if let Some(episode) = scene.episode(Pattern::NPlusOne, api, wasted, is_wasted) {
             episode.class = Class::Potential;
         }
     }

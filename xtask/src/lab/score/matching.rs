@@ -184,14 +184,8 @@ mod tests {
     /// One truth, from 100 s to 200 s, and what is said.
     fn check(statements: &[Statement], fate: &Fate, worths: &[Worth]) {
         let truth = [episode(Pattern::NPlusOne, Api::USER, 100, 200)];
-        let instance = Instance {
-            name: "B24",
-            cause: 2,
-            process: 3,
-            begin_ns: 0,
-            is_benign: true,
-            ..Instance::default()
-        };
+        let mut instance = Instance::default();
+        (instance.name, instance.process, instance.is_benign) = ("B24", 3, true);
         let (fates, judged) = judge(&truth, statements, &[instance]);
         assert_eq!((&fates[0], judged.as_slice()), (fate, worths));
     }
