@@ -106,7 +106,7 @@ fn nested(scene: &mut Scene<'_>) {
     }
     for (api, ids) in [(Api::FRIENDS, outer), (Api::INVENTORY, outer * inner)] {
         let wasted = bursts as f64 * spared(ids as f64, BATCH_ASSUMED);
-        let is_wasted = |index: usize, _: &Planned| index % ids % BATCH_ASSUMED as usize > 0;
+        let is_wasted = |index: usize, _: &Planned| !(index % ids).is_multiple_of(BATCH_ASSUMED as usize);
         if let Some(episode) = scene.episode(Pattern::NPlusOne, api, wasted, is_wasted) {
             episode.class = Class::Potential;
         }
@@ -345,5 +345,7 @@ fn poll_in_outage(scene: &mut Scene<'_>) {
     }
     let polls: Vec<Planned> = scene.calls.iter().filter(|call| call.reply.status == 200).cloned().collect();
     let wasted = polls_spared(&polls, interval_s, 60.0);
-    scene.episode(Pattern::PollUnchanged, Api::LIVE_EVENT, wasted, |_, call| call.reply.status == 200);
+    let last_kept_ns = polls.get((polls.len() as f64 - wasted) as usize).map_or(0, |call| call.start_ns);
+    let is_spared = |_: usize, call: &Planned| call.reply.status == 200 && call.start_ns >= last_kept_ns;
+    scene.episode(Pattern::PollUnchanged, Api::LIVE_EVENT, wasted, is_spared);
 }
