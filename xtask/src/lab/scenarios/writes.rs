@@ -34,14 +34,16 @@ fn coalescable(scene: &mut Scene<'_>) {
     for key in &keys {
         scene.new_task();
         let mut now_s = scene.random.between(0.0, 2.0);
-        let (mut writes, mut saved_s) = (0.0, f64::MIN);
+        let (mut writes, mut saved) = (0.0, None);
         while now_s < length_s {
             let at_ns = scene.begin_ns + (now_s * 1e9) as u64;
             let call = scene.call(Api::SAVE, &[&universe, &"players", key], at_ns);
             scene.send(call);
             writes += 1.0;
-            kept.push(now_s - saved_s >= SAVE_S);
-            saved_s = if now_s - saved_s >= SAVE_S { now_s } else { saved_s };
+            // One in each half minute remains.
+            let half_minute = Some((now_s / SAVE_S) as u64);
+            kept.push(half_minute != saved);
+            saved = half_minute;
             now_s += interval_s * scene.random.between(0.95, 1.05);
         }
         wasted += (writes - (length_s / SAVE_S).ceil()).max(0.0);
