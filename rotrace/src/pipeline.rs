@@ -2,6 +2,7 @@
 //! them and of what was not seen. Refuses to know: where records come from, and who reads the calls. The only place that
 //! knows the order of the core's modules.
 
+mod accounts;
 mod calls;
 mod connection;
 mod peer;
@@ -20,7 +21,7 @@ use crate::capture::{KERNEL, KERNEL_BYTES, Losses, ProcessFacts};
 use crate::conn::{Connection, Connections};
 use crate::cost::Prices;
 use crate::detect::finding::Finding;
-use crate::detect::{self, ConnectionEnd, Detectors};
+use crate::detect::{self, ConnectionEnd};
 use crate::endpoint::Endpoints;
 use crate::exchange::{Decoder, Role, Wanted};
 use crate::summary::Summary;
@@ -221,16 +222,6 @@ impl Pipeline {
             }
         }
         self.accounts.finish().iter().for_each(|finding| out(Output::Finding(finding)));
-    }
-
-    /// What was found.
-    pub fn detectors(&self) -> &Detectors {
-        self.accounts.detectors()
-    }
-
-    /// What calls cost.
-    pub fn prices(&self) -> &Prices {
-        self.accounts.prices()
     }
 
     /// The game of a process by the rules in force, for the process record that user space writes.

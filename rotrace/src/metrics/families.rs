@@ -31,12 +31,7 @@ pub struct Family {
 
 /// All metrics of rotrace.
 pub fn all() -> impl Iterator<Item = &'static Family> {
-    of_calls().chain(&waste::WASTE)
-}
-
-/// Those that say nothing of cost and waste.
-pub fn of_calls() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter()
+    FAMILIES.iter().chain(&waste::WASTE)
 }
 
 /// Metrics of calls and of the daemon.

@@ -142,6 +142,7 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     players.follow(config.cost.players.clone());
     let mut daemon =
         Daemon { session, config, family, published, players, seen: BTreeMap::new(), swept_ns: 0 };
+    daemon.follow_wall_clock();
     daemon.sweep(monotonic_ns())?;
     daemon.publish();
     state.replace_readiness(Readiness::Ready);
@@ -183,6 +184,7 @@ impl Daemon {
                 self.sweep(now_ns)?;
                 self.session.tick(&mut |_| {})?;
                 self.players.tick(now_ns);
+                self.follow_wall_clock();
                 self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
                 self.publish();
             }
@@ -250,6 +252,14 @@ impl Daemon {
         }
     }
 
+    /// The wall clock may have been set.
+    fn follow_wall_clock(&mut self) {
+        // Nanoseconds of 292 years.
+        if let Ok(offset_ns) = i64::try_from(wall_clock().offset_ns) {
+            self.session.pipeline.set_realtime_offset_ns(offset_ns);
+        }
+    }
+
     fn publish(&mut self) {
         let targets = self.session.targets() as u64;
         let pipeline = &mut self.session.pipeline;
@@ -270,6 +280,12 @@ impl Daemon {
                 .map(|(authority, calls)| (authority.into(), calls))
                 .collect(),
             targets,
+            player_seconds: self
+                .players
+                .seconds()
+                .totals()
+                .map(|(game, source, seconds)| ((game.as_ref().into(), source.as_str()), seconds))
+                .collect(),
             cost_model: {
                 let model = pipeline.prices().model();
                 Some((model.mode.to_string().into(), model.label().into()))
