@@ -47,7 +47,7 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
     let mut output = Output::new(asked.format, clock, keys.clone());
     let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], random_key()?)?);
-    let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields() };
+    let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields(), key: random_key()? };
     let redactor = (!asked.unredacted).then(|| Redactor::new(kept, config.limits.connections));
     let probes = Probes::load(&host, probe_settings(config))?;
     let description = Description {
