@@ -440,8 +440,8 @@ mod tests {
             check([read(0), put(target), read(200)], &["-", "-", "-"]);
             check([put(target), read(200), read(300)], &["-", "-", "-"]);
         }
-        check([read(0), put("/v1/items/2"), read(200)], &["-", "-", "Implicit"]);
-        check([read(0), put("/v1/items/1").pid(2), read(200)], &["-", "-", "Implicit"]);
+        check([read(0), put("/v1/items/2"), read(200)], &["-", "-", "Implicit?"]);
+        check([read(0), put("/v1/items/1").pid(2), read(200)], &["-", "-", "Implicit?"]);
     }
 
     #[test]

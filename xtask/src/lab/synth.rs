@@ -180,18 +180,17 @@ pub(crate) fn run(
     let mut text = rates("all", &all);
     let evicted: u64 = all.snapshot.states.iter().map(|(_, state)| state.evicted).sum();
     text += &format!(
-        "findings {}, of them {} warnings; evicted entries {evicted}, evicted cases {}, late calls {}, claims too late \
+        "findings {}, of them {} warnings; evicted entries {evicted}, late calls {}, claims too late \
          {}, lost calls {}; {} MiB resident\n",
         all.findings.len(),
         all.findings.iter().filter(|told| told.warned_ns.is_some()).count(),
-        all.snapshot.evicted_cases,
         all.snapshot.late_calls,
         all.snapshot.claims_too_late,
         all.dropped,
         all.resident_bytes >> 20,
     );
-    for (pattern, state) in &all.snapshot.states {
-        text += &format!("  {}: {} entries, {} evicted\n", pattern.name(), state.entries, state.evicted);
+    for (holder, state) in &all.snapshot.states {
+        text += &format!("  {holder}: {} entries, {} evicted\n", state.entries, state.evicted);
     }
     if shares {
         let patterns: Vec<Pattern> = TABLE.iter().map(|row| row.pattern).collect();
