@@ -21,6 +21,7 @@ use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::detect::{self, ConnectionEnd, Detectors};
 use crate::endpoint::Endpoints;
+use crate::endpoint::learned::Dictionary;
 use crate::exchange::{Decoder, Direction, Role, Wanted, pieces};
 use crate::summary::{Opened, Summary};
 use calls::{Emit, Shared};
@@ -31,6 +32,9 @@ const TLS_JUDGED_AFTER_NS: u64 = 5_000_000_000;
 
 /// A connection that has not been heard of for so long is forgotten; a close record may have been lost.
 const IDLE_NS: u64 = 600_000_000_000;
+
+/// So often what was learned of endpoints is taken into account.
+const SETTLE_NS: u64 = 1_000_000_000;
 
 /// What the pipeline is asked for.
 #[derive(Debug)]
@@ -120,6 +124,7 @@ pub struct Pipeline {
     unbound: BTreeMap<u32, u64>,
     summary: Summary,
     accounts: Accounts,
+    next_settle_ns: u64,
     records: u64,
     captured_bytes: u64,
     malformed: u64,
@@ -140,6 +145,7 @@ impl Pipeline {
             processes: BTreeMap::new(),
             unbound: BTreeMap::new(),
             summary: Summary::default(),
+            next_settle_ns: 0,
             records: 0,
             captured_bytes: 0,
             malformed: 0,
@@ -153,6 +159,7 @@ impl Pipeline {
     pub fn replace_settings(&mut self, mut settings: Settings) {
         self.wanted = settings.rules.wanted_fields();
         self.accounts.replace_prices(std::mem::take(&mut settings.prices));
+        settings.endpoints.inherit(&mut self.settings.endpoints);
         self.settings = settings;
     }
 
@@ -207,7 +214,18 @@ impl Pipeline {
 
     /// Tells what has been found by now.
     fn advance(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
+        if now_ns >= self.next_settle_ns {
+            self.next_settle_ns = now_ns.saturating_add(SETTLE_NS);
+            self.settle(now_ns);
+        }
         self.accounts.advance(now_ns).iter().for_each(|finding| out(Output::Finding(finding)));
+    }
+
+    /// Shows calls under the endpoints that they have by what was learned.
+    fn settle(&mut self, now_ns: u64) {
+        let Pipeline { settings: Settings { endpoints, .. }, summary, .. } = self;
+        endpoints.settle();
+        summary.release(now_ns, &mut |endpoint| endpoints.settled(endpoint));
     }
 
     /// Ends everything that is in flight, as when the tracer stops.
@@ -218,6 +236,8 @@ impl Pipeline {
                 self.finish(conn, &mut connection, now_ns, out);
             }
         }
+        // Nothing more will come that could end a doubt.
+        self.settle(u64::MAX);
         self.accounts.finish().iter().for_each(|finding| out(Output::Finding(finding)));
     }
 
@@ -244,6 +264,11 @@ impl Pipeline {
     /// How endpoints are told.
     pub fn endpoints(&self) -> &Endpoints {
         &self.settings.endpoints
+    }
+
+    /// Takes what was learned of endpoints before.
+    pub fn learn(&mut self, learned: Dictionary) {
+        self.settings.endpoints.learn(learned);
     }
 
     /// Processes that are known, by game.

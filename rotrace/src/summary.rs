@@ -5,6 +5,7 @@
 //! Everything iterates in the order of names, so the same calls give the same report. A clone is a snapshot: the
 //! per-endpoint figures are shared with it until the next call changes them.
 
+mod held;
 pub mod histogram;
 pub mod label;
 pub mod series;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::exchange::{Role, Unpaired};
+pub use held::HELD_NS;
+use held::Held;
 use series::last_ns;
 pub use series::{DURATION_BOUNDS_NS, Series, duration_ns, ttfb_ns};
 
@@ -50,6 +53,7 @@ pub struct Summary {
     keys: usize,
     max_keys: usize,
     overflow_calls: u64,
+    held: Held,
     /// First and last time of a record.
     span_ns: Option<(u64, u64)>,
 }
@@ -119,6 +123,7 @@ impl Summary {
             keys: 0,
             max_keys,
             overflow_calls: 0,
+            held: Held::default(),
             span_ns: None,
         }
     }
@@ -140,14 +145,51 @@ impl Summary {
     }
 
     fn record_new(&mut self, call: &Call) {
-        let room = self.keys < self.max_keys;
-        let game = self.game_mut(call.game.as_ref(), last_ns(&call.exchange));
-        let endpoint = if room { Arc::clone(&call.endpoint) } else { Arc::from(OTHER) };
-        let series = game.endpoints.entry(endpoint).or_default().of_mut(call.exchange.role);
-        let is_new = series.is_none();
-        Arc::make_mut(series.get_or_insert_default()).record(call);
-        self.keys += usize::from(is_new);
-        self.overflow_calls += u64::from(!room);
+        let time_ns = last_ns(&call.exchange);
+        let series = self.series_mut(call.game.as_ref(), &call.endpoint, call.exchange.role, time_ns, 1);
+        Arc::make_mut(series).record(call);
+    }
+
+    /// The series of a key that takes `calls` more; that of the endpoint [`OTHER`] where it is new and there is no room.
+    fn series_mut(
+        &mut self,
+        game: Option<&Arc<str>>,
+        endpoint: &Arc<str>,
+        role: Role,
+        time_ns: u64,
+        calls: u64,
+    ) -> &mut Arc<Series> {
+        let name = game.map_or(UNKNOWN_GAME, |name| name);
+        let known = self.games.get(name).and_then(|game| game.endpoints.get(endpoint));
+        let room = self.keys < self.max_keys || known.is_some_and(|roles| roles.of(role).is_some());
+        self.overflow_calls += if room { 0 } else { calls };
+        let endpoint = if room { Arc::clone(endpoint) } else { Arc::from(OTHER) };
+        let known = self.games.get(name).and_then(|game| game.endpoints.get(&endpoint));
+        self.keys += usize::from(known.is_none_or(|roles| roles.of(role).is_none()));
+        let game = self.game_mut(game, time_ns);
+        game.endpoints.entry(endpoint).or_default().of_mut(role).get_or_insert_default()
+    }
+
+    /// Counts a call whose endpoint is in doubt. It is held back until [`Summary::release`] says what it is, unless the
+    /// endpoint is one that is shown already.
+    pub fn hold(&mut self, call: &Call) {
+        let game = call.game.as_deref().unwrap_or(UNKNOWN_GAME);
+        let known = self.games.get(game).and_then(|game| game.endpoints.get(&call.endpoint));
+        if known.is_some_and(|roles| roles.of(call.exchange.role).is_some()) || !self.held.has_room(call) {
+            return self.record(call);
+        }
+        self.observe(call.exchange.started_ns);
+        self.observe(last_ns(&call.exchange));
+        self.held.record(call);
+    }
+
+    /// Counts what was held back under the endpoint that `settled` gives, once that is not in doubt any more, or after
+    /// [`HELD_NS`].
+    pub fn release(&mut self, now_ns: u64, settled: &mut dyn FnMut(&str) -> (Arc<str>, bool)) {
+        for (held::Key { game, endpoint, role }, series) in self.held.release(now_ns, settled) {
+            let known = self.series_mut(game.as_ref(), &endpoint, role, series.last_ns(), series.total());
+            Arc::make_mut(known).merge(&series);
+        }
     }
 
     /// What is counted of a game beside its calls, to be added to; `time_ns` keeps it from being idle.
@@ -206,12 +248,12 @@ impl Summary {
         self.games.iter().map(|(name, game)| (&**name, game))
     }
 
-    /// Number of calls in all series.
+    /// Number of calls in all series, and of those that are held back.
     pub fn calls(&self) -> u64 {
         let roles = [Role::Client, Role::Server];
         let series =
             self.games.values().flat_map(|game| roles.into_iter().flat_map(|role| game.series(role)));
-        series.map(|(_, series)| series.total()).sum()
+        series.map(|(_, series)| series.total()).sum::<u64>() + self.held.calls()
     }
 
     /// Calls that were counted under the endpoint [`OTHER`] because the cap on keys was reached.
@@ -431,6 +473,38 @@ mod tests {
         let (_, game) = summary.games().next().expect("a game");
         let total = game.total(Role::Client).expect("calls");
         assert_eq!(total.duration_buckets, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn calls_in_doubt_are_shown_when_it_is_over() {
+        let mut summary = Summary::default();
+        ["api/a", "api/b", "api/c"].iter().for_each(|endpoint| summary.hold(&call("chess", endpoint)));
+        summary.hold(&call(UNKNOWN_GAME, "api/a"));
+        check(&summary, &[]);
+        assert_eq!(summary.calls(), 4);
+        let now_ns = 1_012_000_000;
+        let mut settled = |endpoint: &str| match endpoint {
+            "api/c" => ("api/c".into(), true),
+            _ => ("api/{name}".into(), false),
+        };
+        summary.release(now_ns, &mut settled);
+        let of = |game: &str, endpoint: &str, calls: u32| {
+            let bytes = (100 * calls, 1200 * calls);
+            let busy = 10_000_000 * calls;
+            format!(
+                "{game} {endpoint} Client: GET 2xx {calls}; {}/{} bytes; busy {busy}; {calls} timed",
+                bytes.0, bytes.1
+            )
+        };
+        let unknown = of("unknown", "api/{name}", 1);
+        check(&summary, &[&of("chess", "api/{name}", 2), &unknown]);
+        summary.release(now_ns + HELD_NS - 1, &mut settled);
+        check(&summary, &[&of("chess", "api/{name}", 2), &unknown]);
+        summary.release(now_ns + HELD_NS, &mut settled);
+        check(&summary, &[&of("chess", "api/c", 1), &of("chess", "api/{name}", 2), &unknown]);
+        summary.hold(&call("chess", "api/c"));
+        check(&summary, &[&of("chess", "api/c", 2), &of("chess", "api/{name}", 2), &unknown]);
+        assert_eq!(summary.calls(), 5);
     }
 
     #[test]

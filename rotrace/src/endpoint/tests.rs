@@ -1,5 +1,7 @@
 //! Given: rules, documents and calls. Gives: whether each call has the endpoint it should. Refuses to know: how.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +26,7 @@ fn check(endpoints: &mut Endpoints, call: &str, expect: &str) {
     let [method, authority, target] = call.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{call}") };
     let authority = Some(authority).filter(|authority| *authority != "-");
     for _ in 0..2 {
-        let Resolved { endpoint, path, tier } = endpoints.resolve(authority, method, target);
+        let Resolved { endpoint, path, tier, is_doubtful: _ } = endpoints.resolve(authority, method, target);
         assert_eq!(format!("{} {endpoint} {path}", tier.as_str()), expect, "{call}");
     }
 }
