@@ -259,9 +259,10 @@ impl Endpoints {
         label.clear();
         label.push_str(endpoint);
         let Applied { is_changed, is_doubtful } = self.learned.apply(name, &mut label);
-        let settled = if is_changed { self.place(name, &label, Tier::Learned).0 } else { endpoint.into() };
+        // Calls that were given a place keep it where there is none for the other label.
+        let settled = if is_changed { self.place(name, &label, Tier::Learned) } else { None };
         self.label = label;
-        (settled, is_doubtful)
+        (settled.unwrap_or_else(|| endpoint.into()), is_doubtful)
     }
 
     /// What was learned, to be saved.
@@ -360,23 +361,33 @@ impl Endpoints {
                 }
                 let Applied { is_changed, is_doubtful } = self.learned.apply(name, label);
                 let tier = if is_changed { Tier::Learned } else { Tier::Shape };
-                let (endpoint, tier) = self.place(name, label, tier);
+                let (endpoint, tier) = self.counted(name, label, tier);
                 (endpoint, tier, is_doubtful && tier != Tier::Overflow)
             }
             tier => {
-                let (endpoint, tier) = self.place(name, label, tier);
+                let (endpoint, tier) = self.counted(name, label, tier);
                 (endpoint, tier, false)
             }
         }
     }
 
-    /// Gives a label of an authority a place, if it has none and has the weight.
-    fn place(&mut self, name: &str, label: &str, tier: Tier) -> (Arc<str>, Tier) {
+    /// The place of a label, for a call that is counted where it has none.
+    fn counted(&mut self, name: &str, label: &str, tier: Tier) -> (Arc<str>, Tier) {
+        if let Some(endpoint) = self.place(name, label, tier) {
+            return (endpoint, tier);
+        }
         let Some(authority) = self.authorities.get_mut(name) else {
             return (self.other.clone(), Tier::Overflow);
         };
+        authority.overflow_calls += 1;
+        (authority.overflow.clone(), Tier::Overflow)
+    }
+
+    /// Gives a label of an authority a place, if it has none and has the weight.
+    fn place(&mut self, name: &str, label: &str, tier: Tier) -> Option<Arc<str>> {
+        let authority = self.authorities.get_mut(name)?;
         if let Some((endpoint, _)) = authority.labels.get_key_value(label) {
-            return (endpoint.clone(), tier);
+            return Some(endpoint.clone());
         }
         let own = needed_weight(authority.labels.len(), self.templates_per_authority);
         let all = needed_weight(self.labels, self.templates);
@@ -386,14 +397,13 @@ impl Endpoints {
             is_written || own.max(all) == 0 || self.newcomers.weigh(label) >= own.max(all)
         });
         if !placed {
-            authority.overflow_calls += 1;
-            return (authority.overflow.clone(), Tier::Overflow);
+            return None;
         }
         let endpoint: Arc<str> = label.into();
         authority.labels.insert(endpoint.clone(), tier);
         self.labels += 1;
         authority.found_mut(tier).into_iter().for_each(|found| *found += 1);
-        (endpoint, tier)
+        Some(endpoint)
     }
 
     /// Takes the places back of labels that are given to no call any more, as words of theirs are names now.

@@ -1,6 +1,6 @@
 //! Given: records, from the ring buffer or from a capture, in their order. Gives: calls, and everything that is counted of
 //! them and of what was not seen. Refuses to know: where records come from, and who reads the calls. The only place that
-//! knows the order of the core's modules.
+//! knows the order of the core's modules. It is long because each kind of record concerns several parts of one state.
 
 mod calls;
 mod peer;

@@ -132,7 +132,7 @@ pub(super) const CONFIG: &[Key<Config>] = &[
     Key {
         name: "endpoints.dictionary",
         takes: "a file name",
-        default: "none",
+        default: "",
         example: r#""/var/lib/rotrace/endpoints.json""#,
         meaning: "Where `run` keeps what it has learned of paths, every 5 minutes and at its end, and finds it again at its \
                   start. It holds authorities and hashes of words, and no words.",

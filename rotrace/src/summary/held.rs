@@ -45,15 +45,16 @@ impl Held {
         now_ns: u64,
         settled: &mut dyn FnMut(&str) -> (Arc<str>, bool),
     ) -> Vec<(Key, Arc<Series>)> {
+        let mut endpoints = Vec::new();
         let released = self.series.extract_if(.., |key, (since_ns, _)| {
-            let (_, is_doubtful) = settled(&key.endpoint);
-            !is_doubtful || now_ns.saturating_sub(*since_ns) >= HELD_NS
+            let (endpoint, is_doubtful) = settled(&key.endpoint);
+            let is_over = !is_doubtful || now_ns.saturating_sub(*since_ns) >= HELD_NS;
+            endpoints.extend(is_over.then_some(endpoint));
+            is_over
         });
         let released: Vec<_> = released.collect();
-        let renamed = |(key, (_, series)): (Key, (u64, Arc<Series>))| {
-            (Key { endpoint: settled(&key.endpoint).0, ..key }, series)
-        };
-        released.into_iter().map(renamed).collect()
+        let renamed = released.into_iter().zip(endpoints);
+        renamed.map(|((key, (_, series)), endpoint)| (Key { endpoint, ..key }, series)).collect()
     }
 
     pub(super) fn calls(&self) -> u64 {
