@@ -223,26 +223,25 @@ impl Endpoints {
         authority: Option<&str>,
         method: &str,
         target: &str,
-        source: impl FnOnce() -> Option<Source>,
+        source: impl Fn() -> Option<Source>,
     ) -> Resolved {
         let key = Key { authority, method, target: canonical::without_query(target) };
         let hash = key.hash();
         let Some(known) = self.cache.find(key, hash) else {
-            let source = source();
-            let resolved = self.find(key, source);
+            let resolved = self.find(key, &source);
             // A label stays once it is given out, but a call without a place has to be counted and may yet find one.
             if resolved.tier != Tier::Overflow {
-                self.cache.remember(key, hash, &resolved, source);
+                self.cache.remember(key, hash, &resolved, &source);
             }
             return resolved;
         };
         if known.is_learned() {
             return known.resolved.clone();
         }
-        match source().filter(|source| known.learn(*source)) {
-            None => known.resolved.clone(),
-            source => self.find(key, source),
+        if source().is_none_or(|source| !known.learn(source)) {
+            return known.resolved.clone();
         }
+        self.find(key, &source)
     }
 
     /// Takes everything that was learned into account. The same calls and the same moments give the same endpoints.
@@ -318,7 +317,7 @@ impl Endpoints {
         known.chain([(OTHER, self.other_calls)]).filter(|(_, calls)| *calls > 0)
     }
 
-    fn find(&mut self, key: Key<'_>, source: Option<Source>) -> Resolved {
+    fn find(&mut self, key: Key<'_>, source: &dyn Fn() -> Option<Source>) -> Resolved {
         let Key { authority, method, target } = key;
         // The target of CONNECT is an authority (RFC 9112 §3.2.3): the tunnel has no path.
         let path = if method == "CONNECT" { "".into() } else { canonical::path(target) };
@@ -340,7 +339,7 @@ impl Endpoints {
         name: &str,
         method: &str,
         path: &str,
-        source: Option<Source>,
+        source: &dyn Fn() -> Option<Source>,
         label: &mut String,
     ) -> (Arc<str>, Tier, bool) {
         if !self.authorities.contains_key(name) && !self.admit(name) {
@@ -356,7 +355,7 @@ impl Endpoints {
             Tier::Ignored => (label.as_str().into(), Tier::Ignored, false),
             Tier::Shape => {
                 let template = label.get(name.len()..).unwrap_or_default();
-                if source.is_some_and(|source| self.learned.learn(name, template, source)) {
+                if source().is_some_and(|source| self.learned.learn(name, template, source)) {
                     self.withdraw(name);
                 }
                 let Applied { is_changed, is_doubtful } = self.learned.apply(name, label);

@@ -66,7 +66,13 @@ impl Cache {
     }
 
     /// Takes note of what was not found here; `hash` is that of the key.
-    pub(super) fn remember(&mut self, key: Key<'_>, hash: u64, resolved: &Resolved, source: Option<Source>) {
+    pub(super) fn remember(
+        &mut self,
+        key: Key<'_>,
+        hash: u64,
+        resolved: &Resolved,
+        source: &dyn Fn() -> Option<Source>,
+    ) {
         if !self.has_come_before(hash) {
             return;
         }
@@ -77,7 +83,7 @@ impl Cache {
         }
         let Some(Set { hashes, entries }) = self.sets.get_mut(set(hash)) else { return };
         let mut support = matches!(resolved.tier, Tier::Shape | Tier::Learned).then(Support::default);
-        if let Some((support, source)) = support.as_mut().zip(source) {
+        if let Some((support, source)) = support.as_mut().zip(source()) {
             support.add(source);
         }
         let entry = Entry {
@@ -180,8 +186,8 @@ mod tests {
 
     /// As the second call does it.
     fn remember(cache: &mut Cache, key: Key<'_>, resolved: &Resolved) {
-        cache.remember(key, key.hash(), resolved, None);
-        cache.remember(key, key.hash(), resolved, None);
+        cache.remember(key, key.hash(), resolved, &|| None);
+        cache.remember(key, key.hash(), resolved, &|| None);
     }
 
     #[test]
@@ -206,9 +212,9 @@ mod tests {
     fn what_comes_once_is_not_kept() {
         let mut cache = Cache::default();
         let key = Key { authority: Some("a"), method: "GET", target: "/x" };
-        cache.remember(key, key.hash(), &resolved("/x"), None);
+        cache.remember(key, key.hash(), &resolved("/x"), &|| None);
         assert_eq!(find(&mut cache, key), None);
-        cache.remember(key, key.hash(), &resolved("/x"), None);
+        cache.remember(key, key.hash(), &resolved("/x"), &|| None);
         assert_eq!(find(&mut cache, key), Some(&resolved("/x")));
     }
 

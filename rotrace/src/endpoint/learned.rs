@@ -12,6 +12,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
+use super::cache::hash;
 pub(super) use plan::Applied;
 use plan::Plan;
 pub use snapshot::Fault;
@@ -34,6 +35,9 @@ const SEGMENTS: usize = 65_536;
 const NEWS_LEAST: usize = 4;
 const NEWS_PART: usize = 8;
 
+/// Templates of which is known who taught them, so that most calls need not be looked at segment by segment.
+const TAUGHT: usize = 2048;
+
 /// What was learned of the paths of authorities.
 #[derive(Debug, Default)]
 pub struct Dictionary {
@@ -44,6 +48,8 @@ pub struct Dictionary {
     /// So many templates came; the clock by which authorities grow old.
     lessons: u64,
     refused: u64,
+    /// By the hash of authority and template, the last with it; empty before the first.
+    taught: Vec<(u64, Support)>,
     /// A template in pieces; kept for its memory alone.
     pieces: Vec<Segment>,
 }
@@ -63,8 +69,12 @@ impl Dictionary {
     pub(super) fn learn(&mut self, authority: &str, template: &str, source: Source) -> bool {
         let Some(path) = template.strip_prefix('/').filter(|path| !path.is_empty()) else { return false };
         self.lessons += 1;
+        let hash = hash(hash(8, authority.as_bytes()), path.as_bytes());
+        if self.is_taught(hash, source) {
+            return false;
+        }
         let is_forgetful = self.make_known(authority);
-        let Self { authorities, segments, lessons, refused, pieces } = self;
+        let Self { authorities, segments, lessons, refused, taught, pieces } = self;
         let Some(known) = authorities.get_mut(authority) else { return is_forgetful };
         known.last_lesson = *lessons;
         pieces.clear();
@@ -74,7 +84,11 @@ impl Dictionary {
         match known.root.insert(pieces, source, room) {
             Some(false) => return is_forgetful,
             Some(true) => {}
-            None => *refused += 1,
+            None => {
+                *refused += 1;
+                // It has to be taught again.
+                taught.clear();
+            }
         }
         *segments -= known.segments;
         known.segments = known.root.entries();
@@ -91,9 +105,10 @@ impl Dictionary {
     }
 
     /// Replaces names in the template that stands behind the authority in `label`.
-    pub(super) fn apply(&self, authority: &str, label: &mut String) -> Applied {
-        let known = self.authorities.get(authority);
-        known.map_or(Applied::default(), |known| known.plan.apply(authority.len(), label))
+    pub(super) fn apply(&mut self, authority: &str, label: &mut String) -> Applied {
+        let Some(known) = self.authorities.get_mut(authority) else { return Applied::default() };
+        known.last_lesson = self.lessons;
+        known.plan.apply(authority.len(), label)
     }
 
     /// Takes all that the other has learned, as far as there is room.
@@ -121,6 +136,19 @@ impl Dictionary {
         self.refused
     }
 
+    /// Whether the source says nothing new by calling the template with this hash; it has said it from now on.
+    fn is_taught(&mut self, hash: u64, source: Source) -> bool {
+        if self.taught.is_empty() {
+            self.taught.resize(TAUGHT, (0, Support::default()));
+        }
+        let at = hash as usize % TAUGHT;
+        let Some((known, support)) = self.taught.get_mut(at) else { return false };
+        if *known != hash {
+            (*known, *support) = (hash, Support::default());
+        }
+        !support.add(source)
+    }
+
     /// Makes sure that an authority is known. True when another was forgotten for it.
     fn make_known(&mut self, authority: &str) -> bool {
         if self.authorities.contains_key(authority) {
@@ -133,6 +161,7 @@ impl Dictionary {
             let oldest = oldest.0.clone();
             let forgotten = self.authorities.remove(&oldest).unwrap_or_default();
             self.segments -= forgotten.segments;
+            self.taught.clear();
             is_forgetful = !forgotten.plan.is_trivial();
         }
         self.authorities.insert(authority.into(), Known::default());

@@ -21,7 +21,7 @@ fn learned(calls: &[Call]) -> Dictionary {
     dictionary
 }
 
-fn template(dictionary: &Dictionary, path: &str) -> String {
+fn template(dictionary: &mut Dictionary, path: &str) -> String {
     let mut label = format!("a.x{path}");
     dictionary.apply("a.x", &mut label);
     label.split_off("a.x".len())
@@ -30,7 +30,7 @@ fn template(dictionary: &Dictionary, path: &str) -> String {
 /// What the path becomes after so many calls, each by another process of its game.
 fn check(calls: impl IntoIterator<Item = (u64, String)>, path: &str, expect: &str) {
     let calls = (0..).zip(calls).map(|(process, (game, path))| (process, game, path));
-    assert_eq!(template(&learned(&calls.collect::<Vec<_>>()), path), expect, "{path}");
+    assert_eq!(template(&mut learned(&calls.collect::<Vec<_>>()), path), expect, "{path}");
 }
 
 fn word(number: u64) -> String {
@@ -126,7 +126,8 @@ fn noise_takes_a_bounded_amount_of_memory_and_few_labels() {
     }
     dictionary.settle();
     labels.extend(
-        (0..100_000).map(|number| template(&dictionary, &format!("/{}/{}", word(number), word(number / 3)))),
+        (0..100_000)
+            .map(|number| template(&mut dictionary, &format!("/{}/{}", word(number), word(number / 3)))),
     );
     assert_eq!(labels, ["/{name}/{name}".to_owned()].into());
     let counted: usize = dictionary.authorities.values().map(|known| known.root.entries()).sum();
@@ -153,10 +154,10 @@ proptest! {
             let other = place.index(shuffled.len());
             shuffled.swap(at, other);
         }
-        let (one, other) = (learned(&calls), learned(&shuffled));
+        let (mut one, mut other) = (learned(&calls), learned(&shuffled));
         prop_assert_eq!(&one, &other);
         for (_, _, path) in &calls {
-            prop_assert_eq!(template(&one, path), template(&other, path));
+            prop_assert_eq!(template(&mut one, path), template(&mut other, path));
         }
         let again = [&calls[..], &shuffled].concat();
         prop_assert_eq!(&learned(&again), &one);
@@ -172,14 +173,14 @@ proptest! {
             merged
         };
         let [a, b, c] = &all;
-        let whole = learned(&all.concat());
+        let mut whole = learned(&all.concat());
         prop_assert_eq!(&merged(&[a, b, c]), &whole);
         prop_assert_eq!(&merged(&[c, b, a, b]), &whole);
         let mut right = merged(&[b, c]);
         right.merge(learned(a));
         prop_assert_eq!(&right, &whole);
         for (_, _, path) in a {
-            prop_assert_eq!(template(&right, path), template(&whole, path));
+            prop_assert_eq!(template(&mut right, path), template(&mut whole, path));
         }
     }
 
@@ -187,11 +188,11 @@ proptest! {
     #[test]
     fn more_paths_split_no_template(all in calls(1), count in any::<Index>()) {
         prop_assume!(!all.is_empty());
-        let before = learned(&all[..count.index(all.len())]);
-        let after = learned(&all);
+        let mut before = learned(&all[..count.index(all.len())]);
+        let mut after = learned(&all);
         for (one, other) in all.iter().zip(all.iter().rev()) {
-            if template(&before, &one.2) == template(&before, &other.2) {
-                prop_assert_eq!(template(&after, &one.2), template(&after, &other.2));
+            if template(&mut before, &one.2) == template(&mut before, &other.2) {
+                prop_assert_eq!(template(&mut after, &one.2), template(&mut after, &other.2));
             }
         }
     }
