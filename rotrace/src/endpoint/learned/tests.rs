@@ -38,7 +38,7 @@ fn word(number: u64) -> String {
 }
 
 fn hash_of(number: u64) -> u64 {
-    super::super::cache::hash(9, &number.to_le_bytes())
+    hash(9, &number.to_le_bytes())
 }
 
 fn words(count: u64, behind: &'static str) -> impl Iterator<Item = (u64, String)> {
