@@ -1,8 +1,9 @@
 //! Given: the daemon, games of this test's own, and a Prometheus that scrapes the one while it watches the others. Gives:
-//! whether every query of the dashboard has data, whether the choices of its variables do, and whether the rules are
-//! evaluated and no alert is raised. Refuses to know: how panels look.
+//! whether every query of the dashboards has data, whether the choices of their variables do, and whether the rules are
+//! evaluated and no alert is raised; and whether the rules raise the right alerts for made series. Refuses to know: how
+//! panels look.
 //!
-//! Needs root and BTF for the daemon, and Debian's `prometheus`, `python3` and `openssl`. What is missing is a failure that
+//! Needs root and BTF for the daemon, and Debian's `prometheus` with `promtool`, `python3` and `openssl`. What is missing is a failure that
 //! says so. The processes under watch run a copy of the interpreter that nothing else on the machine can have.
 
 #![expect(
@@ -29,7 +30,7 @@ const GAMES: [(&str, bool); 3] = [("obby-rush", false), ("tower-siege", false), 
 const PLATFORM: &str = "platform";
 
 /// What may be 0 while all is well. Everything else must be more with this traffic.
-const MAY_BE_ZERO: [&str; 11] = [
+const MAY_BE_ZERO: [&str; 16] = [
     "rotrace_events_lost_total",
     "rotrace_lost_bytes_total",
     "rotrace_game_names_changed_total",
@@ -39,9 +40,25 @@ const MAY_BE_ZERO: [&str; 11] = [
     "rotrace_opaque_connections_total",
     "rotrace_endpoint_overflow_total",
     "rotrace_series_overflow_total",
+    "rotrace_detector_evictions_total",
+    "rotrace_late_calls_total",
+    "rotrace_unclaimed_calls_total",
+    "rotrace_first_calls_total",
+    // The game in the middle is no distance from it.
+    "robust_z",
     "rotrace_http_client_active_requests",
     "rotrace_http_server_active_requests",
 ];
+
+/// What is no number before a process has been quiet for three quarters of a minute: nobody waits for that here. Made
+/// series show that it is right.
+const NEEDS_TIME: &str = "game_endpoint:rotrace_first_calls:resultant_rate10m";
+
+/// Dashboards that are demanded to have data.
+const DASHBOARDS: [&str; 2] = ["rotrace-overview.json", "rotrace-waste.json"];
+
+/// Of each game: with few, it would take an hour until costs are compared.
+const PLAYERS: u32 = 1_000_000;
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,17 +85,19 @@ fn every_query_has_data() {
     for game in &games {
         game.tell("go");
     }
-    let dashboard = read_json(&repository().join("dashboards/rotrace-overview.json"));
+    for name in DASHBOARDS {
+        let dashboard = read_json(&repository().join("dashboards").join(name));
+        let mut variables = Variables::all();
+        let mut waiting = queries(&dashboard, &variables);
+        prometheus.until("every query has data", || without_data(stage.prometheus, &mut waiting));
 
-    let mut variables = Variables::all();
-    let mut waiting = queries(&dashboard, &variables);
-    prometheus.until("every query has data", || without_data(stage.prometheus, &mut waiting));
-
-    // The same with everything chosen by name, as the variables offer it.
-    variables.choose(stage.prometheus, &dashboard);
-    let mut waiting = queries(&dashboard, &variables);
-    prometheus
-        .until("every query has data for what is chosen", || without_data(stage.prometheus, &mut waiting));
+        // The same with everything chosen by name, as the variables offer it.
+        variables.choose(stage.prometheus, &dashboard);
+        let mut waiting = queries(&dashboard, &variables);
+        prometheus.until("every query has data for what is chosen", || {
+            without_data(stage.prometheus, &mut waiting)
+        });
+    }
 
     // Who else calls on this machine is not watched.
     let callers =
@@ -89,6 +108,19 @@ fn every_query_has_data() {
     prometheus.until("the rules have values", || rules_are_well(stage.prometheus));
     let alive = daemon.child.try_wait().expect("the daemon's state");
     assert!(alive.is_none(), "the daemon ended with {alive:?}: {}", daemon.log());
+}
+
+#[test]
+fn rules_are_right_for_made_series() {
+    let rules = repository().join("dashboards/rotrace-rules.yml");
+    let series = repository().join("tests/fixtures/rules.test.yml");
+    for (verb, file) in [("check", rules), ("test", series)] {
+        let mut command = Command::new("promtool");
+        let output = command.args([verb, "rules"]).arg(&file).output();
+        let output = output.expect("promtool, of the package prometheus");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&said));
+    }
 }
 
 /// The queries that have no data yet; those that have leave the list.
@@ -109,6 +141,9 @@ impl Panel {
     fn has_data(&self, prometheus: SocketAddr) -> Result<(), String> {
         let Panel { title, query } = self;
         let found = values(prometheus, query)?;
+        if query.contains(NEEDS_TIME) {
+            return Ok(());
+        }
         let may_be_zero = MAY_BE_ZERO.iter().any(|name| query.contains(name));
         let fits = |value: &f64| value.is_finite() && (may_be_zero || *value > 0.0);
         expect(found.iter().any(|(_, value)| fits(value)), || format!("{title}: {query}: {found:?}"))
@@ -198,8 +233,10 @@ fn rules_are_well(prometheus: SocketAddr) -> Result<(), String> {
         let name = rule["name"].as_str().unwrap_or_default();
         expect(rule["health"] == "ok", || format!("{name}: {rule}"))?;
         if rule["type"] == "alerting" {
-            expect(rule["state"] == "inactive", || format!("{name}: {rule}"))?;
-        } else {
+            // What the games waste would be an alarm if it went on.
+            let is_waste = name == "RotraceWaste" && rule["state"] == "pending";
+            expect(is_waste || rule["state"] == "inactive", || format!("{name}: {rule}"))?;
+        } else if name != NEEDS_TIME {
             let found = values(prometheus, name)?;
             expect(found.iter().any(|(_, value)| value.is_finite()), || format!("{name}: {found:?}"))?;
         }
@@ -283,17 +320,8 @@ impl Stage {
         let python = fs::canonicalize("/usr/bin/python3").expect("the distribution's python3");
         fs::copy(python, stage.game_server()).expect("a copy of the interpreter");
         let certificate = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "1",
-                "-subj",
-                "/CN=rotrace test",
-            ])
+            .args("req -x509 -newkey rsa:2048 -nodes -days 1".split(' '))
+            .args(["-subj", "/CN=rotrace test"])
             .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
             .arg(stage.file("key.pem"))
             .arg("-out")
@@ -340,10 +368,15 @@ impl Stage {
     fn daemon(&self) -> Process {
         let config = format!(
             "roles = [\"client\", \"server\"]\n[[target]]\nexe = \"{}\"\n[[game]]\n\
-             cmdline = '--game=(?P<game>[a-z-]+)'\n[metrics]\nlisten = \"{}\"\n",
+             cmdline = '--game=(?P<game>[a-z-]+)'\n[metrics]\nlisten = \"{}\"\n\
+             [catalogue]\nfiles = [\"{}\"]\n[cost]\nplayers = \"{}\"\n",
             self.game_server().display(),
             self.listen,
+            repository().join("xtask/demo/catalogue.toml").display(),
+            self.file("players.toml").display(),
         );
+        let players: String = GAMES.iter().map(|(game, _)| format!("{game} = {PLAYERS}\n")).collect();
+        fs::write(self.file("players.toml"), players).expect("the counts of players");
         fs::write(self.file("rotrace.toml"), config).expect("the daemon's configuration");
         let mut command = Command::new(env!("CARGO_BIN_EXE_rotrace"));
         command.arg("run").arg("--config").arg(self.file("rotrace.toml"));

@@ -38,6 +38,11 @@ impl Accounts {
         detectors.observe(call, call.cost_ucu.unwrap_or(0), &mut |names| Arc::new(Api::of(names, prices)));
     }
 
+    /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC.
+    pub fn set_realtime_offset_ns(&mut self, offset_ns: i64) {
+        self.detectors.set_realtime_offset_ns(offset_ns);
+    }
+
     /// A connection has ended.
     pub fn connection_ended(&mut self, end: &ConnectionEnd) {
         self.detectors.connection_ended(end);

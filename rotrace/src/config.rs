@@ -5,13 +5,14 @@
 //! how it is set. Reading, errors and the reference page (`docs/configuration.md`) all follow it. Unknown keys are
 //! errors: a misspelt limit that is silently not in force is worse than a daemon that does not start.
 
+mod detect;
 mod keys;
 mod table;
 mod value;
 
 pub use value::{duration, size_bytes};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -24,6 +25,7 @@ use toml::de::DeTable;
 
 use crate::attribute::{GameRule, Rules, TargetRule};
 use crate::cost::Mode;
+use crate::detect::{Pattern, Values};
 use crate::endpoint::Rule;
 use crate::exchange::Role;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub catalogue: Catalogue,
     /// What calls cost.
     pub cost: Cost,
+    /// How waste is looked for.
+    pub detect: Detect,
     /// What is exported.
     pub metrics: Metrics,
     /// What may be shown of calls.
@@ -87,6 +91,22 @@ pub struct Cost {
     pub mode: Option<Mode>,
     /// A file of counts of players.
     pub players: Option<PathBuf>,
+}
+
+/// The table `[detect]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detect {
+    /// Memory of all detectors.
+    pub budget_bytes: usize,
+    /// Thresholds by pattern, where they are given; `None` where the detector is turned off.
+    pub patterns: BTreeMap<Pattern, Option<Values>>,
+}
+
+impl Default for Detect {
+    fn default() -> Self {
+        let crate::detect::Settings { budget_bytes, values, .. } = crate::detect::Settings::default();
+        Detect { budget_bytes, patterns: values }
+    }
 }
 
 /// The table `[metrics]`.
@@ -248,8 +268,20 @@ impl Config {
 
     /// The top-level keys whose values differ, in the order of the reference.
     pub fn changes(&self, new: &Config) -> Vec<&'static str> {
-        let Config { roles, targets, games, endpoints, catalogue, cost, metrics, privacy, limits, tls, log } =
-            self;
+        let Config {
+            roles,
+            targets,
+            games,
+            endpoints,
+            catalogue,
+            cost,
+            detect,
+            metrics,
+            privacy,
+            limits,
+            tls,
+            log,
+        } = self;
         let changed = [
             ("roles", *roles != new.roles),
             ("target", *targets != new.targets),
@@ -257,6 +289,7 @@ impl Config {
             ("endpoints", *endpoints != new.endpoints),
             ("catalogue", *catalogue != new.catalogue),
             ("cost", *cost != new.cost),
+            ("detect", *detect != new.detect),
             ("metrics", *metrics != new.metrics),
             ("privacy", *privacy != new.privacy),
             ("limits", *limits != new.limits),

@@ -12,6 +12,7 @@ pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod ledger;
+pub mod limit;
 pub mod observation;
 pub mod order;
 pub mod pattern;
@@ -53,6 +54,7 @@ use self::detector::Budget;
 pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values};
 use self::finding::{Amount, Class, Finding, FindingId, Severity};
 use self::ledger::{Ledger, RING_CALLS};
+use self::limit::LimitUse;
 use self::observation::{Observation, split};
 use self::order::Order;
 pub use self::pattern::Pattern;
@@ -129,14 +131,17 @@ pub struct Snapshot {
     pub episodes: BTreeMap<(Arc<str>, Pattern, Severity), u64>,
     /// Findings that are open, and the last that are over, as they were told last.
     pub findings: Vec<Arc<Finding>>,
-    /// What each detector holds in memory.
-    pub states: Vec<(Pattern, State)>,
+    /// What each detector holds in memory, by its name; then what is held for all of them: endpoints and requests
+    /// (`shared`), first calls (`phases`) and open findings (`findings`).
+    pub states: Vec<(&'static str, State)>,
+    /// How much of limits is used.
+    pub limits: Vec<LimitUse>,
+    /// In which seconds of the minute the processes of a game begin to call an endpoint with a method.
+    pub phases: Vec<(Arc<Names>, Phase)>,
     /// Calls that came too late to be put in order.
     pub late_calls: u64,
     /// Claims of calls that had made room for others.
     pub claims_too_late: u64,
-    /// Cases that were ended to make room.
-    pub evicted_cases: u64,
 }
 
 /// Waste that was counted for good.
@@ -239,7 +244,10 @@ impl Detectors {
 
     /// Everything that is known now.
     pub fn snapshot(&self) -> Snapshot {
-        let Detectors { desk, order, detectors, episodes, told, .. } = self;
+        let Detectors { desk, order, detectors, phases, episodes, told, .. } = self;
+        let phase = |(endpoint, phase): (u64, &Phase)| {
+            Some((Arc::clone(&desk.subjects.peek(endpoint)?.names), *phase))
+        };
         let totals = desk.ledger.totals().filter_map(|((endpoint, pattern, class), amount)| {
             let names = Arc::clone(desk.names.get(&endpoint)?);
             Some(Wasted { names, pattern, class, amount })
@@ -250,22 +258,20 @@ impl Detectors {
             wasted,
             episodes: episodes.clone(),
             findings: told.values().cloned().collect(),
-            states: detectors.iter().map(|(pattern, detector)| (*pattern, detector.state())).collect(),
+            states: detectors
+                .iter()
+                .map(|(pattern, detector)| (pattern.name(), detector.state()))
+                .chain([
+                    ("shared", self.shared_state()),
+                    ("phases", phases.state()),
+                    ("findings", desk.cases_state()),
+                ])
+                .collect(),
+            limits: detectors.iter().flat_map(|(_, detector)| detector.limits(desk.now_ns)).collect(),
+            phases: phases.iter().filter_map(phase).collect(),
             late_calls: order.late(),
             claims_too_late: desk.ledger.too_late,
-            evicted_cases: desk.evicted_cases(),
         }
-    }
-
-    /// In which seconds of the minute the processes of a game begin to call an endpoint.
-    pub fn phases(&self) -> impl Iterator<Item = (&Arc<Names>, &Phase)> {
-        let known = |(endpoint, phase)| Some((&self.desk.subjects.peek(endpoint)?.names, phase));
-        self.phases.iter().filter_map(known)
-    }
-
-    /// Phases that made room for others.
-    pub fn evicted_phases(&self) -> u64 {
-        self.phases.evicted()
     }
 
     /// Hands calls whose turn it is to whoever looks at them.
@@ -281,7 +287,7 @@ impl Detectors {
     }
 
     /// What is held in memory for all of them.
-    pub fn shared_state(&self) -> State {
+    fn shared_state(&self) -> State {
         let subjects = &self.desk.subjects;
         let requests = self.desk.requests.state();
         State::of([(subjects.len(), subjects.evicted()), (requests.entries, requests.evicted)])

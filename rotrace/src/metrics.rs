@@ -39,6 +39,8 @@ pub struct SelfMetrics {
     pub endpoint_templates: BTreeMap<(Box<str>, &'static str), u64>,
     /// Calls whose path went to the catch-all template of its authority.
     pub endpoint_overflow: BTreeMap<Box<str>, u64>,
+    /// Players times seconds, by game and who says how many players there are.
+    pub player_seconds: BTreeMap<(Box<str>, &'static str), f64>,
     /// Mode and version of what calls are priced by.
     pub cost_model: Option<(Box<str>, Box<str>)>,
 }
@@ -138,6 +140,10 @@ impl Samples<'_> {
         self.with(labels, |metric| metric.encode_gauge(&value))
     }
 
+    fn gauge_f64(&mut self, labels: &[&str], value: f64) -> fmt::Result {
+        self.with(labels, |metric| metric.encode_gauge(&value))
+    }
+
     fn info(&mut self, labels: &[&str]) -> fmt::Result {
         self.metric.encode_info(&Labels { names: self.names, values: labels })
     }
@@ -179,7 +185,9 @@ fn seconds(value_ns: u128) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::finding::{Amount, Class};
+    use crate::detect::finding::{Amount, Class, Severity};
+    use crate::detect::limit::{Limit, LimitUse};
+    use crate::detect::phase::{Phase, SECONDS};
     use crate::detect::subject::Names;
     use crate::detect::{Pattern, State, Wasted};
     use crate::exchange::{Role, Unpaired};
@@ -217,6 +225,7 @@ mod tests {
             processes: [("chess".into(), 3)].into(),
             endpoint_templates: [(("api.example.com".into(), "shape"), 1)].into(),
             endpoint_overflow: [("api.example.com".into(), 0)].into(),
+            player_seconds: [(("chess".into(), "reported"), 120.5)].into(),
             cost_model: Some(("list".into(), "1".into())),
         };
         Scrape { summary: Arc::new(summary), waste: Arc::new(waste()), own }
@@ -232,9 +241,21 @@ mod tests {
         let amount = Amount { calls: 9, bytes: 2700, server_ns: 90_000_000, cost_ucu: 8_500_000 };
         let wasted =
             |class| Wasted { names: Arc::new(names.clone()), pattern: Pattern::NPlusOne, class, amount };
+        let limit = LimitUse {
+            game: "chess".into(),
+            authority: "api.example.com".into(),
+            limit: Limit::Answers,
+            share: 0.75,
+        };
+        let mut phase = Phase { seconds: [0; SECONDS] };
+        (phase.seconds[0], phase.seconds[15]) = (3, 1);
         Snapshot {
             wasted: vec![wasted(Class::Avoidable), wasted(Class::Potential)],
-            states: vec![(Pattern::NPlusOne, State { entries: 3, evicted: 1 })],
+            episodes: [(("chess".into(), Pattern::NPlusOne, Severity::Info), 2)].into(),
+            states: vec![("n_plus_one", State { entries: 3, evicted: 1 })],
+            limits: vec![limit],
+            // Of two methods of one endpoint.
+            phases: vec![(Arc::new(names.clone()), phase), (Arc::new(names.clone()), phase)],
             ..Snapshot::default()
         }
     }
@@ -250,6 +271,18 @@ mod tests {
         assert_eq!(value("rotrace_wasted_bytes_total"), Some(2700.0));
         assert_eq!(value("rotrace_wasted_server_seconds_total"), Some(0.09));
         assert_eq!(value("rotrace_wasted_cost_units_total"), Some(8.5));
+    }
+
+    #[test]
+    fn endpoints_of_several_methods_begin_together() {
+        let samples = parse(&render(full(), Format::Text).expect("text"), Format::Text);
+        let of = |name: &str| -> Vec<(&str, f64)> {
+            let of_name = samples.iter().filter(|sample| sample.name == name);
+            of_name.map(|sample| (&*sample.labels.last().expect("a label").1, sample.value.round())).collect()
+        };
+        assert_eq!(of("rotrace_first_calls_total"), [("api.example.com/v1/users/{id}", 8.0)]);
+        let directions = [("0", 6.0), ("15", 2.0), ("30", 0.0), ("45", 0.0)];
+        assert_eq!(of("rotrace_first_call_directions_total"), directions);
     }
 
     #[derive(Debug, PartialEq)]

@@ -134,6 +134,8 @@ impl Probes {
                 program.attach().with_context(|| format!("attach {name} to {event}"))?;
             }
         }
+        drop(kernel_types);
+        give_memory_back();
         Ok(Probes {
             family,
             records: RingBuf::try_from(take(&mut ebpf, "RECORDS")?)?,
@@ -338,6 +340,15 @@ fn question() -> u64 {
         random
     } else {
         u64::from(std::process::id()) << 32 | &raw const bytes as u64
+    }
+}
+
+/// The types of the kernel take some 15 MiB while they are read, and an allocator keeps what it once had.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

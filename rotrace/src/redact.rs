@@ -14,10 +14,12 @@
 //! ```
 //!
 //! What is overwritten keeps its length and its line ends, so that a pipeline makes the same calls of the redacted
-//! records. Which bytes are which, a [`Decoder`] says: the one that the pipeline will read them with. It knows a head when
+//! records. Values and payload become [`letters`], the same for the same value and others for another, so that it finds the
+//! same waste as well: what detectors compare can still be compared, and nothing seems to come twice that did not. Which bytes are which, a [`Decoder`] says: the one that the pipeline will read them with. It knows a head when
 //! it is whole, so records wait until that is so, and those of all other connections wait behind them.
 
 mod head;
+mod letters;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +29,11 @@ use std::collections::VecDeque;
 use rotrace_ebpf::record::{HEADER_BYTES, Header, Open, Record, direction, flag, kind};
 
 use crate::conn::{Connection, Connections};
-use crate::exchange::{Decoder, Direction, Span, Spans, Wanted, pieces};
+use crate::exchange::{Decoder, Direction, FINGERPRINT_BYTES, Span, Spans, Wanted, pieces};
 use crate::http::h1::body::{Body, Part, Taken};
+use crate::keyed::Key;
 use crate::stream::Chunk;
+use letters::{Before, Letters};
 
 /// Memory of records that wait. A head comes in one record, or in a few within milliseconds: time for ten thousand.
 pub const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -38,22 +42,31 @@ pub const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// file grow.
 pub const WAITING_NS_MAX: u64 = 1_000_000_000;
 
-/// What overwritten bytes become.
+/// What overwritten bytes become that nobody compares.
 const OVERWRITTEN: u8 = b'x';
 
-/// What stays of heads, besides what always does.
+/// What stays, besides what always does.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
     /// Keys of queries whose values stay.
     pub query_keys: Vec<Box<str>>,
     /// Fields whose values stay: those that say which game a call belongs to.
     pub fields: Wanted,
+    /// Of values, whether they are the same: nobody may know it who reads the capture. [`Key::default`] is for tests.
+    pub key: Key,
+}
+
+/// What is overwritten, and by what.
+#[derive(Debug)]
+struct Redaction {
+    kept: Kept,
+    letters: Letters,
 }
 
 /// Redacts records. After the last, [`Redactor::finish`] gives those that wait.
 #[derive(Debug)]
 pub struct Redactor {
-    kept: Kept,
+    redaction: Redaction,
     connections: Connections<State>,
     queue: Queue,
 }
@@ -83,8 +96,15 @@ enum Speaks {
 #[derive(Debug, Default)]
 struct Noted {
     spans: Vec<(Direction, Span, usize)>,
-    sent: VecDeque<u64>,
-    received: VecDeque<u64>,
+    sent: Side,
+    received: Side,
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    waiting: VecDeque<u64>,
+    /// What came of the body that is under way.
+    body: Before,
 }
 
 impl Spans for Noted {
@@ -96,7 +116,12 @@ impl Spans for Noted {
 impl Redactor {
     /// Follows so many connections at one time.
     pub fn new(kept: Kept, connections: usize) -> Self {
-        Redactor { kept, connections: Connections::new(connections), queue: Queue::default() }
+        let letters = Letters::new(kept.key);
+        Redactor {
+            redaction: Redaction { kept, letters },
+            connections: Connections::new(connections),
+            queue: Queue::default(),
+        }
     }
 
     /// Takes the next record, and gives those that need not wait any more. Bytes that are no record are dropped: nobody
@@ -148,7 +173,7 @@ impl Redactor {
         };
         let number = queue.push(header, payload);
         if !payload.is_empty() {
-            decoder.witness_mut().waiting(Direction::of(header)).push_back(number);
+            decoder.witness_mut().side(Direction::of(header)).waiting.push_back(number);
         }
         self.pieces(header, payload, header.size);
     }
@@ -156,7 +181,7 @@ impl Redactor {
     fn encrypted(&mut self, conn: u64) {
         let Some(Connection { state, .. }) = self.connections.find(conn) else { return };
         if !matches!(state.speaks, Speaks::Tls(_)) {
-            decide_all(state, &self.kept, &mut self.queue);
+            decide_all(state, &self.redaction, &mut self.queue);
             state.speaks = Speaks::Tls(None);
         }
     }
@@ -174,10 +199,10 @@ impl Redactor {
             decoder.feed(&Wanted::default(), piece, &mut |_| {});
         }
         // What overlaps earlier records stands first in its own, and no decoder is given it.
-        if let Some(&number) = decoder.witness_mut().waiting(direction).back() {
+        if let Some(&number) = decoder.witness_mut().side(direction).waiting.back() {
             self.queue.decide(number, &mut vec![OVERWRITTEN; overlap].as_slice());
         }
-        decoder.witness_mut().apply(&self.kept, &mut self.queue);
+        decoder.witness_mut().apply(&self.redaction, &mut self.queue);
         if decoder.is_opaque() {
             state.speaks = Speaks::Opaque;
         }
@@ -233,7 +258,7 @@ impl Redactor {
     fn end(&mut self, conn: u64) -> Option<u64> {
         let Connection { mut state, .. } = self.connections.remove(conn)?;
         let object = if let Speaks::Tls(object) = state.speaks { object } else { None };
-        decide_all(&mut state, &self.kept, &mut self.queue);
+        decide_all(&mut state, &self.redaction, &mut self.queue);
         object
     }
 
@@ -241,7 +266,7 @@ impl Redactor {
     fn state(&mut self, conn: u64, time_ns: u64) -> &mut State {
         if self.connections.is_full() && self.connections.find(conn).is_none() {
             for (_, mut connection) in self.connections.take_idle(0) {
-                decide_all(&mut connection.state, &self.kept, &mut self.queue);
+                decide_all(&mut connection.state, &self.redaction, &mut self.queue);
             }
         }
         &mut self.connections.of(conn, time_ns, State::default).state
@@ -266,7 +291,7 @@ impl Redactor {
         let Some(Connection { state, .. }) = self.connections.find(conn) else { return };
         let Speaks::Http(decoder) = &mut state.speaks else { return };
         let Noted { sent, received, .. } = std::mem::take(decoder.witness_mut());
-        for number in sent.into_iter().chain(received) {
+        for number in sent.waiting.into_iter().chain(received.waiting) {
             self.queue.leave_out_unknown(number);
         }
         **decoder = Decoder::joined_late_with(Noted::default());
@@ -289,29 +314,28 @@ fn without_kernel_address(open: Open) -> [u8; rotrace_ebpf::record::OPEN_BYTES] 
 }
 
 /// Ends what is in flight on a connection: then all its bytes are known. Nothing is read of it any more.
-fn decide_all(state: &mut State, kept: &Kept, queue: &mut Queue) {
+fn decide_all(state: &mut State, redaction: &Redaction, queue: &mut Queue) {
     if let Speaks::Http(mut decoder) = std::mem::replace(&mut state.speaks, Speaks::Opaque) {
         decoder.close(0, &mut |_| {});
-        decoder.witness_mut().apply(kept, queue);
+        decoder.witness_mut().apply(redaction, queue);
     }
 }
 
 impl Noted {
-    /// The records of a direction whose last bytes are not known.
-    fn waiting(&mut self, direction: Direction) -> &mut VecDeque<u64> {
+    fn side(&mut self, direction: Direction) -> &mut Side {
         if direction == Direction::Sent { &mut self.sent } else { &mut self.received }
     }
 
     /// Overwrites, in the records that wait, what has become known.
-    fn apply(&mut self, kept: &Kept, queue: &mut Queue) {
+    fn apply(&mut self, redaction: &Redaction, queue: &mut Queue) {
         let mut bytes = Vec::new();
         for (direction, span, length) in std::mem::take(&mut self.spans) {
-            let waiting = self.waiting(direction);
+            let Side { waiting, body } = self.side(direction);
             bytes.clear();
             for &number in &*waiting {
                 bytes.extend(queue.unknown(number).iter().take(length - bytes.len()));
             }
-            overwrite(&mut bytes, span, kept);
+            redaction.overwrite(&mut bytes, span, body);
             let mut rest = bytes.as_slice();
             while let Some(&number) = waiting.front() {
                 queue.decide(number, &mut rest);
@@ -321,40 +345,55 @@ impl Noted {
                 waiting.pop_front();
             }
         }
-        for waiting in [&mut self.sent, &mut self.received] {
+        for Side { waiting, .. } in [&mut self.sent, &mut self.received] {
             while waiting.pop_front_if(|number| queue.unknown(*number).is_empty()).is_some() {}
         }
     }
 }
 
-fn overwrite(bytes: &mut [u8], span: Span, kept: &Kept) {
-    match span {
-        Span::LineEnds => {}
-        Span::Head => head::overwrite(bytes, kept),
-        Span::NoHead => head::overwrite_no_head(bytes),
-        Span::Body(body) => overwrite_body(body, bytes),
-        Span::Unread => bytes.fill(OVERWRITTEN),
+impl Redaction {
+    fn overwrite(&self, bytes: &mut [u8], span: Span, before: &mut Before) {
+        match span {
+            Span::LineEnds => {}
+            Span::Head => {
+                head::overwrite(bytes, self);
+                *before = Before::default();
+            }
+            Span::NoHead => head::overwrite_no_head(bytes),
+            Span::Body(body) => self.overwrite_body(body, bytes, before),
+            Span::Unread => bytes.fill(OVERWRITTEN),
+        }
+    }
+
+    /// `body` is as it was before `bytes`. What breaks its framing goes on breaking it: an `x` is no digit and no line end.
+    fn overwrite_body(&self, mut body: Body, mut bytes: &mut [u8], before: &mut Before) {
+        while !bytes.is_empty() {
+            let part = body.next_part();
+            let compared = u64::from(FINGERPRINT_BYTES).saturating_sub(body.payload_bytes());
+            let length = if let Part::Payload(left) = part { left.min(bytes.len() as u64) } else { 1 };
+            let Some((now, behind)) = bytes.split_at_mut_checked(length as usize) else { return };
+            let taken = body.take(now);
+            match part {
+                Part::Payload(_) => {
+                    let (now, rest) = now.split_at_mut(compared.min(length) as usize);
+                    self.letters.overwrite_next(before, now);
+                    rest.fill(OVERWRITTEN);
+                }
+                Part::Size => {
+                    overwrite_but(now, |byte| byte.is_ascii_hexdigit() || b"; \t\r\n".contains(&byte))
+                }
+                Part::Text => overwrite_but(now, |byte| b"\r\n".contains(&byte)),
+            }
+            if taken == Taken::Broken {
+                return behind.fill(OVERWRITTEN);
+            }
+            bytes = behind;
+        }
     }
 }
 
-/// `body` is as it was before `bytes`. What breaks its framing goes on breaking it: an `x` is no digit and no line end.
-fn overwrite_body(mut body: Body, mut bytes: &mut [u8]) {
-    while !bytes.is_empty() {
-        let part = body.next_part();
-        let length = if let Part::Payload(left) = part { left.min(bytes.len() as u64) } else { 1 };
-        let Some((now, behind)) = bytes.split_at_mut_checked(length as usize) else { return };
-        let taken = body.take(now);
-        let stays = |byte: u8| match part {
-            Part::Payload(_) => false,
-            Part::Size => byte.is_ascii_hexdigit() || b"; \t\r\n".contains(&byte),
-            Part::Text => b"\r\n".contains(&byte),
-        };
-        now.iter_mut().filter(|byte| !stays(**byte)).for_each(|byte| *byte = OVERWRITTEN);
-        if taken == Taken::Broken {
-            return behind.fill(OVERWRITTEN);
-        }
-        bytes = behind;
-    }
+fn overwrite_but(bytes: &mut [u8], stays: impl Fn(u8) -> bool) {
+    bytes.iter_mut().filter(|byte| !stays(**byte)).for_each(|byte| *byte = OVERWRITTEN);
 }
 
 /// Records that wait, oldest first.

@@ -5,6 +5,8 @@
 //! Everything iterates in the order of names, so the same calls give the same report. A clone is a snapshot: the
 //! per-endpoint figures are shared with it until the next call changes them.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod held;
 pub mod histogram;
 pub mod label;
@@ -325,52 +327,6 @@ impl<T> ByRole<T> {
         match role {
             Role::Client => &mut self.client,
             Role::Server => &mut self.server,
-        }
-    }
-}
-
-/// Calls for the tests of everything that reads a summary.
-#[cfg(test)]
-pub(crate) mod fixture {
-    use super::*;
-    use crate::call::Process;
-    use crate::exchange::{Exchange, Outcome};
-    use crate::http::Protocol;
-
-    /// A complete `GET` that took 12 ms, to be changed by the test.
-    pub(crate) fn call(game: &str, endpoint: &str) -> Call {
-        let (authority, path) = endpoint.split_at(endpoint.find('/').expect("a path"));
-        let game: Option<Arc<str>> = (game != UNKNOWN_GAME).then(|| game.into());
-        let process = Process { pid: 4711, start_ticks: 1, exe: "/bin/game".into(), game: game.clone() };
-        Call {
-            exchange: Exchange {
-                ordinal: 0,
-                role: Role::Client,
-                protocol: Protocol::Http11,
-                method: "GET".into(),
-                target: path.into(),
-                authority: Some(authority.into()),
-                status: Some(200),
-                request_head_bytes: 100,
-                request_body_bytes: Some(0),
-                response_head_bytes: Some(200),
-                response_body_bytes: Some(1000),
-                started_ns: 1_000_000_000,
-                first_byte_ns: Some(1_010_000_000),
-                ended_ns: Some(1_012_000_000),
-                outcome: Outcome::Complete,
-                ambiguous_framing: false,
-                signals: crate::exchange::Signals::default(),
-                fields: Vec::new(),
-            },
-            process: Arc::new(process),
-            game,
-            endpoint: endpoint.into(),
-            path: path.into(),
-            conn: 77,
-            tls: false,
-            cost_ucu: None,
-            peer: None,
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::refusals::rotrace;
 /// Processes that are watched.
 const TARGETS: usize = 8;
 
-/// Links by which the TLS library of a process is probed: entries and returns.
-const LINKS_EACH: usize = 2;
+/// Links by which the TLS library of a process is probed: entries, returns, and why nothing was moved.
+const LINKS_EACH: usize = 3;
 
 /// From SIGTERM to the end of the process.
 const PROMISED: Duration = Duration::from_secs(2);

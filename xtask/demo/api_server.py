@@ -24,8 +24,12 @@ ROUTES = [
     ("POST", re.compile(r"/v1/purchases"), "purchase"),
 ]
 
-# Every so many batches of events the store behind the API is away.
-EVENTS_PER_FAILURE = 12
+# The store behind the API is away for so many of so many batches of events, one after the other.
+EVENTS_PER_FAILURE = 16
+FAILURES = 5
+
+# Batches of events that one caller may send in a minute; nobody is turned away here.
+EVENTS_PER_MINUTE = 1000
 
 
 class Api(http.server.BaseHTTPRequestHandler):
@@ -48,11 +52,14 @@ class Api(http.server.BaseHTTPRequestHandler):
                 status, content = getattr(self, name)(path, body)
                 break
         else:
-            status, content = 404, {"error": "no such thing"}
+            name, status, content = None, 404, {"error": "no such thing"}
         text = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
+        if name == "events":
+            self.send_header("X-RateLimit-Limit", str(EVENTS_PER_MINUTE))
+            self.send_header("X-RateLimit-Remaining", str(EVENTS_PER_MINUTE // 4))
         self.end_headers()
         self.wfile.write(text)
 
@@ -75,7 +82,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 
     def events(self, _path, body):
         time.sleep(random.uniform(0.005, 0.02))
-        if next(self.batches) % EVENTS_PER_FAILURE == 0:
+        if next(self.batches) % EVENTS_PER_FAILURE < FAILURES:
             return 503, {"error": "try again"}
         return 202, {"taken": len(json.loads(body))}
 

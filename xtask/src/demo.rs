@@ -1,11 +1,12 @@
 //! Given: a machine with root, BTF, Python and OpenSSL. Gives: three games that call an API server over real sockets, one
-//! of them over TLS, and what the daemon sees of it while they run and when they are done. Refuses to know: how the
-//! daemon sees it.
+//! of them over TLS, what the daemon sees of it while they run, and what they cost and waste when they are done.
+//! Refuses to know: how the daemon sees it.
 //!
 //! The games count their own calls, so the demo ends with a comparison, and fails if a call is missing or invented.
 //! Whatever ends the demo ends its processes, and with the daemon its probes.
 
 mod figures;
+mod findings;
 mod process;
 pub(crate) mod scrape;
 mod stage;
@@ -77,6 +78,7 @@ pub(crate) fn run(limit: Option<Duration>) -> anyhow::Result<()> {
     let figures = Figures::of(&scrape::samples(&page));
 
     println!("\n{}", figures.report(&made, ran));
+    println!("{}", findings::report(&scrape::page(stage.listen, "/api/v1/findings")?)?);
     println!("From http://{}/metrics, which is gone with this demo:", stage.listen);
     for line in
         page.lines().filter(|line| line.starts_with("rotrace_http_client_requests_total")).take(SAMPLE_LINES)

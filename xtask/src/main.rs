@@ -15,6 +15,7 @@ mod dashboards;
 mod demo;
 mod ebpf;
 mod evaluate;
+mod lab;
 mod repository;
 mod setup;
 mod steps;
@@ -79,6 +80,12 @@ enum Command {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Make worlds of games whose waste is known, and see what the product finds in them
+    Lab {
+        /// What is done with a world
+        #[command(subcommand)]
+        lab: lab::Lab,
+    },
     /// Run three games against an API server, with the daemon watching (needs root)
     Demo {
         /// Go on until Ctrl-C
@@ -102,6 +109,7 @@ fn main() -> ExitCode {
             None => !(no_live && step == steps::Step::Live),
         }),
         Command::Bench { bench } => bench::run(bench),
+        Command::Lab { lab } => lab::run(lab),
         Command::Demo { keep, seconds } => {
             demo::run((!keep).then(|| Duration::from_secs(u64::from(seconds))))
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::detect;
 use super::table::{Fault, Faults, Key, entries, rows};
 use super::value::{Value, duration, size_bytes};
 use super::{Config, LogFormat};
@@ -187,6 +188,16 @@ pub(super) const CONFIG: &[Key<Config>] = &[
             config.cost.players = Some(value.text()?.into());
             Ok(())
         },
+    },
+    Key {
+        name: "detect",
+        takes: "a table of `budget` and of tables that are called as patterns",
+        default: "",
+        example: r#"{ budget = "32MiB", n_plus_one = { warn_ids = 20 } }"#,
+        meaning: "How waste is looked for. `budget` is the memory of all detectors (64MiB); under the name of a pattern \
+                  stand its thresholds, and `enabled = false` turns it off. docs/findings.md has all of them. Changes \
+                  with a restart only.",
+        set: |config, value| detect::read(&mut config.detect, value),
     },
     Key {
         name: "metrics.listen",

@@ -144,7 +144,7 @@ fn unknown_keys_name_the_nearest() {
     check_faults(
         "[price]",
         &[
-            "1:2: unknown key `price`; known here: roles, target, game, endpoints, catalogue, cost, metrics, privacy, limits, tls, log",
+            "1:2: unknown key `price`; known here: roles, target, game, endpoints, catalogue, cost, detect, metrics, privacy, limits, tls, log",
         ],
     );
 }

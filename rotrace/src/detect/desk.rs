@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::detector::State;
 use super::finding::{
     Amount, Class, Confidence, Estimate, Evidence, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
 };
@@ -275,9 +276,9 @@ impl Desk {
         self.cases.values().map(|case| &case.finding)
     }
 
-    /// Cases that were ended to make room.
-    pub fn evicted_cases(&self) -> u64 {
-        self.evicted_cases
+    /// Cases that are open, and how many were ended to make room.
+    pub(super) fn cases_state(&self) -> State {
+        State { entries: self.cases.len(), evicted: self.evicted_cases }
     }
 
     fn make_room(&mut self) {

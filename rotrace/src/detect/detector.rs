@@ -1,6 +1,7 @@
 //! Given: nothing. Gives: what a detector is, and how one is set up. Refuses to know: any of them.
 
 use super::desk::Desk;
+use super::limit::LimitUse;
 use super::observation::Observation;
 use super::pattern::Pattern;
 
@@ -17,6 +18,11 @@ pub trait Detector: std::fmt::Debug + Send {
 
     /// A connection has ended.
     fn connection_ended(&mut self, _end: &ConnectionEnd, _desk: &mut Desk) {}
+
+    /// What it knows of how much of limits is used at this time, for detectors that look at limits.
+    fn limits(&self, _now_ns: u64) -> Vec<LimitUse> {
+        Vec::new()
+    }
 
     /// What it holds in memory.
     fn state(&self) -> State;

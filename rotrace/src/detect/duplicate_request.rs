@@ -5,7 +5,7 @@
 //! makes the same answer look like another. Requests that differ in credentials are different requests, and so are never
 //! duplicates of each other; neither is a read that looks what a write has done, nor another try after a failure.
 //!
-//! Where the server does not say how long an answer holds, a repeat after a pause is a duplicate or a poll: it is held
+//! Where the server does not say how long an answer holds, a repeat after a pause of 50 ms is a duplicate or a poll: it is held
 //! back until its pace can tell. At more calls than the ledger remembers for so long, what was held back is then no longer
 //! counted.
 
@@ -339,8 +339,7 @@ mod tests {
 
     #[test]
     fn what_must_not_be_stored_may_be_needed() {
-        let calls =
-            (0..12).map(|n| read(n * 100).with(|call| call.exchange.signals.response.no_store = true));
+        let calls = (0..12).map(|n| read(n * 40).with(|call| call.exchange.signals.response.no_store = true));
         check(calls, &["duplicate_request  warning 11"], (0, 11));
     }
 

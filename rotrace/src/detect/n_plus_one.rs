@@ -55,6 +55,9 @@ const FIRST_GAP_NS: u64 = 250_000_000;
 const BURST_NS: u64 = 10 * SECOND_NS;
 const BURST_CALLS: u32 = 4096;
 
+/// The pause between two calls of a script that only waits for the answer.
+const STEP_NS: u64 = 20_000_000;
+
 /// How long bursts are remembered.
 const RECURRENCE_NS: u64 = 600 * SECOND_NS;
 
@@ -113,6 +116,12 @@ struct Burst {
     /// Ends of the last calls, to see how many go on at one time.
     ends_ns: [u64; 8],
     max_overlap: u32,
+    /// Pauses before the last calls, in milliseconds.
+    idles_ms: [u32; 8],
+    /// Calls that followed on another, or were made beside it, without a pause.
+    brisk: u32,
+    /// Calls that waited before its first one.
+    pending_from: usize,
     /// Ids from which the finding is told anew: evidence for each call would cost more than all the rest.
     next_told: u64,
 }
@@ -123,6 +132,8 @@ enum Shape {
     Concurrent,
     Loop,
     Paced,
+    /// As players come and go: nobody could ask once for all of them.
+    Uneven,
 }
 
 impl NPlusOne {
@@ -150,15 +161,16 @@ impl Detector for NPlusOne {
         }
         let track = self.tracks.of(call.scope, Track::default);
         let batch = desk.api(call).batch.as_ref().map_or(BATCH_MAX, |batch| batch.max).max(2);
-        track.take(call, batch);
+        track.take(call, batch, self.min_ids);
         let Some(burst) = &track.burst else { return };
         let ids = burst.ids();
         if burst.varying.count_ones() != 1 || ids < self.min_ids {
             return;
         }
-        if ids >= burst.next_told || !track.is_claimed && ids >= self.warn_ids {
+        let is_script = burst.shape() != Shape::Uneven;
+        if ids >= burst.next_told || is_script && !track.is_claimed && ids >= self.warn_ids {
             self.tell(call, desk);
-        } else if track.is_claimed {
+        } else if track.is_claimed && is_script {
             track.claim(CaseId::of(Pattern::NPlusOne, call), desk);
         }
     }
@@ -173,13 +185,15 @@ impl NPlusOne {
     fn tell(&mut self, call: &Observation, desk: &mut Desk) {
         let Some(track) = self.tracks.find(call.scope) else { return };
         let Some(burst) = &track.burst else { return };
-        let (ids, shape) = (burst.ids(), track.shape(burst));
+        let (ids, shape) = (burst.ids(), burst.shape());
         let paced_ids = ids + track.carried.filter(|_| shape == Shape::Paced).map_or(0, |(_, ids)| ids);
         let large = track.bursts_since(call.started_ns.saturating_sub(RECURRENCE_NS), self.warn_ids)
-            + usize::from(ids >= self.warn_ids);
-        let is_warning = ids >= self.warn_ids_once
-            || large >= self.warn_bursts
-            || shape == Shape::Paced && paced_ids >= self.warn_ids_paced;
+            + usize::from(ids >= self.warn_ids && shape != Shape::Uneven);
+        // What comes as players come is no script that could ask once.
+        let is_warning = shape != Shape::Uneven
+            && (ids >= self.warn_ids_once
+                || large >= self.warn_bursts
+                || shape == Shape::Paced && paced_ids >= self.warn_ids_paced);
         let api = desk.api(call);
         let (heads, server, slow) = desk.subject(call).map_or((0, 0, 0), |subject| {
             (subject.heads.quantile(0.5), subject.server.quantile(0.1), subject.server.quantile(0.9))
@@ -217,7 +231,7 @@ impl NPlusOne {
         if let Some(burst) = &mut track.burst {
             burst.next_told = ids + ids.div_ceil(2);
         }
-        if !is_warning && !track.is_claimed {
+        if !is_warning && !track.is_claimed || shape == Shape::Uneven {
             return;
         }
         case.allow(Grade::Scored);
@@ -237,12 +251,15 @@ impl NPlusOne {
 impl Track {
     /// Claims the calls that wait.
     fn claim(&mut self, id: CaseId, desk: &mut Desk) {
-        let Track { pending, amount, class, .. } = self;
+        let Track { burst, pending, amount, class, .. } = self;
+        if let Some(burst) = burst {
+            burst.pending_from = 0;
+        }
         pending.drain(..).for_each(|seq| desk.claim(id, seq, *amount, *class));
     }
 
     /// Puts a call in the burst that goes on, or begins a new one.
-    fn take(&mut self, call: &Observation, batch: u32) {
+    fn take(&mut self, call: &Observation, batch: u32, min_ids: u64) {
         if let Some(burst) = &self.burst {
             let distance_ms = call.started_ns.saturating_sub(burst.last_started_ns) / 1_000_000;
             let ended = call.started_ns > burst.ended_ns.saturating_add(self.gap_ns());
@@ -255,12 +272,13 @@ impl Track {
                 self.paces = self.paces.wrapping_add(1);
             }
             if ended || cut {
-                self.end_burst(ended);
+                self.end_burst(ended, min_ids);
             }
         }
         let id = combine(call.resource, call.parts.query);
         let is_first = self.burst.is_none();
-        let burst = self.burst.get_or_insert_with(|| Burst::new(call));
+        let pending_from = self.pending.len();
+        let burst = self.burst.get_or_insert_with(|| Burst::new(call, pending_from));
         let ids = burst.ids();
         burst.take(call, id);
         // Of each batch one call remains.
@@ -270,15 +288,16 @@ impl Track {
         }
     }
 
-    fn end_burst(&mut self, is_over: bool) {
+    fn end_burst(&mut self, is_over: bool, min_ids: u64) {
         let Some(burst) = self.burst.take() else { return };
-        let ids = burst.ids();
+        let is_one = burst.varying.count_ones() == 1 && burst.shape() != Shape::Uneven;
+        let ids = if is_one { burst.ids() } else { 0 };
         self.carried = (!is_over).then(|| (burst.started_ns, ids + self.carried.map_or(0, |(_, ids)| ids)));
         self.recent[self.recurrences as usize % self.recent.len()] =
             (burst.ended_ns, ids.min(u32::MAX.into()) as u32);
         self.recurrences = self.recurrences.wrapping_add(1);
-        if burst.varying.count_ones() != 1 {
-            self.pending.clear();
+        if ids < min_ids {
+            self.pending.truncate(burst.pending_from);
         }
     }
 
@@ -304,24 +323,14 @@ impl Track {
     fn bursts_since(&self, since_ns: u64, ids: u64) -> usize {
         self.recent.iter().filter(|&&(ended_ns, of)| ended_ns > since_ns && u64::from(of) >= ids).count()
     }
-
-    fn shape(&self, burst: &Burst) -> Shape {
-        let pace_ms = self.pace_ms().unwrap_or(0);
-        let is_even = self.paces_ms.iter().all(|&pace| u64::from(pace).abs_diff(pace_ms) * 2 <= pace_ms);
-        let busy_ms = (burst.ended_ns - burst.started_ns) / u64::from(burst.calls.max(1)) / 1_000_000;
-        if burst.max_overlap >= 3 {
-            Shape::Concurrent
-        } else if is_even && pace_ms >= 100 && busy_ms > 0 {
-            Shape::Paced
-        } else {
-            Shape::Loop
-        }
-    }
 }
 
 impl Burst {
-    fn new(call: &Observation) -> Self {
+    fn new(call: &Observation, pending_from: usize) -> Self {
         Burst {
+            pending_from,
+            idles_ms: [0; 8],
+            brisk: 0,
             first: call.parts,
             started_ns: call.started_ns,
             last_started_ns: call.started_ns,
@@ -341,6 +350,13 @@ impl Burst {
         self.max_overlap = self.max_overlap.max(overlap);
         let at = self.calls as usize % self.ends_ns.len();
         self.ends_ns[at] = call.ended_ns;
+        let idle_ns = call.started_ns.saturating_sub(self.ended_ns);
+        // The first call follows on nothing.
+        if let Some(before) = self.calls.checked_sub(1) {
+            let at = before as usize % self.idles_ms.len();
+            self.idles_ms[at] = (idle_ns / 1_000_000).min(u32::MAX.into()) as u32;
+            self.brisk += u32::from(idle_ns <= STEP_NS);
+        }
         self.calls += 1;
         self.last_started_ns = call.started_ns;
         self.ended_ns = self.ended_ns.max(call.ended_ns);
@@ -353,6 +369,24 @@ impl Burst {
             self.more_ids += u64::from(!self.ids.contains(&id));
         } else if !self.ids.contains(&id) {
             self.ids.push(id);
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        let mut idles_ms = self.idles_ms;
+        let known = (self.calls.saturating_sub(1) as usize).min(idles_ms.len());
+        let idles_ms = idles_ms.get_mut(..known).unwrap_or_default();
+        idles_ms.sort_unstable();
+        let usual_ms = idles_ms.get(known / 2).copied().unwrap_or(0);
+        let off_ms: u64 = idles_ms.iter().map(|idle_ms| u64::from(idle_ms.abs_diff(usual_ms))).sum();
+        if self.max_overlap >= 3 {
+            Shape::Concurrent
+        } else if self.brisk * 2 >= self.calls.saturating_sub(1) {
+            Shape::Loop
+        } else if off_ms * 10 <= u64::from(usual_ms) * known as u64 * 3 {
+            Shape::Paced
+        } else {
+            Shape::Uneven
         }
     }
 
@@ -376,6 +410,7 @@ impl Shape {
             Shape::Concurrent => "concurrent",
             Shape::Loop => "loop",
             Shape::Paced => "paced",
+            Shape::Uneven => "uneven",
         }
     }
 }

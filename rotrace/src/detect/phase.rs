@@ -1,35 +1,43 @@
 //! Given: calls, and how far the clock of the wall is from theirs. Gives: of each endpoint of a game, the seconds of the
-//! minute in which processes make their first call of a minute. Refuses to know: whether that is a herd; one host sees too
-//! few of its servers to say.
+//! minute in which processes begin to call it. Refuses to know: whether that is a herd; one host sees too few of its
+//! servers to say.
+//!
+//! A process begins with a call before which it was quiet, so whoever calls all the time never does: the first call of each
+//! minute of such a process would stand near the full minute, whatever the others do.
 //!
 //! Servers of one game that all refresh at the full minute come together at the service from everywhere. Counts of several
 //! hosts can be added: whoever has all of them takes the mean direction of the seconds on a circle, and a herd is where it
 //! is long (Rayleigh's test). How well the clocks of hosts agree is not known here.
 
+use super::detector::{Budget, State};
 use super::observation::Observation;
 use super::table::Table;
 
 /// Seconds of a minute.
 pub const SECONDS: usize = 60;
 
-/// Endpoints of games that are counted; another one takes the place of the longest unused.
-const PHASES: usize = 512;
+/// So long has a process not called an endpoint when its next call is a first one. Whoever comes once a minute, more or
+/// less, is seen; whoever comes twice a minute has no direction on the circle of a minute.
+pub const QUIET_NS: u64 = 45 * SECOND_NS;
 
-/// Endpoints of processes of which is known whether they were called in this minute.
+/// Endpoints of games that are counted; another one takes the place of the longest unused.
+const PHASES: usize = 1024;
+
+/// Endpoints of processes of which is known when they were called last.
 const SCOPES: usize = 8192;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// First calls of a minute, by endpoint of a game.
+/// First calls after a quiet time, by endpoint of a game.
 #[derive(Debug)]
 pub struct Phases {
     phases: Table<Phase>,
-    /// The last minute in which an endpoint was called by a process, since 1970.
-    minutes: Table<u64>,
+    /// The last time that an endpoint was called by a process; CLOCK_MONOTONIC.
+    last_ns: Table<u64>,
 }
 
-/// First calls of a minute, by second. They only grow, so that rates can be taken: in 16 bits, a busy second would be full
-/// within hours.
+/// First calls, by second of the minute. They only grow, so that rates can be taken: in 16 bits, a busy second would be
+/// full within hours.
 #[derive(Clone, Copy, Debug)]
 pub struct Phase {
     /// How many fell in each second.
@@ -41,27 +49,28 @@ impl Phases {
     pub const FULL_BYTES: usize = PHASES * Table::<Phase>::ENTRY_BYTES + SCOPES * Table::<u64>::ENTRY_BYTES;
 
     /// None yet; `share` is the part of [`Phases::FULL_BYTES`] that they may take.
-    pub fn new(share: super::detector::Budget) -> Self {
-        Phases { phases: Table::new(share.entries(PHASES)), minutes: Table::new(share.entries(SCOPES)) }
+    pub fn new(share: Budget) -> Self {
+        Phases { phases: Table::new(share.entries(PHASES)), last_ns: Table::new(share.entries(SCOPES)) }
     }
 
     /// Takes a call. `realtime_offset_ns` is CLOCK_REALTIME less CLOCK_MONOTONIC.
     pub fn observe(&mut self, call: &Observation, realtime_offset_ns: i64) {
         let Some(time_ns) = call.started_ns.checked_add_signed(realtime_offset_ns) else { return };
-        let second = time_ns / SECOND_NS;
-        let (minute, second) = (second / SECONDS as u64, second % SECONDS as u64);
-        let mut is_first = false;
-        let last = self.minutes.of(call.scope, || {
-            is_first = true;
-            minute
+        let second = time_ns / SECOND_NS % SECONDS as u64;
+        let Phases { phases, last_ns } = self;
+        let last_ns = last_ns.of(call.scope, || {
+            // How long it was quiet before the first call that is seen is not known, so that one does not count; but its
+            // endpoint stands at zero from now on, so that the next one is an increase.
+            phases.of(call.endpoint, Phase::default);
+            call.started_ns
         });
-        // Late calls may be of a minute that is over.
-        is_first |= minute > *last;
-        *last = minute.max(*last);
-        if !is_first {
+        // Late calls may be older than the last.
+        let quiet_ns = call.started_ns.saturating_sub(*last_ns);
+        *last_ns = call.started_ns.max(*last_ns);
+        if quiet_ns < QUIET_NS {
             return;
         }
-        let phase = self.phases.of(call.endpoint, || Phase { seconds: [0; SECONDS] });
+        let phase = phases.of(call.endpoint, Phase::default);
         if let Some(calls) = phase.seconds.get_mut(second as usize) {
             *calls = calls.saturating_add(1);
         }
@@ -72,9 +81,16 @@ impl Phases {
         self.phases.iter()
     }
 
-    /// Endpoints of games that made room for others.
-    pub fn evicted(&self) -> u64 {
-        self.phases.evicted()
+    /// What they hold in memory. Of what made room no first call is known until it has been seen twice again.
+    pub fn state(&self) -> State {
+        let Phases { phases, last_ns } = self;
+        State::of([(phases.len(), phases.evicted()), (last_ns.len(), last_ns.evicted())])
+    }
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Phase { seconds: [0; SECONDS] }
     }
 }
 
@@ -103,7 +119,6 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::detector::Budget;
     use crate::detect::fixture::get;
 
     /// Calls as (process, milliseconds of the test), which begins at 12 s of a minute.
@@ -131,7 +146,7 @@ mod tests {
     fn servers_that_refresh_at_the_full_minute_are_a_herd() {
         // 40 servers, five minutes.
         let herd = phase((0..5).flat_map(|minute| (0..40).map(move |pid| (pid, 48_000 + minute * 60_000))));
-        assert_eq!(seconds(&herd), [(0, 200)]);
+        assert_eq!(seconds(&herd), [(0, 160)]);
         assert!((resultant(&herd) - 1.0).abs() < 1e-9);
     }
 
@@ -139,25 +154,38 @@ mod tests {
     fn servers_that_refresh_when_they_like_are_none() {
         let calls = (0..5).flat_map(|minute| (0..60).map(move |n| (n as u32, n * 1000 + minute * 60_000)));
         let spread = phase(calls);
-        assert_eq!(spread.first_calls(), 300);
+        assert_eq!(spread.first_calls(), 240);
         assert!(resultant(&spread) < 1e-9);
     }
 
     #[test]
-    fn only_the_first_call_of_a_minute_counts() {
-        let calls = [(1, 0), (1, 5_000), (1, 47_999), (1, 48_000), (2, 48_500), (1, 47_000), (1, 108_000)];
-        assert_eq!(seconds(&phase(calls)), [(0, 3), (12, 1)]);
+    fn only_calls_after_a_quiet_time_count() {
+        // The first of a process follows on nobody knows what; the one at 47 s comes late.
+        let calls = [(1, 0), (1, 44_999), (1, 90_000), (1, 47_000), (1, 134_999), (2, 80_000), (1, 180_000)];
+        assert_eq!(seconds(&phase(calls)), [(12, 1), (42, 1)]);
+    }
+
+    #[test]
+    fn whoever_calls_all_the_time_does_not_begin_at_the_full_minute() {
+        let polls = (0..40).flat_map(|pid| (0..150).map(move |n| (pid, u64::from(pid) * 100 + n * 4_000)));
+        let once_more = (0..40).map(|pid| (pid, 700_000 + u64::from(pid) * 1500));
+        let phase = phase(polls.chain(once_more));
+        assert_eq!(phase.first_calls(), 40);
+        assert!(resultant(&phase) < 0.1);
     }
 
     #[test]
     fn what_makes_room_is_counted() {
         let mut phases = Phases::new(Budget { share: 0.0 });
         for n in 0..20 {
-            phases.observe(&get(&format!("/v1/a{n}/x")).observation(), 0);
+            let call = |at_ms| get(&format!("/v1/a{n}/x")).at_ms(at_ms).observation();
+            phases.observe(&call(0), 0);
+            phases.observe(&call(60_000), 0);
         }
-        assert_eq!((phases.iter().count(), phases.evicted()), (16, 4));
+        assert_eq!(phases.iter().count(), 16);
+        assert_eq!(phases.state(), State { entries: 32, evicted: 8 });
         // Before 1970 nothing is known.
         phases.observe(&get("/v1/b").observation(), i64::MIN);
-        assert_eq!(phases.evicted(), 4);
+        assert_eq!(phases.state().evicted, 8);
     }
 }

@@ -8,6 +8,7 @@
 use super::desk::{Case, CaseId, Desk, Grade};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Class, Confidence, Evidence, Fact, Sample};
+use super::limit::{Limit, LimitUse, Limits};
 use super::observation::{Observation, Reply};
 use super::pattern::Pattern;
 use super::pending::Pending;
@@ -40,7 +41,8 @@ pub(super) const ROW: Row = Row {
         },
     ],
     full_bytes: GROUPS * (Table::<Group>::ENTRY_BYTES + Pending::FULL_BYTES)
-        + ENDPOINTS * Table::<Minutes<u32>>::ENTRY_BYTES,
+        + ENDPOINTS * Table::<Minutes<u32>>::ENTRY_BYTES
+        + Limits::FULL_BYTES,
     make: |values, budget| Box::new(RateLimitPressure::new(values, budget)),
 };
 
@@ -76,6 +78,7 @@ struct RateLimitPressure {
     groups: Table<Group>,
     /// Calls to endpoints that have a limit of their own.
     limited: Table<Minutes<u32>>,
+    uses: Limits,
 }
 
 /// What one process has to do with one authority.
@@ -108,12 +111,18 @@ impl RateLimitPressure {
             min_full_minutes: values.count("min_full_minutes") as usize,
             groups: Table::new(budget.entries(GROUPS)),
             limited: Table::new(budget.entries(ENDPOINTS)),
+            uses: Limits::new(budget),
         }
     }
 }
 
 impl Detector for RateLimitPressure {
     fn observe(&mut self, call: &Observation, desk: &mut Desk) {
+        let told = told_share(call);
+        // How much is used is so whoever uses it, one that has just started too.
+        if let Some(share) = told {
+            self.uses.record(call, Limit::Answers, share, desk);
+        }
         if call.process_age_ns.is_some_and(|age_ns| age_ns < START_NS) {
             return;
         }
@@ -125,14 +134,18 @@ impl Detector for RateLimitPressure {
         group.take(call);
         if call.reply == Reply::TooMany {
             self.rejected(call, desk);
-        } else if f64::from(used_share(call)) >= self.min_used_share {
+        } else if told.is_some_and(|share| f64::from(share) >= self.min_used_share) {
             self.nearly_rejected(call, desk);
         }
     }
 
+    fn limits(&self, now_ns: u64) -> Vec<LimitUse> {
+        self.uses.at(now_ns)
+    }
+
     fn state(&self) -> State {
-        let Self { groups, limited, .. } = self;
-        State::of([(groups.len(), groups.evicted()), (limited.len(), limited.evicted())])
+        let Self { groups, limited, uses, .. } = self;
+        State::of([(groups.len(), groups.evicted()), (limited.len(), limited.evicted()), uses.counts()])
     }
 }
 
@@ -205,6 +218,7 @@ impl RateLimitPressure {
         let minutes = self.limited.of(call.scope, Minutes::default);
         let Some(calls) = minutes.at(call.started_ns) else { return };
         *calls += 1;
+        self.uses.record(call, Limit::Catalogue, *calls as f32 / limit.max(1) as f32, desk);
         let is_full = |calls: u32| f64::from(calls) >= self.min_used_share * f64::from(limit);
         if !is_full(*calls) {
             return;
@@ -242,10 +256,10 @@ fn set_limit(evidence: &mut Evidence, call: &Observation) {
     }
 }
 
-/// What part of a limit is used, as the answer says; 0 when it says nothing.
-fn used_share(call: &Observation) -> f32 {
-    let limit = call.signals.response.rate_limit.filter(|limit| limit.limit > 0);
-    limit.map_or(0.0, |limit| 1.0 - (f64::from(limit.remaining) / f64::from(limit.limit)).min(1.0) as f32)
+/// What part of a limit is used, as the answer says; `None` when it says nothing.
+fn told_share(call: &Observation) -> Option<f32> {
+    let limit = call.signals.response.rate_limit.filter(|limit| limit.limit > 0)?;
+    Some(1.0 - (f64::from(limit.remaining) / f64::from(limit.limit)).min(1.0) as f32)
 }
 
 impl Group {
@@ -254,7 +268,7 @@ impl Group {
         let Some(minute) = self.minutes.at(call.started_ns) else { return };
         minute.calls += 1;
         minute.rejected += u32::from(is_rejected);
-        minute.used_share = minute.used_share.max(used_share(call));
+        minute.used_share = minute.used_share.max(told_share(call).unwrap_or_default());
         let pause_ns = call.started_ns.saturating_sub(self.last_started_ns);
         if self.was_rejected && STALL_NS.contains(&pause_ns) {
             self.stalls += 1;
@@ -291,9 +305,11 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::fixture::{Found, Made, found, send};
+    use crate::detect::fixture::{Found, Made, found, get, send};
     use crate::detect::subject::{Api, Names};
+    use crate::detect::{Detectors, Settings, Snapshot};
     use crate::exchange::signals::RateLimit;
+    use std::sync::Arc;
 
     /// Writes of which each is another one, so many a minute, for so many minutes.
     fn writes(a_minute: u64, minutes: u64) -> impl Iterator<Item = Made> {
@@ -361,7 +377,7 @@ mod tests {
             // Ticks are hundredths of a second: it started when the test did.
             made.with(|call| {
                 let process = crate::call::Process::clone(&call.process);
-                call.process = std::sync::Arc::new(crate::call::Process { start_ticks: 360_000, ..process });
+                call.process = Arc::new(crate::call::Process { start_ticks: 360_000, ..process });
             })
         });
         assert!(of(young, no_api).findings.is_empty());
@@ -401,5 +417,41 @@ mod tests {
         };
         assert_eq!(of(told(450), no_api).lines(), ["rate_limit_pressure near_limit info 0"]);
         assert!(of(told(1000), no_api).findings.is_empty());
+    }
+
+    /// What is told of limits at the end of calls: who says so, and how much of it is used, in hundredths.
+    fn uses(calls: impl IntoIterator<Item = Made>, api: Api) -> Vec<(&'static str, u64)> {
+        let mut detectors = Detectors::new(&Settings::default());
+        for made in calls {
+            let call = made.call();
+            detectors.tick(call.exchange.started_ns);
+            detectors.observe(&call, 1, &mut |_| Arc::new(api.clone()));
+        }
+        let Snapshot { limits, .. } = detectors.snapshot();
+        assert!(limits.iter().all(|used| (&*used.game, &*used.authority) == ("chess", "api.test")));
+        limits.iter().map(|used| (used.limit.name(), (used.share * 100.0).round() as u64)).collect()
+    }
+
+    #[test]
+    fn how_much_of_a_limit_is_used_is_told_while_it_is_known() {
+        let told = |at_ms: u64, remaining: u32| {
+            get("/v1/items").at_ms(at_ms).with(|call| {
+                let limit = RateLimit { limit: 100, remaining, reset_s: None };
+                call.exchange.signals.response.rate_limit = Some(limit);
+            })
+        };
+        // The greatest of this minute and the last; a call whose answer says nothing changes nothing.
+        let silent = |at_ms: u64| get("/v1/items").at_ms(at_ms);
+        assert_eq!(
+            uses([told(0, 60), told(1000, 70), silent(2000), silent(3000)], Api::default()),
+            [("answers", 40)]
+        );
+        assert_eq!(uses([told(0, 60), told(60_000, 90), silent(61_000)], Api::default()), [("answers", 40)]);
+        assert_eq!(uses([told(0, 60), told(60_000, 90), silent(121_000)], Api::default()), [("answers", 10)]);
+        assert_eq!(uses([told(0, 60), silent(181_000)], Api::default()), []);
+        assert_eq!(uses([silent(0), silent(1000)], Api::default()), []);
+        // Of one process by itself, more may be used than there is.
+        let api = Api { limit_per_minute: Some(10), is_limit_per_process: true, ..Api::default() };
+        assert_eq!(uses((0..13).map(|n| silent(n * 1000)), api), [("catalogue", 120)]);
     }
 }

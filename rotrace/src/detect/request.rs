@@ -20,7 +20,10 @@ use crate::keyed::combine;
 pub const IMPLICIT_NS: u64 = 4_000_000_000;
 
 /// A repeat that begins sooner than this after the last one was over is no poll.
-pub const NO_POLL_NS: u64 = 250_000_000;
+pub const NO_POLL_NS: u64 = 50_000_000;
+
+/// Growing intervals that make a poll that backs off.
+const GROWING: u8 = 3;
 
 /// For so long after a write, a read of the same is there to see what has become of it.
 const VERIFY_NS: u64 = 10_000_000_000;
@@ -136,6 +139,9 @@ struct Pace {
     /// Smoothed.
     interval_ms: u32,
     steady: u8,
+    /// Intervals, one after the other, that were longer than the one before by a quarter: somebody waits for something
+    /// to be done, and looks less and less often.
+    growing: u8,
 }
 
 /// When something was last written.
@@ -190,7 +196,9 @@ impl Requests {
 
     /// The calls of a request come at an even pace.
     pub fn is_paced(&self, request: u64) -> bool {
-        self.answers.peek(request).is_some_and(|memory| memory.pace.steady >= PACED)
+        self.answers
+            .peek(request)
+            .is_some_and(|memory| memory.pace.steady >= PACED || memory.pace.growing >= GROWING)
     }
 
     /// What it holds in memory.
@@ -325,6 +333,8 @@ impl Pace {
     /// or a lost call does not end a pace.
     fn take(&mut self, interval_ms: u32) {
         let usual_ms = self.interval_ms;
+        let has_grown = usual_ms > 0 && interval_ms >= usual_ms.saturating_add(usual_ms / 4);
+        self.growing = if has_grown { (self.growing + 1).min(GROWING) } else { 0 };
         if usual_ms > 0 && interval_ms.abs_diff(usual_ms) <= usual_ms / 2 {
             self.steady = (self.steady + 1).min(STEADIEST);
             self.interval_ms = ((3 * u64::from(usual_ms) + u64::from(interval_ms)) / 4) as u32;
@@ -430,8 +440,8 @@ mod tests {
             check([read(0), put(target), read(200)], &["-", "-", "-"]);
             check([put(target), read(200), read(300)], &["-", "-", "-"]);
         }
-        check([read(0), put("/v1/items/2"), read(200)], &["-", "-", "Implicit"]);
-        check([read(0), put("/v1/items/1").pid(2), read(200)], &["-", "-", "Implicit"]);
+        check([read(0), put("/v1/items/2"), read(200)], &["-", "-", "Implicit?"]);
+        check([read(0), put("/v1/items/1").pid(2), read(200)], &["-", "-", "Implicit?"]);
     }
 
     #[test]

@@ -67,6 +67,27 @@ fn the_table_names_every_pattern_at_most_once_and_the_budget_is_kept() {
     assert_eq!(patterns.len(), TABLE.len());
 }
 
+/// The tables at the end of the page of findings.
+fn thresholds() -> String {
+    let mut page = String::from("| pattern | threshold | default | |\n|---|---|---|---|\n");
+    for pattern in Pattern::ALL {
+        let row = TABLE.iter().find(|row| row.pattern == pattern).expect("a row of each pattern");
+        for Threshold { name, default, what } in row.thresholds {
+            page += &format!("| `{}` | `{name}` | {default} | {what} |\n", pattern.name());
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_findings_has_every_pattern_and_threshold() {
+    let page = include_str!("../../../docs/findings.md");
+    let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(headings, Pattern::ALL.map(|pattern| format!("`{}`", pattern.name())));
+    let table = thresholds();
+    assert!(page.ends_with(&table), "docs/findings.md ends with this table:\n\n{table}");
+}
+
 #[test]
 fn the_same_calls_give_the_same_findings() {
     let calls = || (0..400).map(|n| get(&format!("/v1/users/{}", n % 90)).at_ms(n * 40));

@@ -1,7 +1,7 @@
 //! Given: records as the probes write them. Gives: proof that the pipeline makes the calls of them that were made, and
 //! counts what it could not see. Refuses to know: how the probes come to write them.
 
-use rotrace_ebpf::record::{HEADER_BYTES, Open, VERSION};
+use rotrace_ebpf::record::{HEADER_BYTES, Open, VERSION, role};
 
 use super::*;
 use crate::attribute::GameRule;

@@ -4,12 +4,13 @@
 use memchr::{memchr, memrchr};
 use rotrace_ebpf::limits::{LINE_ENDS_MAX, PREFIX_BYTES};
 
-use super::{Kept, OVERWRITTEN};
+use super::letters::CONTROL;
+use super::{OVERWRITTEN, Redaction};
 use crate::http::h1::head::{field_line_end, is_authority, is_token, request, response};
 
 /// Fields whose values stay, besides those that say where a message goes and where it ends: what is said about calls and
 /// not in them.
-const KEPT_FIELDS: [&str; 16] = [
+const KEPT_FIELDS: [&str; 21] = [
     "accept-encoding",
     "age",
     "cache-control",
@@ -17,45 +18,47 @@ const KEPT_FIELDS: [&str; 16] = [
     "content-encoding",
     "content-type",
     "date",
+    "deprecation",
     "expect",
+    "if-modified-since",
     "keep-alive",
+    "last-modified",
     "proxy-connection",
     "retry-after",
     "server",
+    "sunset",
     "te",
     "trailer",
     "upgrade",
     "vary",
+    "x-poll-interval",
 ];
 
 /// Beginnings of the names of such fields.
 const KEPT_FIELD_FAMILIES: [&str; 2] = ["ratelimit", "x-ratelimit-"];
 
-/// Stands for a control character: a value that has one goes on having one.
-const CONTROL: u8 = 1;
-
 /// Overwrites what a whole head carries.
-pub(super) fn overwrite(head: &mut [u8], kept: &Kept) {
+pub(super) fn overwrite(head: &mut [u8], by: &Redaction) {
     let Some(line_end) = memchr(b'\n', head) else { return overwrite_no_head(head) };
     if let Some(request) = request(head) {
         let is_authority = request.method == "CONNECT";
         let begin = request.target.as_ptr().addr() - head.as_ptr().addr();
         let end = begin + request.target.len();
         let target = head.get_mut(begin..end).unwrap_or_default();
-        if is_authority { overwrite_credentials(target) } else { overwrite_target(target, &kept.query_keys) }
+        if is_authority { overwrite_credentials(target, by) } else { overwrite_target(target, by) }
     } else if response(head).is_some() {
         let line = head.get_mut(..line_end).unwrap_or_default();
-        overwrite_text(behind_status(line));
+        by.letters.overwrite(trimmed(behind_status(line)));
     } else {
         return overwrite_no_head(head);
     }
     let mut rest = head.get_mut(line_end + 1..).unwrap_or_default();
     while let Some(end) = field_line_end(rest) {
         let Some((line, behind)) = rest.split_at_mut_checked(end + 1) else { return };
-        overwrite_field(line, kept);
+        overwrite_field(line, by);
         rest = behind;
     }
-    overwrite_text(rest);
+    by.letters.overwrite(rest);
 }
 
 /// Overwrites what was not taken for a head. The first bytes go on to look like the beginning of one, or not; the lines
@@ -76,39 +79,85 @@ fn behind_status(line: &mut [u8]) -> &mut [u8] {
 }
 
 /// A line with its line end and all lines that are folded onto it.
-fn overwrite_field(line: &mut [u8], kept: &Kept) {
-    let Some(colon) = memchr(b':', line) else { return overwrite_text(line) };
+fn overwrite_field(line: &mut [u8], by: &Redaction) {
+    let Some(colon) = memchr(b':', line) else { return by.letters.overwrite(line) };
     let (name, value) = line.split_at_mut(colon);
-    let value = value.get_mut(1..).unwrap_or_default();
+    let value = trimmed(value.get_mut(1..).unwrap_or_default());
     let known = name.trim_ascii_end();
-    let is = |field: &[u8]| known.eq_ignore_ascii_case(field);
-    if is(b"host") {
-        overwrite_host(value);
-    } else if is(b"content-length") {
-        overwrite_but(value, |byte| byte.is_ascii_digit() || byte == b',');
-    } else if is(b"transfer-encoding") {
+    let is = |field: &str| known.eq_ignore_ascii_case(field.as_bytes());
+    if is("host") {
+        overwrite_host(value, by);
+    } else if is("content-length") {
+        overwrite_but(value, OVERWRITTEN, |byte| byte.is_ascii_digit() || byte == b',');
+    } else if is("transfer-encoding") {
         value.split_mut(|&byte| byte == b',').for_each(overwrite_coding);
-    } else if !names_the_game(known, kept) && (is_folded(value) || !is_shown(known)) {
-        overwrite_text(value);
+    } else if names_the_game(known, by) {
+        // It stays, folded or not.
+    } else if memchr(b'\n', value).is_some() {
+        by.letters.overwrite(value);
+    } else if is("location") {
+        overwrite_location(value, by);
+    } else if is("etag") || is("if-none-match") {
+        overwrite_entity_tags(value, by);
+    } else if is("content-disposition") {
+        overwrite_disposition(value, by);
+    } else if !is_shown(known) {
+        by.letters.overwrite(value);
     }
     if !is_token(known) {
         overwrite_name(name);
     }
 }
 
-fn is_folded(value: &[u8]) -> bool {
-    memchr(b'\n', value).is_some_and(|line_end| line_end + 1 < value.len())
+/// Without white space around it, which makes no other value of it.
+fn trimmed(value: &mut [u8]) -> &mut [u8] {
+    let begin = value.len() - value.trim_ascii_start().len();
+    let length = value.trim_ascii().len();
+    value.get_mut(begin..begin + length).unwrap_or_default()
+}
+
+/// Of a `Location` (RFC 9110 §10.2.2) stays what stays of the target that is asked for next.
+fn overwrite_location(value: &mut [u8], by: &Redaction) {
+    if str::from_utf8(value).is_err() {
+        return by.letters.overwrite(value);
+    }
+    if let [b'/', b'/', behind @ ..] = value {
+        let end = behind.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(behind.len());
+        overwrite_credentials(behind.get_mut(..end).unwrap_or_default(), by);
+    }
+    overwrite_target(value, by);
+}
+
+/// The list of `ETag` or `If-None-Match` (RFC 9110 §8.8.3): each tag becomes letters of its own, so that it can be found in
+/// the list; what is no tag does as well.
+fn overwrite_entity_tags(value: &mut [u8], by: &Redaction) {
+    for (part, is_quoted) in value.split_mut(|&byte| byte == b'"').zip([false, true].into_iter().cycle()) {
+        let part = trimmed(part);
+        let between = part.strip_prefix(b",").unwrap_or(part).trim_ascii_start();
+        if is_quoted || !matches!(between, b"" | b"W/" | b"*") {
+            by.letters.overwrite(part);
+        }
+    }
+}
+
+/// Of `Content-Disposition` (RFC 6266) stays whether it is there to be saved; the names of files do not.
+fn overwrite_disposition(value: &mut [u8], by: &Redaction) {
+    let end = memchr(b';', value).unwrap_or(value.len());
+    let (kind, parameters) = value.split_at_mut(end);
+    let kind = trimmed(kind);
+    if !["attachment", "inline"].iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes())) {
+        by.letters.overwrite(kind);
+    }
+    by.letters.overwrite(parameters.get_mut(1..).unwrap_or_default());
 }
 
 /// What is no authority goes on being none.
-fn overwrite_host(value: &mut [u8]) {
-    overwrite_credentials(value);
-    let host = value.trim_ascii();
-    let begin = memrchr(b'@', host).map_or(0, |at| at + 1);
-    if !host.get(begin..).is_some_and(is_authority) {
+fn overwrite_host(value: &mut [u8], by: &Redaction) {
+    overwrite_credentials(value, by);
+    let begin = memrchr(b'@', value).map_or(0, |at| at + 1);
+    if !value.get(begin..).is_some_and(is_authority) {
         const NO_AUTHORITY: u8 = b'<';
-        overwrite_text(value);
-        value.iter_mut().filter(|byte| **byte == OVERWRITTEN).for_each(|byte| *byte = NO_AUTHORITY);
+        overwrite_but(value, NO_AUTHORITY, |_| false);
     }
 }
 
@@ -116,12 +165,12 @@ fn overwrite_host(value: &mut [u8]) {
 fn overwrite_coding(coding: &mut [u8]) {
     const REGISTERED: [&str; 6] = ["chunked", "gzip", "x-gzip", "deflate", "compress", "identity"];
     if !REGISTERED.iter().any(|name| coding.trim_ascii().eq_ignore_ascii_case(name.as_bytes())) {
-        overwrite_text(coding);
+        overwrite_but(coding, OVERWRITTEN, |_| false);
     }
 }
 
-fn names_the_game(name: &[u8], kept: &Kept) -> bool {
-    kept.fields.0.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
+fn names_the_game(name: &[u8], by: &Redaction) -> bool {
+    by.kept.fields.0.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
 }
 
 fn is_shown(name: &[u8]) -> bool {
@@ -139,32 +188,27 @@ fn overwrite_name(name: &mut [u8]) {
     }
 }
 
-/// White space and control characters stay what they are, since they say whether a target or a value is one.
-fn overwrite_text(text: &mut [u8]) {
-    overwrite_but(text, |_| false);
-}
-
-fn overwrite_but(text: &mut [u8], stays: impl Fn(u8) -> bool) {
+fn overwrite_but(text: &mut [u8], overwritten: u8, stays: impl Fn(u8) -> bool) {
     for byte in text.iter_mut().filter(|byte| !byte.is_ascii_whitespace() && !stays(**byte)) {
-        *byte = if byte.is_ascii_control() { CONTROL } else { OVERWRITTEN };
+        *byte = if byte.is_ascii_control() { CONTROL } else { overwritten };
     }
 }
 
 /// A target that is no authority: origin-form, absolute-form, or nothing that RFC 9112 §3.2 knows.
-fn overwrite_target(target: &mut [u8], query_keys: &[Box<str>]) {
+fn overwrite_target(target: &mut [u8], by: &Redaction) {
     let end = memchr(b'#', target).unwrap_or(target.len());
     let (target, fragment) = target.split_at_mut(end);
-    overwrite_text(fragment.get_mut(1..).unwrap_or_default());
+    by.letters.overwrite(fragment.get_mut(1..).unwrap_or_default());
     let end = memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at_mut(end);
     let items = query.get_mut(1..).unwrap_or_default();
-    items.split_mut(|byte| b"&;".contains(byte)).for_each(|item| overwrite_item(item, query_keys));
+    items.split_mut(|byte| b"&;".contains(byte)).for_each(|item| overwrite_item(item, by));
     if path.first() == Some(&b'/') {
         return;
     }
     match authority(path) {
-        Some(range) => overwrite_credentials(path.get_mut(range).unwrap_or_default()),
-        None => overwrite_credentials(path),
+        Some(range) => overwrite_credentials(path.get_mut(range).unwrap_or_default(), by),
+        None => overwrite_credentials(path, by),
     }
 }
 
@@ -178,22 +222,22 @@ fn authority(path: &[u8]) -> Option<std::ops::Range<usize>> {
 }
 
 /// Everything before the last `@`.
-fn overwrite_credentials(authority: &mut [u8]) {
+fn overwrite_credentials(authority: &mut [u8], by: &Redaction) {
     let end = memrchr(b'@', authority).unwrap_or(0);
-    overwrite_text(authority.get_mut(..end).unwrap_or_default());
+    by.letters.overwrite(authority.get_mut(..end).unwrap_or_default());
 }
 
 /// An item of a query. What is no `key=value` is taken for a value: a query may be nothing but a token, and `=` only at the
 /// end is its padding.
-fn overwrite_item(item: &mut [u8], query_keys: &[Box<str>]) {
+fn overwrite_item(item: &mut [u8], by: &Redaction) {
     let equals = memchr(b'=', item);
     let (key, value) = item.split_at_mut(equals.unwrap_or(item.len()));
-    if query_keys.iter().any(|kept| kept.as_bytes() == key) {
+    if by.kept.query_keys.iter().any(|kept| kept.as_bytes() == key) {
         return;
     }
     match value {
-        [_, value @ ..] if value.iter().any(|&byte| byte != b'=') => overwrite_text(value),
-        _ => overwrite_text(item),
+        [_, value @ ..] if value.iter().any(|&byte| byte != b'=') => by.letters.overwrite(value),
+        _ => by.letters.overwrite(item),
     }
 }
 

@@ -29,7 +29,11 @@ pub(super) fn settings(config: &Config, roles: &[Role], key: Key) -> anyhow::Res
         rules: config.rules(),
         endpoints: endpoints_of(config, &documents)?,
         prices: prices(config, &documents)?,
-        detect: detect::Settings { key, ..detect::Settings::default() },
+        detect: detect::Settings {
+            budget_bytes: config.detect.budget_bytes,
+            values: config.detect.patterns.clone(),
+            key,
+        },
         roles: config.roles.clone().unwrap_or_else(|| roles.iter().copied().collect::<BTreeSet<_>>()),
         connections: config.limits.connections,
     })

@@ -50,7 +50,7 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
     let mut output = Output::new(asked.format, clock, keys.clone());
     let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], random_key()?)?);
-    let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields() };
+    let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields(), key: random_key()? };
     let redactor = (!asked.unredacted).then(|| Redactor::new(kept, config.limits.connections));
     let probes = Probes::load(&host, probe_settings(config))?;
     let description = Description {
@@ -162,6 +162,7 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
         swept_ns: 0,
         kept_ns: monotonic_ns(),
     };
+    daemon.follow_wall_clock();
     daemon.sweep(monotonic_ns())?;
     daemon.publish();
     state.replace_readiness(Readiness::Ready);
@@ -206,6 +207,7 @@ impl Daemon {
                 self.sweep(now_ns)?;
                 self.session.tick(&mut |_| {})?;
                 self.players.tick(now_ns);
+                self.follow_wall_clock();
                 self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
                 self.publish();
                 if now_ns.saturating_sub(self.kept_ns) >= KEPT_NS {
@@ -266,10 +268,13 @@ impl Daemon {
             Ok((new, settings, prices)) => {
                 info!("cost model: {}", prices.model());
                 let changes = self.config.changes(&new);
-                let fixed: Vec<_> = changes.iter().filter(|key| matches!(**key, "limits" | "log")).collect();
+                let fixed: Vec<_> =
+                    changes.iter().filter(|key| matches!(**key, "detect" | "limits" | "log")).collect();
                 let is_moved = self.config.endpoints.dictionary != new.endpoints.dictionary;
                 if !fixed.is_empty() || self.config.metrics.listen != new.metrics.listen || is_moved {
-                    warn!("limits, log, metrics.listen and endpoints.dictionary change with a restart only");
+                    warn!(
+                        "detect, limits, log, metrics.listen and endpoints.dictionary change with a restart only"
+                    );
                 }
                 info!(
                     "configuration read again; changed: {}",
@@ -284,6 +289,14 @@ impl Daemon {
                 self.swept_ns = 0;
             }
             Err(why) => error!("the old configuration stays in force: {why:#}"),
+        }
+    }
+
+    /// The wall clock may have been set.
+    fn follow_wall_clock(&mut self) {
+        // Nanoseconds of 292 years.
+        if let Ok(offset_ns) = i64::try_from(wall_clock().offset_ns) {
+            self.session.pipeline.set_realtime_offset_ns(offset_ns);
         }
     }
 
@@ -307,6 +320,12 @@ impl Daemon {
                 .map(|(authority, calls)| (authority.into(), calls))
                 .collect(),
             targets,
+            player_seconds: self
+                .players
+                .seconds()
+                .totals()
+                .map(|(game, source, seconds)| ((game.as_ref().into(), source.as_str()), seconds))
+                .collect(),
             cost_model: {
                 let model = pipeline.prices().model();
                 Some((model.mode.to_string().into(), model.label().into()))

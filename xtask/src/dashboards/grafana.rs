@@ -4,6 +4,16 @@
 
 use serde_json::{Value, json};
 
+/// What Grafana calls a dashboard.
+#[derive(Debug)]
+pub(super) struct Dashboard {
+    /// The name in its address.
+    pub(super) uid: &'static str,
+    pub(super) title: &'static str,
+    pub(super) description: &'static str,
+    pub(super) rows: Vec<Row>,
+}
+
 /// Panels under one heading.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -33,7 +43,7 @@ pub(super) enum View {
     Lines,
     /// Areas over time, one on the other: what adds up to a whole.
     Areas,
-    /// One line for each set of labels, one column for each query.
+    /// One line for each set of labels, one column for each query; the greatest of the first column on top.
     Table,
 }
 
@@ -53,11 +63,12 @@ const GRAPH_HEIGHT: u64 = 8;
 const TABLE_HEIGHT: u64 = 11;
 
 /// The dashboard as text.
-pub(super) fn dashboard(rows: &[Row]) -> String {
+pub(super) fn text(dashboard: &Dashboard) -> String {
+    let Dashboard { uid, title, description, rows } = dashboard;
     let dashboard = json!({
-        "uid": "rotrace-overview",
-        "title": "rotrace: what each game calls",
-        "description": "The HTTP calls of game-server processes, seen from the kernel, and what was not seen.",
+        "uid": uid,
+        "title": title,
+        "description": description,
         "tags": ["rotrace"],
         "schemaVersion": 42,
         "version": 1,
@@ -157,7 +168,7 @@ fn drawn(panel: &Panel, number: usize, place: Value) -> Value {
         "gridPos": place,
         "targets": queries.iter().zip('A'..='Z').map(|(query, letter)| target(query, *view, letter)).collect::<Vec<_>>(),
         "fieldConfig": { "defaults": view.defaults(unit), "overrides": [] },
-        "options": view.options(),
+        "options": view.options(queries),
     });
     if *view == View::Table {
         drawn["transformations"] = columns(queries);
@@ -247,7 +258,7 @@ impl View {
         }
     }
 
-    fn options(self) -> Value {
+    fn options(self, queries: &[Query]) -> Value {
         match self {
             View::Number(limits) => json!({
                 "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
@@ -270,7 +281,7 @@ impl View {
             View::Table => json!({
                 "showHeader": true,
                 "cellHeight": "sm",
-                "sortBy": [{ "displayName": "Calls", "desc": true }],
+                "sortBy": [{ "displayName": queries.first().map_or("", |query| query.legend), "desc": true }],
                 "footer": { "show": false, "enablePagination": true },
             }),
         }

@@ -1,20 +1,29 @@
 //! Given: the table of metrics. Gives: the rows of the overview dashboard, in the order in which somebody asks: is all
 //! well, who calls what, what is served, what was not seen, what does the watching cost. Refuses to know: JSON.
 
-use super::grafana::{Panel, Query, Row, View};
+use super::grafana::{Dashboard, Panel, Query, Row, View};
 use super::query::{SHOWN, SHOWN_TIME, family, per, top};
 
 /// Lines of a graph by endpoint. More cannot be told apart by their colours.
-const LINES: usize = 12;
+pub(super) const LINES: usize = 12;
 
 /// Lines of the endpoint table.
-const TABLE_LINES: usize = 200;
+pub(super) const TABLE_LINES: usize = 200;
 
 /// Shares of lost records above which a number is orange, and red. The alert stands at the second.
 const LOST_LIMITS: [f64; 2] = [0.001, 0.01];
 
-/// The whole dashboard.
-pub(super) fn rows() -> Vec<Row> {
+/// What each game calls, and what was not seen.
+pub(super) fn overview() -> Dashboard {
+    Dashboard {
+        uid: "rotrace-overview",
+        title: "rotrace: what each game calls",
+        description: "The HTTP calls of game-server processes, seen from the kernel, and what was not seen.",
+        rows: rows(),
+    }
+}
+
+fn rows() -> Vec<Row> {
     vec![
         Row { title: "At a glance", panels: glance() },
         Row { title: "Calls made", panels: calls(&MADE).into_iter().chain([connection_setup()]).collect() },
@@ -411,12 +420,12 @@ fn own_cost() -> Vec<Panel> {
 }
 
 /// How many hosts have each value of a label.
-fn half(title: &'static str, name: &'static str, label: &'static str) -> Panel {
+pub(super) fn half(title: &'static str, name: &'static str, label: &'static str) -> Panel {
     let hosts = vec![query("Hosts", SHOWN.now(name, label))];
     Panel { width: 12, ..panel(title, &of_table(name), View::Table, "short", hosts) }
 }
 
-fn third(
+pub(super) fn third(
     title: &'static str,
     description: &str,
     view: View,
@@ -426,7 +435,7 @@ fn third(
     Panel { width: 8, ..panel(title, description, view, unit, queries) }
 }
 
-fn panel(
+pub(super) fn panel(
     title: &'static str,
     description: &str,
     view: View,
@@ -436,11 +445,11 @@ fn panel(
     Panel { title, description: description.to_owned(), view, unit, width: 24, queries }
 }
 
-fn query(legend: &'static str, expression: String) -> Query {
+pub(super) fn query(legend: &'static str, expression: String) -> Query {
     Query { expression, legend, unit: None }
 }
 
 /// What the table says of a metric.
-fn of_table(name: &str) -> String {
+pub(super) fn of_table(name: &str) -> String {
     family(name).help.to_owned()
 }

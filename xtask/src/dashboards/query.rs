@@ -30,6 +30,12 @@ pub(super) const SHOWN_TIME: Scope = Scope { window: "$__range", ..SHOWN };
 /// All there is, over five minutes.
 pub(super) const RULE: Scope = Scope { variables: &[], window: "5m" };
 
+/// All there is, over ten minutes: what is done once a minute happens ten times.
+pub(super) const RULE_10M: Scope = Scope { window: "10m", ..RULE };
+
+/// All there is, over an hour.
+pub(super) const RULE_1H: Scope = Scope { window: "1h", ..RULE };
+
 impl Scope {
     /// Increase per second of a counter, summed over all labels but `by`.
     pub(super) fn rate(self, name: &str, by: &str) -> String {
@@ -46,6 +52,11 @@ impl Scope {
         sum(by, &self.selector(family(name), "", ""))
     }
 
+    /// The greatest value of a gauge, over all labels but `by`.
+    pub(super) fn greatest(self, name: &str, by: &str) -> String {
+        format!("max by ({by}) ({})", self.selector(family(name), "", ""))
+    }
+
     /// A quantile of a histogram, from 0 to 1.
     pub(super) fn quantile(self, quantile: f64, name: &str, by: &str) -> String {
         let by = if by.is_empty() { "le".to_owned() } else { format!("le, {by}") };
@@ -59,6 +70,19 @@ impl Scope {
         let all = self.rate(requests, by);
         let errors = self.rate_of(requests, &format!("code=~\"{ERRORS}\""), by);
         format!("({errors} or 0 * {all}) / {all}")
+    }
+
+    /// The share of the cost that could have been avoided for certain. Where nothing was wasted it is 0 and not none.
+    pub(super) fn wasted_ratio(self, by: &str) -> String {
+        let all = self.rate("rotrace_cost_units_total", by);
+        let wasted = self.rate("rotrace_wasted_cost_units_total", by);
+        format!("({wasted} or 0 * {all}) / {all}")
+    }
+
+    /// Cost units of an hour of one player.
+    pub(super) fn per_player_hour(self, by: &str) -> String {
+        let players = self.rate("rotrace_player_seconds_total", by);
+        format!("3600 * {} / {players}", self.rate("rotrace_cost_units_total", by))
     }
 
     /// The share of what the probes saw that did not reach the daemon whole.

@@ -21,6 +21,11 @@ pub(super) struct Game {
     endpoints: BTreeMap<String, u64>,
     tls_connections: u64,
     tls_opaque: u64,
+    /// In cost units.
+    cost: f64,
+    /// Of it, what could have been avoided for certain.
+    wasted_cost: f64,
+    wasted_calls: u64,
 }
 
 /// All games, and what was lost.
@@ -91,6 +96,9 @@ impl Figures {
             "rotrace_http_client_connections_opened_total" if sample.label("tls") == "tls" => {
                 game(self, &|game| game.tls_connections += count);
             }
+            "rotrace_cost_units_total" => game(self, &|game| game.cost += sample.value),
+            "rotrace_wasted_cost_units_total" => game(self, &|game| game.wasted_cost += sample.value),
+            "rotrace_wasted_calls_total" => game(self, &|game| game.wasted_calls += count),
             "rotrace_tls_opaque_connections_total" => game(self, &|game| game.tls_opaque += count),
             "rotrace_events_lost_total" => {
                 let reason = format!("{} {}", sample.label("stage"), sample.label("reason"));
@@ -152,6 +160,7 @@ impl Figures {
                 let _ = writeln!(text, "{name:<12} {calls:>7}  {endpoint}");
             }
         }
+        text.push_str(&self.prices());
         let _ = writeln!(text, "\nlost records: {}", listed(&self.lost));
         let _ = writeln!(text, "seen on connections, but no call: {}", listed(&self.unpaired));
         for (name, game) in self.games.iter().filter(|(_, game)| game.tls_connections + game.tls_opaque > 0) {
@@ -162,6 +171,23 @@ impl Figures {
             );
         }
         text
+    }
+
+    /// What the calls of each game cost, and what of that is counted as wasted.
+    fn prices(&self) -> String {
+        let mut text = format!(
+            "\n{:<12} {:>10} {:>10} {:>7} {:>12}\n",
+            "GAME", "COST UNITS", "WASTED", "SHARE", "WASTED CALLS"
+        );
+        for (name, game) in &self.games {
+            let share = if game.cost > 0.0 { 100.0 * game.wasted_cost / game.cost } else { 0.0 };
+            let _ = writeln!(
+                text,
+                "{name:<12} {:>10.1} {:>10.1} {share:>5.1} % {:>12}",
+                game.cost, game.wasted_cost, game.wasted_calls
+            );
+        }
+        text + "A call is counted as wasted 15 s after that was found, and only if it could have been avoided for certain.\n"
     }
 
     /// What the games made and the daemon has not seen, or the other way round, in words; nothing where all is right.
@@ -236,6 +262,11 @@ rotrace_http_client_request_duration_seconds_bucket{game="a",endpoint="api/v2",l
 rotrace_http_client_request_duration_seconds_bucket{game="a",endpoint="api/v2",le="+Inf"} 4
 rotrace_http_client_request_bytes_total{game="a",endpoint="api/v2"} 2048
 rotrace_http_client_connections_opened_total{game="a",tls="tls"} 5
+rotrace_cost_units_total{game="a",endpoint="api/v1/{id}"} 120
+rotrace_cost_units_total{game="a",endpoint="api/v2"} 40
+rotrace_wasted_cost_units_total{game="a",endpoint="api/v1/{id}",pattern="n_plus_one"} 30
+rotrace_wasted_cost_units_total{game="a",endpoint="api/v2",pattern="retry_storm"} 10
+rotrace_wasted_calls_total{game="a",endpoint="api/v1/{id}",pattern="n_plus_one"} 25
 rotrace_events_lost_total{stage="ring",reason="full"} 0
 "#;
 
@@ -276,6 +307,13 @@ rotrace_events_lost_total{stage="ring",reason="full"} 0
         );
         assert_eq!(figures().differences(&BTreeMap::new()), ["a was seen, and no such game ran"]);
         assert_eq!(Figures::default().differences(&made(1, 0)).len(), 1);
+    }
+
+    #[test]
+    fn the_price_of_a_game_is_the_sum_of_its_endpoints() {
+        let prices = figures().prices();
+        let line = prices.lines().find(|line| line.starts_with("a ")).expect("a line of the game");
+        assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["a", "160.0", "40.0", "25.0", "%", "25"]);
     }
 
     #[test]

@@ -14,9 +14,10 @@ use crate::repository::{output, program};
 /// The distribution's Python, which uses the distribution's OpenSSL.
 pub(super) const PYTHON: &str = "/usr/bin/python3";
 
-const SCRIPTS: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
     ("api_server.py", include_str!("../../demo/api_server.py")),
     ("games.py", include_str!("../../demo/games.py")),
+    ("catalogue.toml", include_str!("../../demo/catalogue.toml")),
 ];
 
 /// The directory of one demo; it goes away with this value.
@@ -31,7 +32,7 @@ impl Stage {
         let directory =
             tempfile::Builder::new().prefix("rotrace-demo-").tempdir().context("make a directory")?;
         let stage = Stage { directory, listen: free_address()? };
-        for (name, text) in SCRIPTS {
+        for (name, text) in FILES {
             fs::write(stage.file(name), text).with_context(|| format!("write {name}"))?;
         }
         // The games are the only processes with this executable, so the rule below can select no other.
@@ -60,9 +61,11 @@ impl Stage {
 
     fn config_text(&self) -> String {
         format!(
-            "[[target]]\nexe = \"{}\"\n\n[[game]]\ncmdline = '--game=(?P<game>[a-z-]+)'\n\n[metrics]\nlisten = \"{}\"\n",
+            "[[target]]\nexe = \"{}\"\n\n[[game]]\ncmdline = '--game=(?P<game>[a-z-]+)'\n\n[metrics]\nlisten = \"{}\"\n\n\
+             [catalogue]\nfiles = [\"{}\"]\n",
             self.game_server().display(),
-            self.listen
+            self.listen,
+            self.file("catalogue.toml").display()
         )
     }
 

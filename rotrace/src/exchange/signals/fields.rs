@@ -136,7 +136,11 @@ fn location(value: &[u8], authority: &str, key: &Key) -> Option<u64> {
     if value.starts_with('/') && !value.starts_with("//") {
         return Some(url(authority, value, key));
     }
-    let (_, rest) = value.split_once("//")?;
+    let (scheme, rest) = value.split_once("//")?;
+    let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !scheme.is_empty() && !scheme.strip_suffix(':').is_some_and(is_scheme) {
+        return None;
+    }
     let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let host = host.to_ascii_lowercase();
     Some(match path {
@@ -314,6 +318,7 @@ mod tests {
         check("//cdn.test/f", "cdn.test", "/f");
         check("https://cdn.test?q", "cdn.test", "/?q");
         assert_eq!(response("Location: elsewhere").location, None);
+        assert_eq!(response("Location: elsewhere?next=https://cdn.test/f").location, None);
     }
 
     proptest! {

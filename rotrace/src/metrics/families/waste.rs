@@ -14,7 +14,7 @@ use crate::exchange::Role;
 use crate::metrics::Scrape;
 
 /// Metrics of cost and waste.
-pub(super) static WASTE: [Family; 12] = [
+pub(super) static WASTE: [Family; 16] = [
     Family {
         stem: "rotrace_cost_units",
         unit: None,
@@ -92,15 +92,64 @@ pub(super) static WASTE: [Family; 12] = [
         stem: "rotrace_pattern_active_episodes",
         unit: None,
         kind: MetricType::Gauge,
-        help: "Episodes of a pattern that are not over.",
-        labels: &["game", "pattern"],
+        help: "Episodes of a pattern that are not over, by the severity that they have reached.",
+        labels: &["game", "pattern", "severity"],
         samples: |scrape, samples| {
-            let mut open = BTreeMap::<(&str, Pattern), u64>::new();
+            // What was open once stands at zero when it is over, so that nobody takes its last value for the present.
+            let known = scrape.waste.episodes.keys();
+            let mut open: BTreeMap<_, u64> =
+                known.map(|(game, pattern, severity)| ((&**game, *pattern, *severity), 0)).collect();
             for finding in scrape.waste.findings.iter().filter(|finding| !finding.is_over) {
-                *open.entry((&finding.game, finding.pattern)).or_default() += 1;
+                *open.entry((&*finding.game, finding.pattern, finding.severity)).or_default() += 1;
             }
-            each_pattern(scrape, |game, pattern| {
-                samples.gauge(&[game, pattern.name()], open.get(&(game, pattern)).copied().unwrap_or(0))
+            open.into_iter().try_for_each(|((game, pattern, severity), count)| {
+                samples.gauge(&[game, pattern.name(), severity.name()], count)
+            })
+        },
+    },
+    Family {
+        stem: "rotrace_rate_limit_utilization_ratio",
+        unit: None,
+        kind: MetricType::Gauge,
+        help: "Greatest part of a rate limit that was used within a minute: as answers say, or as the catalogue has it for \
+               a process.",
+        labels: &["game", "authority", "limit"],
+        samples: |scrape, samples| {
+            let mut limits = scrape.waste.limits.iter();
+            limits.try_for_each(|used| {
+                samples.gauge_f64(&[&used.game, &used.authority, used.limit.name()], used.share)
+            })
+        },
+    },
+    Family {
+        stem: "rotrace_player",
+        unit: Some(Unit::Seconds),
+        kind: MetricType::Counter,
+        help: "Players times seconds. Its rate is the number of players.",
+        labels: &["game", "source"],
+        samples: |scrape, samples| {
+            let mut players = scrape.own.player_seconds.iter();
+            players.try_for_each(|((game, source), &seconds)| samples.counter_f64(&[game, source], seconds))
+        },
+    },
+    Family {
+        stem: "rotrace_first_calls",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls of a process to an endpoint that it had not called for 45 seconds.",
+        labels: &["game", "endpoint"],
+        samples: |scrape, samples| each_phase(scrape, |labels, calls, _| samples.counter(labels, calls)),
+    },
+    Family {
+        stem: "rotrace_first_call_directions",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "First calls as directions on the circle of a minute, summed along four axes: towards the seconds 0, 15, 30, 45.",
+        labels: &["game", "endpoint", "second"],
+        samples: |scrape, samples| {
+            each_phase(scrape, |&[game, endpoint], _, axes| {
+                let mut axes = ["0", "15", "30", "45"].into_iter().zip(axes);
+                axes.try_for_each(|(second, axis)| samples.counter_f64(&[game, endpoint, second], axis))
             })
         },
     },
@@ -108,11 +157,11 @@ pub(super) static WASTE: [Family; 12] = [
         stem: "rotrace_detector_state_entries",
         unit: None,
         kind: MetricType::Gauge,
-        help: "Entries that a detector holds in memory.",
+        help: "Entries that a detector holds in memory, or that all of them share.",
         labels: &["detector"],
         samples: |scrape, samples| {
             let mut states = scrape.waste.states.iter();
-            states.try_for_each(|(pattern, state)| samples.gauge(&[pattern.name()], state.entries as u64))
+            states.try_for_each(|(name, state)| samples.gauge(&[name], state.entries as u64))
         },
     },
     Family {
@@ -123,7 +172,7 @@ pub(super) static WASTE: [Family; 12] = [
         labels: &["detector"],
         samples: |scrape, samples| {
             let mut states = scrape.waste.states.iter();
-            states.try_for_each(|(pattern, state)| samples.counter(&[pattern.name()], state.evicted))
+            states.try_for_each(|(name, state)| samples.counter(&[name], state.evicted))
         },
     },
     Family {
@@ -153,6 +202,20 @@ fn each_waste(scrape: &Scrape, mut each: impl FnMut(&[&str], Amount) -> fmt::Res
     }
     let mut sums = sums.into_iter();
     sums.try_for_each(|((game, endpoint, pattern), amount)| each(&[game, endpoint, pattern.name()], amount))
+}
+
+/// First calls and their directions. Endpoints of several methods are one series.
+fn each_phase(
+    scrape: &Scrape,
+    mut each: impl FnMut(&[&str; 2], u64, [f64; 4]) -> fmt::Result,
+) -> fmt::Result {
+    let mut sums = BTreeMap::<[&str; 2], (u64, [f64; 4])>::new();
+    for (names, phase) in &scrape.waste.phases {
+        let (calls, axes) = sums.entry([&names.game, &names.endpoint]).or_default();
+        *calls += phase.first_calls();
+        axes.iter_mut().zip(phase.axes()).for_each(|(sum, axis)| *sum += axis);
+    }
+    sums.into_iter().try_for_each(|(labels, (calls, axes))| each(&labels, calls, axes))
 }
 
 /// Every pattern of every game that is watched has a sample: one that begins at 1 has no increase.

@@ -1,0 +1,270 @@
+//! Given: a plan. Gives: what the product makes of its calls, and how fast. Refuses to know: what is true of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use rotrace::accounts::Accounts;
+use rotrace::detect::finding::{Finding, FindingId, Severity};
+use rotrace::detect::{Pattern, Snapshot, TABLE};
+use rotrace::summary::Summary;
+
+use super::api::prices;
+use super::calls::{EPOCH_NS, Event, Harm, Maker};
+use super::plan::{Episode, Planned, SECOND};
+use super::schedule::{Instance, Schedule, Settings};
+use super::world::World;
+
+/// Time that goes by behind the last call, so that everything ends.
+const AFTER_S: u64 = 1_300;
+
+/// How the product is set up and what it gets to see.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conditions {
+    pub(crate) harm: Harm,
+    /// The memory of the detectors is so much smaller.
+    pub(crate) budget_div: usize,
+    /// Detectors that are turned off.
+    pub(crate) without: Vec<Pattern>,
+}
+
+/// A finding as it was told last.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) finding: Finding,
+    /// When it was told as a warning for the first time.
+    pub(crate) warned_ns: Option<u64>,
+}
+
+/// What came of a plan.
+#[derive(Debug)]
+pub(crate) struct Played {
+    pub(crate) world: World,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) episodes: Vec<Episode>,
+    pub(crate) findings: Vec<Told>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) calls: u64,
+    /// Calls that no scenario has made.
+    pub(crate) benign_calls: u64,
+    pub(crate) dropped: u64,
+    /// Processor time of everything behind the decoder.
+    pub(crate) spent: Duration,
+    /// Memory of the whole process at the end.
+    pub(crate) resident_bytes: u64,
+}
+
+/// Plays a plan. `look` sees every planned call.
+pub(crate) fn play(
+    settings: &Settings,
+    conditions: &Conditions,
+    mut look: impl FnMut(&Planned),
+) -> anyhow::Result<Played> {
+    let mut schedule = Schedule::new(settings);
+    let mut maker = Maker::new(&schedule.world, conditions.harm);
+    let mut detect = rotrace::detect::Settings::default();
+    detect.budget_bytes /= conditions.budget_div.max(1);
+    detect.values.extend(conditions.without.iter().map(|&pattern| (pattern, None)));
+    let mut player = Player {
+        summary: Summary::default(),
+        accounts: Accounts::new(prices()?, &detect),
+        told: BTreeMap::new(),
+        next_ns: EPOCH_NS,
+        calls: 0,
+        spent: Duration::ZERO,
+    };
+    let mut benign_calls = 0;
+    let is_benign: BTreeMap<u32, bool> =
+        schedule.instances.iter().map(|instance| (instance.cause, instance.is_benign)).collect();
+    for slice in schedule.by_ref() {
+        for call in &slice.calls {
+            benign_calls += u64::from(is_benign.get(&call.cause).is_none_or(|&is_benign| is_benign));
+            look(call);
+        }
+        player.play(maker.make(&slice));
+    }
+    player.play(maker.finish());
+    player.finish();
+    let Player { accounts, told, calls, spent, .. } = player;
+    let Schedule { world, instances, episodes, .. } = schedule;
+    Ok(Played {
+        world,
+        instances,
+        episodes,
+        findings: told.into_values().collect(),
+        snapshot: accounts.detectors().snapshot(),
+        calls,
+        benign_calls,
+        dropped: maker.dropped,
+        spent,
+        resident_bytes: resident_bytes()?,
+    })
+}
+
+struct Player {
+    summary: Summary,
+    accounts: Accounts,
+    told: BTreeMap<FindingId, Told>,
+    next_ns: u64,
+    calls: u64,
+    spent: Duration,
+}
+
+impl Player {
+    /// Hands events over, as they come; only this is measured.
+    fn play(&mut self, mut events: Vec<(u64, Event)>) {
+        let before = cpu();
+        for (at_ns, event) in &mut events {
+            while self.next_ns <= *at_ns {
+                self.advance();
+            }
+            match event {
+                Event::Call(call) => {
+                    self.accounts.record(call);
+                    self.summary.record(call);
+                    self.calls += 1;
+                }
+                Event::End(end) => self.accounts.connection_ended(end),
+            }
+        }
+        self.spent += cpu() - before;
+    }
+
+    fn advance(&mut self) {
+        let changes = self.accounts.advance(self.next_ns);
+        self.tell(changes);
+        self.next_ns += SECOND;
+    }
+
+    fn finish(&mut self) {
+        for _ in 0..AFTER_S {
+            self.advance();
+        }
+        let changes = self.accounts.finish();
+        self.tell(changes);
+    }
+
+    fn tell(&mut self, changes: Vec<Finding>) {
+        for finding in changes {
+            let now_ns = self.next_ns;
+            let told = self
+                .told
+                .entry(finding.id)
+                .or_insert_with(|| Told { finding: finding.clone(), warned_ns: None });
+            if finding.severity >= Severity::Warning {
+                told.warned_ns.get_or_insert(now_ns - EPOCH_NS);
+            }
+            told.finding = finding;
+        }
+    }
+}
+
+/// Plays a plan and prints how fast that was; with `shares`, what each detector takes.
+pub(crate) fn run(
+    settings: &Settings,
+    conditions: &Conditions,
+    rounds: u32,
+    shares: bool,
+) -> anyhow::Result<String> {
+    let best = |conditions: &Conditions| -> anyhow::Result<Played> {
+        let mut best: Option<Played> = None;
+        for _ in 0..rounds.max(1) {
+            let played = play(settings, conditions, |_| {})?;
+            if best.as_ref().is_none_or(|best| played.spent < best.spent) {
+                best = Some(played);
+            }
+        }
+        best.context("no rounds")
+    };
+    let all = best(conditions)?;
+    let mut text = rates("all", &all);
+    let evicted: u64 = all.snapshot.states.iter().map(|(_, state)| state.evicted).sum();
+    text += &format!(
+        "findings {}, of them {} warnings; evicted entries {evicted}, late calls {}, claims too late \
+         {}, lost calls {}; {} MiB resident\n",
+        all.findings.len(),
+        all.findings.iter().filter(|told| told.warned_ns.is_some()).count(),
+        all.snapshot.late_calls,
+        all.snapshot.claims_too_late,
+        all.dropped,
+        all.resident_bytes >> 20,
+    );
+    for (holder, state) in &all.snapshot.states {
+        text += &format!("  {holder}: {} entries, {} evicted\n", state.entries, state.evicted);
+    }
+    if shares {
+        let patterns: Vec<Pattern> = TABLE.iter().map(|row| row.pattern).collect();
+        let none = best(&Conditions { without: patterns.clone(), ..conditions.clone() })?;
+        text += &rates("without detectors", &none);
+        for &pattern in &patterns {
+            let without = patterns.iter().copied().filter(|&other| other != pattern).collect();
+            let one = best(&Conditions { without, ..conditions.clone() })?;
+            let share_ns = per_call_ns(&one) - per_call_ns(&none);
+            text += &format!("  {} alone: {share_ns:+.0} ns a call\n", pattern.name());
+        }
+    }
+    Ok(text)
+}
+
+fn per_call_ns(played: &Played) -> f64 {
+    played.spent.as_nanos() as f64 / played.calls.max(1) as f64
+}
+
+fn rates(name: &str, played: &Played) -> String {
+    let per_call_ns = per_call_ns(played);
+    let rate = 1e3 / per_call_ns;
+    format!(
+        "{name}: {} calls, {rate:.2} million calls/s on one core, {per_call_ns:.0} ns a call\n",
+        played.calls
+    )
+}
+
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn resident_bytes() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").context("read /proc/self/statm")?;
+    let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    Ok(pages.context("read the pages of /proc/self/statm")? * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::plan::Intensity;
+    use crate::lab::world::Profile;
+
+    #[test]
+    fn the_same_plan_gives_the_same_findings_and_no_more_waste_than_calls() {
+        let only = vec!["S1".to_owned(), "S30b".to_owned()];
+        let settings =
+            Settings { seed: 5, profile: Profile::Small, minutes: 12, intensity: Intensity::Clear, only };
+        let played = || play(&settings, &Conditions::default(), |_| {}).expect("a plan");
+        let (one, other) = (played(), played());
+        let findings = |played: &Played| -> Vec<Finding> {
+            played.findings.iter().map(|told| told.finding.clone()).collect()
+        };
+        assert_eq!(findings(&one), findings(&other));
+        assert_eq!(one.snapshot.wasted, other.snapshot.wasted);
+        let wasted: u64 = one.snapshot.wasted.iter().map(|wasted| wasted.amount.calls).sum();
+        assert!(wasted > 0 && wasted < one.calls);
+    }
+
+    #[test]
+    fn lost_calls_are_not_played() {
+        let settings = Settings {
+            seed: 5,
+            profile: Profile::Small,
+            minutes: 12,
+            intensity: Intensity::Clear,
+            only: vec!["S8".to_owned()],
+        };
+        let harm = Harm { drop: 0.5, ..Harm::default() };
+        let whole = play(&settings, &Conditions::default(), |_| {}).expect("a plan");
+        let part = play(&settings, &Conditions { harm, ..Conditions::default() }, |_| {}).expect("a plan");
+        assert_eq!(part.calls + part.dropped, whole.calls);
+        assert!(part.dropped > whole.calls / 3);
+    }
+}
