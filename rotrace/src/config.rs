@@ -71,6 +71,8 @@ pub struct Endpoints {
     pub templates: usize,
     /// Authorities at most.
     pub authorities: usize,
+    /// Where what is learned is kept; nowhere when `None`.
+    pub dictionary: Option<PathBuf>,
 }
 
 /// The table `[catalogue]`.
@@ -169,6 +171,7 @@ impl Default for Endpoints {
             templates_per_authority: 400,
             templates: 2000,
             authorities: 256,
+            dictionary: None,
         }
     }
 }
@@ -242,7 +245,7 @@ impl Config {
         }
         let directory = path.parent().unwrap_or(Path::new(""));
         let Config { endpoints, catalogue, cost, .. } = &mut config;
-        let files = endpoints.openapi.iter_mut().chain(&mut catalogue.files);
+        let files = endpoints.openapi.iter_mut().chain(&mut endpoints.dictionary).chain(&mut catalogue.files);
         for file in files.chain(&mut cost.weights).chain(&mut cost.players) {
             *file = directory.join(&*file);
         }

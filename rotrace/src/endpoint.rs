@@ -1,6 +1,6 @@
 //! Given: authority, method and target of a call, the rules of the configuration and OpenAPI documents. Gives: the
-//! endpoint, which is authority and path template, out of a bounded number of them. Refuses to know: the process, the
-//! game, the answer, and time.
+//! endpoint, which is authority and path template, out of a bounded number of them. Refuses to know: of processes and
+//! games more than whether two are the same, the answer, and time.
 //!
 //! The first tier that knows the path decides:
 //!
@@ -9,13 +9,16 @@
 //! rules       what the configuration says, in its order
 //! openapi     the path keys of the documents, by authority
 //! shape       what the segments look like: numbers, hashes, dates, …
+//! learned     which of the words that are left are names, as one game uses them and others do not
 //! cap         a new label has to find a place, or its calls are counted as `{authority}/**other**`
 //! ```
 //!
-//! A tier that learns from the paths of many processes would stand between shape and cap.
+//! What the first two tiers know is not learned from, and what a call taught is not asked for again until another process
+//! makes it.
 
 pub mod canonical;
 pub mod evaluate;
+pub mod learned;
 pub mod openapi;
 pub mod rules;
 pub mod shape;
@@ -24,12 +27,13 @@ mod admission;
 mod cache;
 mod pattern;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use admission::{Newcomers, needed_weight};
 use cache::{Cache, Key};
+use learned::{Applied, Dictionary, Source};
 use openapi::{Document, Templates};
 use rules::Compiled;
 
@@ -73,6 +77,8 @@ pub enum Tier {
     OpenApi,
     /// The shapes of the segments.
     Shape,
+    /// The shapes, and that some of the words are names.
+    Learned,
     /// There was no place left.
     Overflow,
     /// A rule says that the call is left out.
@@ -88,6 +94,7 @@ impl Tier {
             Self::Rule => "rule",
             Self::OpenApi => "openapi",
             Self::Shape => "shape",
+            Self::Learned => "learned",
             Self::Overflow => "overflow",
             Self::Ignored => "ignored",
             Self::Unknown => "unknown",
@@ -104,6 +111,8 @@ pub struct Resolved {
     pub path: Arc<str>,
     /// What decided.
     pub tier: Tier,
+    /// Words of the template may yet turn out to be names: ask [`Endpoints::settled`] later.
+    pub is_doubtful: bool,
 }
 
 /// Why endpoints cannot be told with these settings.
@@ -144,6 +153,7 @@ pub struct Endpoints {
     /// Labels of all authorities, at most `templates`.
     labels: usize,
     newcomers: Newcomers,
+    learned: Dictionary,
     cache: Cache,
     /// Calls to authorities that have found no place.
     other_calls: u64,
@@ -159,15 +169,15 @@ struct Authority {
     /// Indices of the rules that concern it.
     rules: Box<[usize]>,
     /// At most `templates_per_authority`.
-    labels: BTreeSet<Arc<str>>,
+    labels: BTreeMap<Arc<str>, Tier>,
     /// How many labels each tier was the first to find; in the order of [`COUNTED`].
-    found: [usize; 3],
+    found: [usize; 4],
     overflow_calls: u64,
     overflow: Arc<str>,
 }
 
 /// The tiers that find templates.
-const COUNTED: [Tier; 3] = [Tier::Rule, Tier::OpenApi, Tier::Shape];
+const COUNTED: [Tier; 4] = [Tier::Rule, Tier::OpenApi, Tier::Shape, Tier::Learned];
 
 impl Endpoints {
     /// Takes the settings and documents; says which rule cannot be used and why.
@@ -193,6 +203,7 @@ impl Endpoints {
             authorities: documented,
             labels: 0,
             newcomers: Newcomers::default(),
+            learned: Dictionary::default(),
             cache: Cache::default(),
             other_calls: 0,
             other: OTHER.into(),
@@ -201,39 +212,94 @@ impl Endpoints {
         })
     }
 
-    /// The endpoint of a call. A call that finds no place is counted.
+    /// The endpoint of a call of which nothing is learned. A call that finds no place is counted.
     pub fn resolve(&mut self, authority: Option<&str>, method: &str, target: &str) -> Resolved {
+        self.resolve_of(authority, method, target, || None)
+    }
+
+    /// The endpoint of a call, of which is learned if there is a source. `source` is asked only where it matters.
+    pub fn resolve_of(
+        &mut self,
+        authority: Option<&str>,
+        method: &str,
+        target: &str,
+        source: impl Fn() -> Option<Source>,
+    ) -> Resolved {
         let key = Key { authority, method, target: canonical::without_query(target) };
         let hash = key.hash();
-        if let Some(resolved) = self.cache.find(key, hash) {
-            return resolved.clone();
+        let Some(known) = self.cache.find(key, hash) else {
+            let resolved = self.find(key, &source);
+            // A label stays once it is given out, but a call without a place has to be counted and may yet find one.
+            if resolved.tier != Tier::Overflow {
+                self.cache.remember(key, hash, &resolved, &source);
+            }
+            return resolved;
+        };
+        if known.is_learned() {
+            return known.resolved.clone();
         }
-        let resolved = self.find(key);
-        // A label stays once it is given out, but a call without a place has to be counted and may yet find one.
-        if resolved.tier != Tier::Overflow {
-            self.cache.remember(key, hash, &resolved);
+        if source().is_none_or(|source| !known.learn(source)) {
+            return known.resolved.clone();
         }
-        resolved
+        self.find(key, &source)
+    }
+
+    /// Takes everything that was learned into account. The same calls and the same moments give the same endpoints.
+    pub fn settle(&mut self) {
+        for authority in self.learned.settle() {
+            self.withdraw(&authority);
+        }
+    }
+
+    /// The endpoint that stands for a doubtful one by now, and whether that is still in doubt.
+    pub fn settled(&mut self, endpoint: &str) -> (Arc<str>, bool) {
+        let (name, _) = canonical::divided(endpoint);
+        let mut label = std::mem::take(&mut self.label);
+        label.clear();
+        label.push_str(endpoint);
+        let Applied { is_changed, is_doubtful } = self.learned.apply(name, &mut label);
+        // Calls that were given a place keep it where there is none for the other label.
+        let settled = if is_changed { self.place(name, &label, Tier::Learned) } else { None };
+        self.label = label;
+        (settled.unwrap_or_else(|| endpoint.into()), is_doubtful)
+    }
+
+    /// What was learned, to be saved.
+    pub fn learned(&self) -> &Dictionary {
+        &self.learned
+    }
+
+    /// Takes what was learned elsewhere or before.
+    pub fn learn(&mut self, learned: Dictionary) {
+        self.learned.merge(learned);
+        let names: Vec<Box<str>> = self.authorities.keys().cloned().collect();
+        names.iter().for_each(|name| self.withdraw(name));
+    }
+
+    /// Goes on with what another has learned.
+    pub fn inherit(&mut self, other: &mut Self) {
+        self.learn(std::mem::take(&mut other.learned));
     }
 
     /// The line `authority<TAB>method<TAB>path` with the template behind it; `ignored` where a rule says so. An empty
     /// authority is one that is not known. The error says what is wrong with the line.
     pub fn annotate(&mut self, line: &str) -> Result<String, String> {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let [authority, method, path] = fields.as_slice() else {
-            return Err(format!("expected authority<TAB>method<TAB>path, found {} fields", fields.len()));
-        };
-        if method.is_empty() || path.is_empty() {
-            return Err(format!("the {} is empty", if method.is_empty() { "method" } else { "path" }));
-        }
-        let known = Some(*authority).filter(|authority| !authority.is_empty());
-        let Resolved { endpoint, path: _, tier } = self.resolve(known, method, path);
+        let (known, method, path) = fields(line)?;
+        let Resolved { endpoint, path: _, tier, is_doubtful: _ } = self.resolve(known, method, path);
         let prefix = known.and_then(canonical::authority).unwrap_or_default();
         let template = match tier {
             Tier::Ignored => tier.as_str(),
             _ => endpoint.strip_prefix(&*prefix).unwrap_or(&endpoint),
         };
         Ok(format!("{line}\t{template}"))
+    }
+
+    /// Learns from the line `authority<TAB>method<TAB>path`, as a call of one process. What is no such line teaches
+    /// nothing.
+    pub fn learn_line(&mut self, line: &str) {
+        if let Ok((authority, method, path)) = fields(line) {
+            self.resolve_of(authority, method, path, || Some(Source::new(0, None)));
+        }
     }
 
     /// How many templates each tier found, by authority; for `rotrace_endpoint_templates`.
@@ -251,53 +317,108 @@ impl Endpoints {
         known.chain([(OTHER, self.other_calls)]).filter(|(_, calls)| *calls > 0)
     }
 
-    fn find(&mut self, key: Key<'_>) -> Resolved {
+    fn find(&mut self, key: Key<'_>, source: &dyn Fn() -> Option<Source>) -> Resolved {
         let Key { authority, method, target } = key;
         // The target of CONNECT is an authority (RFC 9112 §3.2.3): the tunnel has no path.
         let path = if method == "CONNECT" { "".into() } else { canonical::path(target) };
-        let (endpoint, tier) = match authority.and_then(canonical::authority) {
-            Some(name) => self.endpoint(&name, method, &path),
-            None => (self.unknown.clone(), Tier::Unknown),
+        let (endpoint, tier, is_doubtful) = match authority.and_then(canonical::authority) {
+            Some(name) => {
+                let mut label = std::mem::take(&mut self.label);
+                let found = self.endpoint(&name, method, &path, source, &mut label);
+                self.label = label;
+                found
+            }
+            None => (self.unknown.clone(), Tier::Unknown, false),
         };
-        Resolved { endpoint, path: path.into(), tier }
+        Resolved { endpoint, path: path.into(), tier, is_doubtful }
     }
 
-    /// The endpoint of a canonical authority and path.
-    fn endpoint(&mut self, name: &str, method: &str, path: &str) -> (Arc<str>, Tier) {
+    /// The endpoint of a canonical authority and path, and whether it is in doubt.
+    fn endpoint(
+        &mut self,
+        name: &str,
+        method: &str,
+        path: &str,
+        source: &dyn Fn() -> Option<Source>,
+        label: &mut String,
+    ) -> (Arc<str>, Tier, bool) {
         if !self.authorities.contains_key(name) && !self.admit(name) {
             self.other_calls += 1;
-            return (self.other.clone(), Tier::Overflow);
+            return (self.other.clone(), Tier::Overflow, false);
         }
-        let Self { rules, documented, authorities, label, .. } = self;
-        let Some(authority) = authorities.get_mut(name) else {
-            return (self.other.clone(), Tier::Overflow);
-        };
+        let Self { rules, documented, authorities, .. } = self;
+        let own = authorities.get(name).map(|authority| &authority.rules);
+        let concerning = own.into_iter().flatten().filter_map(|index| rules.get(*index));
         label.clear();
         label.push_str(name);
-        let concerning = authority.rules.iter().filter_map(|index| rules.get(*index));
-        let tier = push_template(concerning, documented, name, method, path, label);
-        if tier == Tier::Ignored {
-            return (label.as_str().into(), tier);
+        match push_template(concerning, documented, name, method, path, label) {
+            Tier::Ignored => (label.as_str().into(), Tier::Ignored, false),
+            Tier::Shape => {
+                let template = label.get(name.len()..).unwrap_or_default();
+                if source().is_some_and(|source| self.learned.learn(name, template, source)) {
+                    self.withdraw(name);
+                }
+                let Applied { is_changed, is_doubtful } = self.learned.apply(name, label);
+                let tier = if is_changed { Tier::Learned } else { Tier::Shape };
+                let (endpoint, tier) = self.counted(name, label, tier);
+                (endpoint, tier, is_doubtful && tier != Tier::Overflow)
+            }
+            tier => {
+                let (endpoint, tier) = self.counted(name, label, tier);
+                (endpoint, tier, false)
+            }
         }
-        if let Some(endpoint) = authority.labels.get(label.as_str()) {
-            return (endpoint.clone(), tier);
+    }
+
+    /// The place of a label, for a call that is counted where it has none.
+    fn counted(&mut self, name: &str, label: &str, tier: Tier) -> (Arc<str>, Tier) {
+        if let Some(endpoint) = self.place(name, label, tier) {
+            return (endpoint, tier);
+        }
+        let Some(authority) = self.authorities.get_mut(name) else {
+            return (self.other.clone(), Tier::Overflow);
+        };
+        authority.overflow_calls += 1;
+        (authority.overflow.clone(), Tier::Overflow)
+    }
+
+    /// Gives a label of an authority a place, if it has none and has the weight.
+    fn place(&mut self, name: &str, label: &str, tier: Tier) -> Option<Arc<str>> {
+        let authority = self.authorities.get_mut(name)?;
+        if let Some((endpoint, _)) = authority.labels.get_key_value(label) {
+            return Some(endpoint.clone());
         }
         let own = needed_weight(authority.labels.len(), self.templates_per_authority);
         let all = needed_weight(self.labels, self.templates);
         // What people wrote down is finite: it needs a place but no weight.
+        let is_written = matches!(tier, Tier::Rule | Tier::OpenApi);
         let placed = own.zip(all).is_some_and(|(own, all)| {
-            tier != Tier::Shape || own.max(all) == 0 || self.newcomers.weigh(label) >= own.max(all)
+            is_written || own.max(all) == 0 || self.newcomers.weigh(label) >= own.max(all)
         });
         if !placed {
-            authority.overflow_calls += 1;
-            return (authority.overflow.clone(), Tier::Overflow);
+            return None;
         }
-        let endpoint: Arc<str> = label.as_str().into();
-        authority.labels.insert(endpoint.clone());
+        let endpoint: Arc<str> = label.into();
+        authority.labels.insert(endpoint.clone(), tier);
         self.labels += 1;
-        let found = authority.found.iter_mut().zip(COUNTED).find(|(_, counted)| *counted == tier);
-        found.into_iter().for_each(|(found, _)| *found += 1);
-        (endpoint, tier)
+        authority.found_mut(tier).into_iter().for_each(|found| *found += 1);
+        Some(endpoint)
+    }
+
+    /// Takes the places back of labels that are given to no call any more, as words of theirs are names now.
+    fn withdraw(&mut self, name: &str) {
+        self.cache = Cache::default();
+        let Self { learned, authorities, labels, label, .. } = self;
+        let Some(authority) = authorities.get_mut(name) else { return };
+        let withdrawn = authority.labels.extract_if(.., |endpoint, tier| {
+            label.clear();
+            label.push_str(endpoint);
+            matches!(tier, Tier::Shape | Tier::Learned) && learned.apply(name, label).is_changed
+        });
+        for (_, tier) in withdrawn.collect::<Vec<_>>() {
+            *labels -= 1;
+            authority.found_mut(tier).into_iter().for_each(|found| *found -= 1);
+        }
     }
 
     /// Gives the authority a place, if it has the weight.
@@ -309,6 +430,18 @@ impl Endpoints {
         }
         placed
     }
+}
+
+/// Authority, method and path of a line.
+fn fields(line: &str) -> Result<(Option<&str>, &str, &str), String> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [authority, method, path] = *fields.as_slice() else {
+        return Err(format!("expected authority<TAB>method<TAB>path, found {} fields", fields.len()));
+    };
+    if method.is_empty() || path.is_empty() {
+        return Err(format!("the {} is empty", if method.is_empty() { "method" } else { "path" }));
+    }
+    Ok((Some(authority).filter(|authority| !authority.is_empty()), method, path))
 }
 
 /// Appends the template of the first tier that knows the path.
@@ -345,11 +478,15 @@ impl Authority {
         let concerning = rules.iter().enumerate().filter(|(_, rule)| rule.concerns(name));
         Self {
             rules: concerning.map(|(index, _)| index).collect(),
-            labels: BTreeSet::new(),
-            found: [0; 3],
+            labels: BTreeMap::new(),
+            found: [0; 4],
             overflow_calls: 0,
             overflow: format!("{name}{OTHER_PATHS}").into(),
         }
+    }
+
+    fn found_mut(&mut self, tier: Tier) -> Option<&mut usize> {
+        self.found.iter_mut().zip(COUNTED).find(|(_, counted)| *counted == tier).map(|(found, _)| found)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Given: records, from the ring buffer or from a capture, in their order. Gives: calls, and everything that is counted of
 //! them and of what was not seen. Refuses to know: where records come from, and who reads the calls. The only place that
-//! knows the order of the core's modules.
+//! knows the order of the core's modules. It is long because each kind of record concerns several parts of one state.
 
 mod accounts;
 mod calls;
@@ -23,6 +23,7 @@ use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::detect::{self, ConnectionEnd};
 use crate::endpoint::Endpoints;
+use crate::endpoint::learned::Dictionary;
 use crate::exchange::{Decoder, Role, Wanted};
 use crate::summary::Summary;
 use calls::{Emit, Shared};
@@ -34,6 +35,9 @@ const TLS_JUDGED_AFTER_NS: u64 = 5_000_000_000;
 
 /// A connection that has not been heard of for so long is forgotten; a close record may have been lost.
 const IDLE_NS: u64 = 600_000_000_000;
+
+/// So often what was learned of endpoints is taken into account.
+const SETTLE_NS: u64 = 1_000_000_000;
 
 /// What the pipeline is asked for.
 #[derive(Debug)]
@@ -123,6 +127,7 @@ pub struct Pipeline {
     unbound: BTreeMap<u32, u64>,
     summary: Summary,
     accounts: Accounts,
+    next_settle_ns: u64,
     records: u64,
     captured_bytes: u64,
     malformed: u64,
@@ -143,6 +148,7 @@ impl Pipeline {
             processes: BTreeMap::new(),
             unbound: BTreeMap::new(),
             summary: Summary::default(),
+            next_settle_ns: 0,
             records: 0,
             captured_bytes: 0,
             malformed: 0,
@@ -156,6 +162,7 @@ impl Pipeline {
     pub fn replace_settings(&mut self, mut settings: Settings) {
         self.wanted = settings.rules.wanted_fields();
         self.accounts.replace_prices(std::mem::take(&mut settings.prices));
+        settings.endpoints.inherit(&mut self.settings.endpoints);
         self.settings = settings;
     }
 
@@ -210,7 +217,18 @@ impl Pipeline {
 
     /// Tells what has been found by now.
     fn advance(&mut self, now_ns: u64, out: &mut dyn FnMut(Output<'_>)) {
+        if now_ns >= self.next_settle_ns {
+            self.next_settle_ns = now_ns.saturating_add(SETTLE_NS);
+            self.settle(now_ns);
+        }
         self.accounts.advance(now_ns).iter().for_each(|finding| out(Output::Finding(finding)));
+    }
+
+    /// Shows calls under the endpoints that they have by what was learned.
+    fn settle(&mut self, now_ns: u64) {
+        let Pipeline { settings: Settings { endpoints, .. }, summary, .. } = self;
+        endpoints.settle();
+        summary.release(now_ns, &mut |endpoint| endpoints.settled(endpoint));
     }
 
     /// Ends everything that is in flight, as when the tracer stops.
@@ -221,6 +239,8 @@ impl Pipeline {
                 self.finish(conn, &mut connection, now_ns, out);
             }
         }
+        // Nothing more will come that could end a doubt.
+        self.settle(u64::MAX);
         self.accounts.finish().iter().for_each(|finding| out(Output::Finding(finding)));
     }
 
@@ -237,6 +257,11 @@ impl Pipeline {
     /// How endpoints are told.
     pub fn endpoints(&self) -> &Endpoints {
         &self.settings.endpoints
+    }
+
+    /// Takes what was learned of endpoints before.
+    pub fn learn(&mut self, learned: Dictionary) {
+        self.settings.endpoints.learn(learned);
     }
 
     /// Processes that are known, by game.

@@ -5,6 +5,7 @@ pub mod check;
 pub mod cli;
 mod clock;
 pub mod cost;
+mod dictionary;
 mod offline;
 mod output;
 mod recorder;

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod held;
 pub mod histogram;
 pub mod label;
 pub mod series;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::exchange::{Role, Unpaired};
+pub use held::HELD_NS;
+use held::Held;
 use series::last_ns;
 pub use series::{DURATION_BOUNDS_NS, Series, duration_ns, ttfb_ns};
 
@@ -52,6 +55,7 @@ pub struct Summary {
     keys: usize,
     max_keys: usize,
     overflow_calls: u64,
+    held: Held,
     /// First and last time of a record.
     span_ns: Option<(u64, u64)>,
 }
@@ -121,6 +125,7 @@ impl Summary {
             keys: 0,
             max_keys,
             overflow_calls: 0,
+            held: Held::default(),
             span_ns: None,
         }
     }
@@ -142,14 +147,51 @@ impl Summary {
     }
 
     fn record_new(&mut self, call: &Call) {
-        let room = self.keys < self.max_keys;
-        let game = self.game_mut(call.game.as_ref(), last_ns(&call.exchange));
-        let endpoint = if room { Arc::clone(&call.endpoint) } else { Arc::from(OTHER) };
-        let series = game.endpoints.entry(endpoint).or_default().of_mut(call.exchange.role);
-        let is_new = series.is_none();
-        Arc::make_mut(series.get_or_insert_default()).record(call);
-        self.keys += usize::from(is_new);
-        self.overflow_calls += u64::from(!room);
+        let time_ns = last_ns(&call.exchange);
+        let series = self.series_mut(call.game.as_ref(), &call.endpoint, call.exchange.role, time_ns, 1);
+        Arc::make_mut(series).record(call);
+    }
+
+    /// The series of a key that takes `calls` more; that of the endpoint [`OTHER`] where it is new and there is no room.
+    fn series_mut(
+        &mut self,
+        game: Option<&Arc<str>>,
+        endpoint: &Arc<str>,
+        role: Role,
+        time_ns: u64,
+        calls: u64,
+    ) -> &mut Arc<Series> {
+        let name = game.map_or(UNKNOWN_GAME, |name| name);
+        let known = self.games.get(name).and_then(|game| game.endpoints.get(endpoint));
+        let room = self.keys < self.max_keys || known.is_some_and(|roles| roles.of(role).is_some());
+        self.overflow_calls += if room { 0 } else { calls };
+        let endpoint = if room { Arc::clone(endpoint) } else { Arc::from(OTHER) };
+        let known = self.games.get(name).and_then(|game| game.endpoints.get(&endpoint));
+        self.keys += usize::from(known.is_none_or(|roles| roles.of(role).is_none()));
+        let game = self.game_mut(game, time_ns);
+        game.endpoints.entry(endpoint).or_default().of_mut(role).get_or_insert_default()
+    }
+
+    /// Counts a call whose endpoint is in doubt. It is held back until [`Summary::release`] says what it is, unless the
+    /// endpoint is one that is shown already.
+    pub fn hold(&mut self, call: &Call) {
+        let game = call.game.as_deref().unwrap_or(UNKNOWN_GAME);
+        let known = self.games.get(game).and_then(|game| game.endpoints.get(&call.endpoint));
+        if known.is_some_and(|roles| roles.of(call.exchange.role).is_some()) || !self.held.has_room(call) {
+            return self.record(call);
+        }
+        self.observe(call.exchange.started_ns);
+        self.observe(last_ns(&call.exchange));
+        self.held.record(call);
+    }
+
+    /// Counts what was held back under the endpoint that `settled` gives, once that is not in doubt any more, or after
+    /// [`HELD_NS`].
+    pub fn release(&mut self, now_ns: u64, settled: &mut dyn FnMut(&str) -> (Arc<str>, bool)) {
+        for (held::Key { game, endpoint, role }, series) in self.held.release(now_ns, settled) {
+            let known = self.series_mut(game.as_ref(), &endpoint, role, series.last_ns(), series.total());
+            Arc::make_mut(known).merge(&series);
+        }
     }
 
     /// What is counted of a game beside its calls, to be added to; `time_ns` keeps it from being idle.
@@ -208,12 +250,12 @@ impl Summary {
         self.games.iter().map(|(name, game)| (&**name, game))
     }
 
-    /// Number of calls in all series.
+    /// Number of calls in all series, and of those that are held back.
     pub fn calls(&self) -> u64 {
         let roles = [Role::Client, Role::Server];
         let series =
             self.games.values().flat_map(|game| roles.into_iter().flat_map(|role| game.series(role)));
-        series.map(|(_, series)| series.total()).sum()
+        series.map(|(_, series)| series.total()).sum::<u64>() + self.held.calls()
     }
 
     /// Calls that were counted under the endpoint [`OTHER`] because the cap on keys was reached.
@@ -290,169 +332,4 @@ impl<T> ByRole<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exchange::Outcome;
-    use fixture::call;
-    use proptest::prelude::*;
-
-    /// Series as lines: game, endpoint, role, then calls by method and code, bytes, busy and number of durations.
-    fn check(summary: &Summary, expect: &[&str]) {
-        let mut lines = Vec::new();
-        for (name, game) in summary.games() {
-            for role in [Role::Client, Role::Server] {
-                for (endpoint, series) in game.series(role) {
-                    let calls: Vec<_> = series
-                        .calls()
-                        .map(|(method, code, calls)| format!("{} {} {calls}", method.name(), code.name()))
-                        .collect();
-                    lines.push(format!(
-                        "{name} {endpoint} {role:?}: {}; {}/{} bytes; busy {}; {} timed",
-                        calls.join(", "),
-                        series.request_bytes,
-                        series.response_bytes,
-                        series.busy_ns,
-                        series.durations.count(),
-                    ));
-                }
-            }
-        }
-        assert_eq!(lines, expect);
-    }
-
-    #[test]
-    fn calls_are_counted_by_game_endpoint_and_role() {
-        let mut summary = Summary::default();
-        summary.record(&call("chess", "api/b"));
-        summary.record(&call("chess", "api/b"));
-        summary.record(&call("chess", "api/a"));
-        summary.record(&call(UNKNOWN_GAME, "api/a"));
-        let mut served = call("chess", "api/a");
-        served.exchange.role = Role::Server;
-        served.exchange.method = "BREW".into();
-        summary.record(&served);
-        check(
-            &summary,
-            &[
-                "chess api/a Client: GET 2xx 1; 100/1200 bytes; busy 10000000; 1 timed",
-                "chess api/b Client: GET 2xx 2; 200/2400 bytes; busy 20000000; 2 timed",
-                "chess api/a Server: other 2xx 1; 100/1200 bytes; busy 10000000; 1 timed",
-                "unknown api/a Client: GET 2xx 1; 100/1200 bytes; busy 10000000; 1 timed",
-            ],
-        );
-        assert_eq!(summary.calls(), 5);
-        assert_eq!(summary.observed_ns(), Some(12_000_000));
-    }
-
-    #[test]
-    fn what_was_not_seen_whole_is_counted_but_not_timed() {
-        let mut summary = Summary::default();
-        let mut of = |outcome, first_byte_ns, ended_ns, body| {
-            let mut call = call("chess", "api/a");
-            call.exchange.outcome = outcome;
-            call.exchange.first_byte_ns = first_byte_ns;
-            call.exchange.ended_ns = ended_ns;
-            call.exchange.response_body_bytes = body;
-            summary.record(&call);
-        };
-        of(Outcome::Aborted, None, Some(9_000_000_000), None);
-        of(Outcome::Lost, None, None, None);
-        of(Outcome::Unbounded, Some(1_000_000_007), None, None);
-        check(&summary, &["chess api/a Client: GET 2xx 1, GET none 2; 300/600 bytes; busy 7; 0 timed"]);
-    }
-
-    #[test]
-    fn lengths_that_lie_do_not_overflow() {
-        let mut summary = Summary::default();
-        let mut call = call("chess", "api/a");
-        call.exchange.request_body_bytes = Some(u64::MAX);
-        summary.record(&call);
-        summary.record(&call);
-        check(
-            &summary,
-            &["chess api/a Client: GET 2xx 2; 18446744073709551615/2400 bytes; busy 20000000; 2 timed"],
-        );
-        let (_, game) = summary.games().next().expect("a game");
-        assert_eq!(game.total(Role::Client).map(|total| total.request_body_bytes), Some(u64::MAX));
-    }
-
-    #[test]
-    fn a_duration_at_a_bound_is_in_its_bucket() {
-        let mut summary = Summary::default();
-        for duration_ns in [5_000_000, 5_000_001, 10_000_000_000, 10_000_000_001] {
-            let mut call = call("chess", "api/a");
-            call.exchange.ended_ns = Some(call.exchange.started_ns + duration_ns);
-            summary.record(&call);
-        }
-        let (_, game) = summary.games().next().expect("a game");
-        let total = game.total(Role::Client).expect("calls");
-        assert_eq!(total.duration_buckets, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-    }
-
-    #[test]
-    fn above_the_cap_calls_go_to_the_endpoint_other() {
-        let mut summary = Summary::with_max_keys(2);
-        for endpoint in ["api/a", "api/b", "api/c", "api/d", "api/b", "api/c"] {
-            summary.record(&call("chess", endpoint));
-        }
-        let (_, game) = summary.games().next().expect("a game");
-        let got: Vec<_> =
-            game.series(Role::Client).map(|(endpoint, series)| (endpoint, series.total())).collect();
-        assert_eq!(got, [("api/a", 1), ("api/b", 2), ("other", 3)]);
-        assert_eq!((summary.calls(), summary.overflow_calls()), (6, 3));
-    }
-
-    #[test]
-    fn above_the_cap_on_games_calls_go_to_the_game_other() {
-        let mut summary = Summary::default();
-        for game in 0..MAX_GAMES + 5 {
-            let game: Arc<str> = game.to_string().into();
-            summary.coverage_mut(Some(&game), 0).add_opaque("full");
-        }
-        assert_eq!(summary.games().count(), MAX_GAMES + 1);
-        let (_, other) = summary.games().find(|&(name, _)| name == OTHER).expect("other");
-        assert_eq!(other.coverage.opaque["full"], 5);
-    }
-
-    #[test]
-    fn idle_endpoints_and_games_are_forgotten_and_leave_room() {
-        let mut summary = Summary::with_max_keys(1);
-        summary.record(&call("chess", "api/a"));
-        summary.coverage_mut(Some(&"go".into()), 5_000_000_000).active_requests.client = 1;
-        summary.expire(1_012_000_000 + 99, 100);
-        assert_eq!(summary.calls(), 1);
-        summary.expire(9_000_000_000, 100);
-        let games: Vec<_> = summary.games().map(|(name, _)| name).collect();
-        assert_eq!(games, ["go"], "a game with a request under way is not idle");
-        summary.record(&call("chess", "api/b"));
-        assert_eq!(summary.overflow_calls(), 0);
-    }
-
-    #[test]
-    fn a_clone_does_not_change_with_later_calls() {
-        let mut summary = Summary::default();
-        summary.record(&call("chess", "api/a"));
-        let snapshot = summary.clone();
-        summary.record(&call("chess", "api/a"));
-        assert_eq!((snapshot.calls(), summary.calls()), (1, 2));
-    }
-
-    proptest! {
-        #[test]
-        fn every_call_is_counted_once_and_memory_is_bounded(
-            calls in proptest::collection::vec((0u8..4, 0u8..20, any::<bool>(), any::<u16>()), 0..200),
-        ) {
-            let mut summary = Summary::with_max_keys(10);
-            for (game, endpoint, is_server, status) in &calls {
-                let mut call = call(&format!("g{game}"), &format!("api/{endpoint}"));
-                call.exchange.role = if *is_server { Role::Server } else { Role::Client };
-                call.exchange.status = Some(*status);
-                summary.record(&call);
-            }
-            prop_assert_eq!(summary.calls(), calls.len() as u64);
-            let roles = [Role::Client, Role::Server];
-            let keys = summary.games().flat_map(|(_, game)| roles.map(|role| game.series(role).count()));
-            prop_assert!(keys.sum::<usize>() <= 10 + 4 * 2);
-        }
-    }
-}
+mod tests;

@@ -3,10 +3,11 @@
 //! data that this repository does not hold.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use rotrace::catalogue::{Api, Catalogue};
-use rotrace::endpoint::evaluate::{Figures, Knowledge, cases, document};
+use rotrace::endpoint::evaluate::{Figures, Grouping, Knowledge, Stability, cases, document, stability};
 use rotrace::endpoint::openapi::Document;
 
 /// Failures that are shown of each evaluation.
@@ -24,15 +25,26 @@ pub(crate) fn run(
     }
     if let Some(path) = table {
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let [by_shape, by_learning] = cases(&text).map_err(|why| anyhow!("{}: {why}", path.display()))?;
+        let [by_shape, by_learning, learned] =
+            cases(&text).map_err(|why| anyhow!("{}: {why}", path.display()))?;
         show("decidable from the shape", &by_shape);
         show("needs a rule, a document or learning", &by_learning);
+        show("all, after calls with other values", &learned);
     }
     for path in documents {
         let parsed = read(path)?;
         let loaded = document(&parsed, Knowledge::Loaded)?;
         show(&format!("{}, loaded", path.display()), &loaded);
         show(&format!("{}, withheld", path.display()), &document(&parsed, Knowledge::Withheld)?);
+        let started = Instant::now();
+        let learned = document(&parsed, Knowledge::Learned)?;
+        let ns_per_path = started.elapsed().as_nanos() / 2 / learned.tried.max(1) as u128;
+        show(&format!("{}, withheld and learned from the calls", path.display()), &learned);
+        let Stability { common, relabelled, doubtful } = stability(&parsed)?;
+        println!(
+            "  {common:.3} of the labels in every order; {relabelled:.4} of the calls relabelled, {doubtful:.4} held back"
+        );
+        println!("  {ns_per_path} ns a path, learned and asked once each");
         if !loaded.failures.is_empty() {
             bail!("{}: {} paths of a loaded document are not exact", path.display(), loaded.failures.len());
         }
@@ -72,7 +84,15 @@ fn read(path: &Path) -> anyhow::Result<Document> {
 }
 
 fn show(what: &str, figures: &Figures) {
-    println!("{what}: {figures}");
+    println!("{what}: {figures} ({:.3})", figures.exact() as f64 / figures.tried.max(1) as f64);
+    let grouping = figures.grouping();
+    let Grouping { found, expected, right: _, right_paths, over_merged, over_split } = grouping;
+    let accuracy = right_paths as f64 / figures.tried.max(1) as f64;
+    println!(
+        "  grouping accuracy {accuracy:.3}, of templates {:.3}; {found} templates of {expected}, \
+         {over_merged} over-merged, {over_split} over-split",
+        grouping.f1()
+    );
     for failure in figures.failures.iter().take(SHOWN) {
         println!("  {} → {} (expected {})", failure.path, failure.found, failure.expected);
     }

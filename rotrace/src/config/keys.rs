@@ -131,6 +131,18 @@ pub(super) const CONFIG: &[Key<Config>] = &[
         },
     },
     Key {
+        name: "endpoints.dictionary",
+        takes: "a file name",
+        default: "",
+        example: r#""/var/lib/rotrace/endpoints.json""#,
+        meaning: "Where `run` keeps what it has learned of paths, every 5 minutes and at its end, and finds it again at its \
+                  start. It holds authorities and hashes of words, and no words.",
+        set: |config, value| {
+            config.endpoints.dictionary = Some(value.text()?.into());
+            Ok(())
+        },
+    },
+    Key {
         name: "catalogue.files",
         takes: "an array of file names",
         default: "[]",

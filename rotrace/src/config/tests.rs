@@ -114,10 +114,11 @@ fn rules_are_read() {
 #[test]
 fn files_are_relative_to_the_configuration() {
     let config = config(
-        "endpoints.openapi = [\"a.json\", \"/srv/b.json\"]\ncatalogue.files = [\"c.toml\"]\n[cost]\nweights = \"w.toml\"\n\
+        "endpoints.openapi = [\"a.json\", \"/srv/b.json\"]\nendpoints.dictionary = \"/var/lib/d\"\ncatalogue.files = [\"c.toml\"]\n[cost]\nweights = \"w.toml\"\n\
          players = \"/run/players\"",
     );
     assert_eq!(config.endpoints.openapi, [Path::new("/etc/a.json"), Path::new("/srv/b.json")]);
+    assert_eq!(config.endpoints.dictionary.as_deref(), Some(Path::new("/var/lib/d")));
     assert_eq!(config.catalogue.files, [Path::new("/etc/c.toml")]);
     assert_eq!(config.cost.weights.as_deref(), Some(Path::new("/etc/w.toml")));
     assert_eq!(config.cost.players.as_deref(), Some(Path::new("/run/players")));

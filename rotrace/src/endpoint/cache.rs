@@ -4,7 +4,8 @@
 //! Many paths come once, because they hold a number that does. So an answer is kept when its call comes the second time:
 //! what comes once costs no memory, and drives out nothing that comes again.
 
-use super::Resolved;
+use super::learned::{Source, Support};
+use super::{Resolved, Tier};
 
 /// Sets of two entries each, so 4096 calls that differ are remembered.
 const SETS: usize = 2048;
@@ -40,12 +41,14 @@ struct Set {
 }
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     /// Authority, method and target without anything between them.
     text: Box<str>,
     authority_bytes: Option<usize>,
     method_bytes: usize,
-    resolved: Resolved,
+    pub(super) resolved: Resolved,
+    /// Who made the call, if that says anything about its path.
+    support: Option<Support>,
 }
 
 impl Default for Cache {
@@ -56,15 +59,20 @@ impl Default for Cache {
 
 impl Cache {
     /// `hash` is that of the key.
-    pub(super) fn find(&self, key: Key<'_>, hash: u64) -> Option<&Resolved> {
-        let Set { hashes, entries } = self.sets.get(set(hash))?;
+    pub(super) fn find(&mut self, key: Key<'_>, hash: u64) -> Option<&mut Entry> {
+        let Set { hashes, entries } = self.sets.get_mut(set(hash))?;
         let mut same = hashes.iter().zip(entries).filter(|(known, _)| **known == hash);
-        let entry = same.find_map(|(_, entry)| entry.as_ref().filter(|entry| entry.is(key)))?;
-        Some(&entry.resolved)
+        same.find_map(|(_, entry)| entry.as_deref_mut().filter(|entry| entry.is(key)))
     }
 
     /// Takes note of what was not found here; `hash` is that of the key.
-    pub(super) fn remember(&mut self, key: Key<'_>, hash: u64, resolved: &Resolved) {
+    pub(super) fn remember(
+        &mut self,
+        key: Key<'_>,
+        hash: u64,
+        resolved: &Resolved,
+        source: &dyn Fn() -> Option<Source>,
+    ) {
         if !self.has_come_before(hash) {
             return;
         }
@@ -74,8 +82,13 @@ impl Cache {
             return;
         }
         let Some(Set { hashes, entries }) = self.sets.get_mut(set(hash)) else { return };
+        let mut support = matches!(resolved.tier, Tier::Shape | Tier::Learned).then(Support::default);
+        if let Some((support, source)) = support.as_mut().zip(source()) {
+            support.add(source);
+        }
         let entry = Entry {
             text: text.into(),
+            support,
             authority_bytes: authority.map(str::len),
             method_bytes: method.len(),
             resolved: resolved.clone(),
@@ -107,6 +120,16 @@ impl Key<'_> {
 }
 
 impl Entry {
+    /// Whether nobody who makes the call says anything new by it.
+    pub(super) fn is_learned(&self) -> bool {
+        self.support.is_none_or(|support| support.is_shared())
+    }
+
+    /// True when the call of this source says something new.
+    pub(super) fn learn(&mut self, source: Source) -> bool {
+        self.support.as_mut().is_some_and(|support| support.add(source))
+    }
+
     fn is(&self, key: Key<'_>) -> bool {
         let Key { authority, method, target } = key;
         let parts = || {
@@ -151,21 +174,20 @@ fn mix(hash: u64, word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Resolved, Tier};
     use super::*;
 
     fn resolved(path: &str) -> Resolved {
-        Resolved { endpoint: path.into(), path: path.into(), tier: Tier::Shape }
+        Resolved { endpoint: path.into(), path: path.into(), tier: Tier::Shape, is_doubtful: false }
     }
 
-    fn find<'a>(cache: &'a Cache, key: Key<'_>) -> Option<&'a Resolved> {
-        cache.find(key, key.hash())
+    fn find<'a>(cache: &'a mut Cache, key: Key<'_>) -> Option<&'a Resolved> {
+        cache.find(key, key.hash()).map(|entry| &entry.resolved)
     }
 
     /// As the second call does it.
     fn remember(cache: &mut Cache, key: Key<'_>, resolved: &Resolved) {
-        cache.remember(key, key.hash(), resolved);
-        cache.remember(key, key.hash(), resolved);
+        cache.remember(key, key.hash(), resolved, &|| None);
+        cache.remember(key, key.hash(), resolved, &|| None);
     }
 
     #[test]
@@ -180,9 +202,9 @@ mod tests {
         ];
         let mut cache = Cache::default();
         remember(&mut cache, key, &resolved("/x"));
-        assert_eq!(find(&cache, key), Some(&resolved("/x")));
+        assert_eq!(find(&mut cache, key), Some(&resolved("/x")));
         for other in others {
-            assert_eq!(find(&cache, other), None, "{other:?}");
+            assert_eq!(find(&mut cache, other), None, "{other:?}");
         }
     }
 
@@ -190,10 +212,10 @@ mod tests {
     fn what_comes_once_is_not_kept() {
         let mut cache = Cache::default();
         let key = Key { authority: Some("a"), method: "GET", target: "/x" };
-        cache.remember(key, key.hash(), &resolved("/x"));
-        assert_eq!(find(&cache, key), None);
-        cache.remember(key, key.hash(), &resolved("/x"));
-        assert_eq!(find(&cache, key), Some(&resolved("/x")));
+        cache.remember(key, key.hash(), &resolved("/x"), &|| None);
+        assert_eq!(find(&mut cache, key), None);
+        cache.remember(key, key.hash(), &resolved("/x"), &|| None);
+        assert_eq!(find(&mut cache, key), Some(&resolved("/x")));
     }
 
     #[test]
@@ -214,7 +236,7 @@ mod tests {
         let entries = cache.sets.iter().flat_map(|set| &set.entries).flatten().count();
         assert!(entries > SETS && entries <= 2 * SETS, "{entries}");
         let found = targets.iter().filter(|target| {
-            let found = find(&cache, Key { authority: None, method: "GET", target });
+            let found = find(&mut cache, Key { authority: None, method: "GET", target });
             found.inspect(|found| assert_eq!(*found.path, **target)).is_some()
         });
         assert_eq!(found.count(), entries);

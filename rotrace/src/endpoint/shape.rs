@@ -6,7 +6,8 @@
 
 mod word;
 
-use word::{Word, is_version};
+use word::Word;
+pub(super) use word::is_version;
 
 /// Bytes of a literal segment at most; a longer one is a value.
 const LITERAL_BYTES: usize = 64;

@@ -1,5 +1,7 @@
 //! Given: rules, documents and calls. Gives: whether each call has the endpoint it should. Refuses to know: how.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +26,7 @@ fn check(endpoints: &mut Endpoints, call: &str, expect: &str) {
     let [method, authority, target] = call.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{call}") };
     let authority = Some(authority).filter(|authority| *authority != "-");
     for _ in 0..2 {
-        let Resolved { endpoint, path, tier } = endpoints.resolve(authority, method, target);
+        let Resolved { endpoint, path, tier, is_doubtful: _ } = endpoints.resolve(authority, method, target);
         assert_eq!(format!("{} {endpoint} {path}", tier.as_str()), expect, "{call}");
     }
 }
@@ -60,6 +62,81 @@ fn rules_before_documents_before_shapes() {
         ]
     );
     assert_eq!(endpoints.overflow().count(), 0);
+}
+
+/// Calls of one game with other words each; more than may all be routes.
+fn teach(endpoints: &mut Endpoints, before: &str) {
+    for number in 0..40 {
+        let source = Source::new(number % 5, Some("chess"));
+        endpoints.resolve_of(Some("a.x"), "GET", &format!("{before}/{}", slug(number)), || Some(source));
+    }
+    endpoints.settle();
+}
+
+#[test]
+fn what_is_learned_comes_last() {
+    let mut endpoints = endpoints(&[rule("/rule/{x}")]);
+    for before in ["/rule", "/games", "/v1/shops"] {
+        teach(&mut endpoints, before);
+    }
+    for (call, expect) in [
+        ("GET a.x /rule/any", "rule a.x/rule/{x} /rule/any"),
+        ("GET a.x /games/any", "openapi a.x/games/{slug} /games/any"),
+        ("GET a.x /v1/shops/7", "shape a.x/v1/shops/{id} /v1/shops/7"),
+        ("GET a.x /v1/shops/any", "learned a.x/v1/shops/{name} /v1/shops/any"),
+        ("GET b.x /v1/shops/any", "shape b.x/v1/shops/any /v1/shops/any"),
+    ] {
+        check(&mut endpoints, call, expect);
+    }
+    // Those that were given out before have given their places back; what others know has taught nothing.
+    let found: Vec<_> = endpoints.templates().filter(|(authority, ..)| *authority == "a.x").collect();
+    assert_eq!(
+        found,
+        [
+            ("a.x", Tier::Rule, 1),
+            ("a.x", Tier::OpenApi, 1),
+            ("a.x", Tier::Shape, 1),
+            ("a.x", Tier::Learned, 1)
+        ]
+    );
+    let (settled, is_doubtful) = endpoints.settled("a.x/v1/shops/any");
+    assert_eq!((&*settled, is_doubtful), ("a.x/v1/shops/{name}", false));
+    let mut other = Endpoints::new(&Settings::default(), &[]).unwrap();
+    other.inherit(&mut endpoints);
+    check(&mut other, "GET a.x /v1/shops/any", "learned a.x/v1/shops/{name} /v1/shops/any");
+    check(&mut other, "GET a.x /rule/any", "shape a.x/rule/any /rule/any");
+}
+
+#[test]
+fn a_call_that_is_remembered_teaches_who_makes_it() {
+    let mut endpoints = endpoints(&[]);
+    // Whatever has the smallest hash is kept among others.
+    for process in 0..6 {
+        for _ in 0..3 {
+            let source = Source::new(process, Some(if process % 2 == 0 { "chess" } else { "go" }));
+            for word in ["amber", "coins", "river", "moss"] {
+                endpoints.resolve_of(Some("a.x"), "GET", &format!("/v1/shops/{word}"), || Some(source));
+            }
+        }
+    }
+    teach(&mut endpoints, "/v1/shops");
+    check(&mut endpoints, "GET a.x /v1/shops/amber", "shape a.x/v1/shops/amber /v1/shops/amber");
+    check(&mut endpoints, "GET a.x /v1/shops/any", "learned a.x/v1/shops/{name} /v1/shops/any");
+}
+
+#[test]
+fn words_that_may_be_names_are_in_doubt() {
+    let mut endpoints = endpoints(&[]);
+    let mut doubts = Vec::new();
+    for number in 0..40 {
+        let source = Source::new(1, Some("chess"));
+        let path = format!("/v1/{}", slug(number));
+        let Resolved { is_doubtful, .. } = endpoints.resolve_of(Some("a.x"), "GET", &path, || Some(source));
+        doubts.push(is_doubtful);
+        endpoints.settle();
+    }
+    assert_eq!(doubts.iter().position(|doubt| *doubt), Some(5));
+    assert!(doubts[5..33].iter().all(|doubt| *doubt) && !doubts[39]);
 }
 
 #[test]
@@ -108,6 +185,12 @@ fn lines_are_annotated() {
     check("a.x\tGET\t/\t", Err("expected authority<TAB>method<TAB>path, found 4 fields"));
     check("a.x\t\t/", Err("the method is empty"));
     check("a.x\tGET\t", Err("the path is empty"));
+    for number in 0..40 {
+        endpoints.learn_line(&format!("a.x\tGET\t/shops/{}", slug(number)));
+    }
+    endpoints.learn_line("no line");
+    endpoints.settle();
+    assert_eq!(endpoints.annotate("a.x\tGET\t/shops/any").unwrap(), "a.x\tGET\t/shops/any\t/shops/{name}");
 }
 
 #[test]
@@ -193,16 +276,38 @@ proptest! {
         prop_assert_eq!(&endpoints.resolve(Some("a.x"), "GET", path).endpoint, &once);
     }
 
+    /// Secrets and people stay out of labels, whatever is learned.
     #[test]
-    fn memory_of_answers_changes_none(calls in proptest::collection::vec(("[ab]\\.x|.{0,3}", "GET|HEAD", target()), 1..40)) {
+    fn values_never_reach_a_label(
+        values in proptest::collection::vec(
+            "[0-9]{7,12}|[a-z]{1,5}@[a-z]{1,5}\\.com|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}|eyJ[a-zA-Z0-9]{20}\\.eyJ[a-zA-Z0-9]{20}\\.[a-zA-Z0-9_-]{20}",
+            1..60
+        ),
+    ) {
+        let mut endpoints = Endpoints::new(&Settings::default(), &[]).unwrap();
+        for value in values.iter().chain(&values) {
+            let source = Source::new(1, None);
+            let path = format!("/v1/{value}/x/{value}");
+            let label = endpoints.resolve_of(Some("a.x"), "GET", &path, || Some(source)).endpoint;
+            prop_assert!(!label.contains(&**value), "{} in {}", value, label);
+            endpoints.settle();
+        }
+    }
+
+    #[test]
+    fn memory_of_answers_changes_none(
+        calls in proptest::collection::vec(("[ab]\\.x|.{0,3}", "GET|HEAD", target(), 0..4_u64), 1..40)
+    ) {
         let settings = Settings { templates_per_authority: 4, templates: 6, authorities: 3, ..Settings::default() };
         let mut remembering = Endpoints::new(&settings, &[]).unwrap();
         let mut forgetting = Endpoints::new(&settings, &[]).unwrap();
-        for (authority, method, target) in calls.iter().chain(&calls) {
+        for (authority, method, target, process) in calls.iter().chain(&calls) {
             forgetting.cache = Cache::default();
-            let remembered = remembering.resolve(Some(authority), method, target);
-            prop_assert_eq!(remembered, forgetting.resolve(Some(authority), method, target));
+            let source = || Some(Source::new(*process, Some(if *process == 0 { "chess" } else { "go" })));
+            let remembered = remembering.resolve_of(Some(authority), method, target, source);
+            prop_assert_eq!(remembered, forgetting.resolve_of(Some(authority), method, target, source));
         }
+        prop_assert_eq!(remembering.learned(), forgetting.learned());
         prop_assert!(remembering.overflow().eq(forgetting.overflow()));
         prop_assert!(remembering.labels <= 6 && remembering.authorities.len() <= 3);
     }

@@ -8,8 +8,10 @@ use super::{Known, Output, Settings, peer};
 use crate::accounts::Accounts;
 use crate::attribute::Games;
 use crate::call::Call;
+use crate::endpoint::learned::Source;
 use crate::endpoint::{Resolved, Tier};
 use crate::exchange::{Event, Exchange, Unpaired};
+use crate::keyed::combine;
 use crate::summary::Summary;
 
 /// What all calls of a connection share.
@@ -58,10 +60,17 @@ impl Emit<'_> {
         }
         let Known { process, by_process } = of.known;
         let game = self.settings.rules.game_of_call(by_process, &exchange.fields, self.games);
-        let Resolved { endpoint, path, tier } = self.settings.endpoints.resolve(
+        let source = || {
+            // What is not there says nothing of the paths that are.
+            let is_there = exchange.status.is_some_and(|status| !matches!(status, 404 | 405));
+            let id = combine(process.pid.into(), process.start_ticks);
+            is_there.then(|| Source::new(id, game.as_deref()))
+        };
+        let Resolved { endpoint, path, tier, is_doubtful } = self.settings.endpoints.resolve_of(
             exchange.authority.as_deref(),
             &exchange.method,
             &exchange.target,
+            source,
         );
         if tier == Tier::Ignored {
             return;
@@ -78,7 +87,11 @@ impl Emit<'_> {
             peer: of.open.and_then(peer::address),
         };
         self.accounts.record(&mut call);
-        self.summary.record(&call);
+        if is_doubtful {
+            self.summary.hold(&call);
+        } else {
+            self.summary.record(&call);
+        }
         (self.out)(Output::Call(&call));
     }
 }

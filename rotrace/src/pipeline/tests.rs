@@ -22,17 +22,25 @@ struct Probes {
 }
 
 impl Probes {
-    fn new() -> Self {
+    fn settings() -> Settings {
         let rules = Rules::new(Vec::new(), vec![GameRule::header("x-game").expect("a field name")]);
-        let settings = Settings {
+        Settings {
             rules,
             endpoints: Endpoints::new(&endpoint::Settings::default(), &[]).expect("no rules"),
             roles: [Role::Client, Role::Server].into(),
             connections: 16,
             prices: Prices::default(),
             detect: detect::Settings::default(),
-        };
-        Probes { pipeline: Pipeline::new(settings), now_ns: 0, positions: BTreeMap::new(), lines: Vec::new() }
+        }
+    }
+
+    fn new() -> Self {
+        Probes {
+            pipeline: Pipeline::new(Self::settings()),
+            now_ns: 0,
+            positions: BTreeMap::new(),
+            lines: Vec::new(),
+        }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
@@ -149,6 +157,56 @@ fn a_field_of_the_request_names_the_game() {
     probes.text(SOCKET, direction::RECEIVED, "GET /a HTTP/1.1\r\nHost: api\r\nX-Game: go\r\n\r\n");
     probes.text(SOCKET, direction::SENT, OK);
     assert_eq!(probes.lines, ["Server go 1007 api/a Some(200) Some(2) Complete"]);
+}
+
+/// Calls to `/games/` and the words, each answered with the status line; how many there are in the end by endpoint.
+fn games_called(probes: &mut Probes, words: impl Iterator<Item = String>, answer: &str) {
+    for word in words {
+        let request = format!("GET /games/{word} HTTP/1.1\r\nHost: api\r\n\r\n");
+        probes.text(SOCKET, direction::SENT, &request);
+        probes.text(SOCKET, direction::RECEIVED, &format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n"));
+    }
+}
+
+/// Words without digits.
+fn words(range: std::ops::Range<u8>) -> impl Iterator<Item = String> {
+    range.map(|number| format!("game-{}{}", char::from(b'a' + number / 26), char::from(b'a' + number % 26)))
+}
+
+fn shown(probes: &mut Probes) -> Vec<(String, u64)> {
+    let summary = probes.pipeline.summary();
+    let series = summary.games().flat_map(|(_, game)| game.series(Role::Client));
+    series.map(|(endpoint, series)| (endpoint.to_owned(), series.total())).collect()
+}
+
+#[test]
+fn calls_are_shown_once_it_is_known_what_is_a_name() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    games_called(&mut probes, words(0..4), "200 OK");
+    let early = shown(&mut probes);
+    assert_eq!(early.len(), 4, "so few words may be routes");
+    games_called(&mut probes, words(4..40), "200 OK");
+    assert_eq!(probes.pipeline.summary().calls(), 40);
+    probes.pipeline.finish_all(probes.now_ns, &mut |_| {});
+    let shown = shown(&mut probes);
+    let names: u64 =
+        shown.iter().filter(|(endpoint, _)| endpoint == "api/games/{name}").map(|(_, calls)| calls).sum();
+    assert_eq!(shown.iter().map(|(_, calls)| calls).sum::<u64>(), 40);
+    assert!(names >= 32 && shown.len() <= 8, "{shown:?}");
+}
+
+#[test]
+fn what_is_not_there_teaches_nothing_and_a_reload_forgets_nothing() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    games_called(&mut probes, words(0..40), "404 Not Found");
+    games_called(&mut probes, words(0..1), "200 OK");
+    assert!(probes.lines.iter().all(|line| !line.contains("{name}")));
+    games_called(&mut probes, words(0..40), "200 OK");
+    probes.pipeline.replace_settings(Probes::settings());
+    games_called(&mut probes, words(50..51), "404 Not Found");
+    assert!(probes.lines.last().is_some_and(|line| line.contains(" api/games/{name} ")));
 }
 
 #[test]

@@ -105,6 +105,9 @@ pub(super) struct Endpoints {
     /// OpenAPI documents, besides those of the config
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(super) openapi: Vec<PathBuf>,
+    /// Read all lines before the first is answered, and learn from them which words are names
+    #[arg(long)]
+    pub(super) learn: bool,
 }
 
 /// The whole program.

@@ -127,7 +127,15 @@ pub(super) fn endpoints(asked: &cli::Endpoints, mut config: Config) -> anyhow::R
     config.endpoints.openapi.extend(asked.openapi.iter().cloned());
     let mut endpoints = endpoints_of(&config, &documents_of(&config)?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    for (number, line) in (1..).zip(io::stdin().lock().lines()) {
+    let lines = (1_usize..).zip(io::stdin().lock().lines());
+    let mut lines: Box<dyn Iterator<Item = (usize, io::Result<String>)>> = Box::new(lines);
+    if asked.learn {
+        let all: Vec<(usize, io::Result<String>)> = lines.collect();
+        all.iter().filter_map(|(_, line)| line.as_ref().ok()).for_each(|line| endpoints.learn_line(line));
+        endpoints.settle();
+        lines = Box::new(all.into_iter());
+    }
+    for (number, line) in lines {
         let line = line.with_context(|| format!("read line {number} of standard input"))?;
         match endpoints.annotate(&line) {
             Ok(annotated) => writeln!(out, "{annotated}")?,

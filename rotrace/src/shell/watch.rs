@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use super::cli;
 use super::clock::{monotonic_ns, wall_clock};
 use super::cost::{PlayerFeed, prices};
+use super::dictionary;
 use super::offline::{documents_of, settings};
 use super::output::Output;
 use super::recorder::Recorder;
@@ -37,6 +38,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 const YOUNG_NS: u64 = 10 * SECOND_NS;
 /// So often all processes are compared with the rules again.
 const SWEEP_NS: u64 = 30 * SECOND_NS;
+/// So often what was learned of endpoints is written.
+const KEPT_NS: u64 = 300 * SECOND_NS;
 /// Records of the last calls of a process may follow on its end by so much.
 const AFTERMATH: usize = 3;
 
@@ -112,7 +115,7 @@ fn watch(
 }
 
 /// `rotrace run`.
-pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
+pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
     let listener = server::bind(config.metrics.listen)?;
     let address = listener.local_addr()?;
     let published = Arc::new(Mutex::new(empty_scrape()));
@@ -133,15 +136,32 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     {
         warn!("the clock source of this host is {clock}: reading it makes every record dearer");
     }
-    let pipeline = Pipeline::new(settings(&config, &[Role::Client], random_key()?)?);
+    let mut pipeline = Pipeline::new(settings(&config, &[Role::Client], random_key()?)?);
+    match config.endpoints.dictionary.as_deref().map(dictionary::read) {
+        Some(Ok(Some(learned))) => pipeline.learn(learned),
+        Some(Ok(None)) | None => {}
+        // Nobody knows what it is: it would not be right to write over it.
+        Some(Err(why)) => {
+            error!("what was learned of endpoints is not used, and not kept until the next start: {why:#}");
+            config.endpoints.dictionary = None;
+        }
+    }
     info!("cost model: {}", prices(&config, &documents_of(&config)?)?.model());
     let session = Session::new(probes, pipeline, None, config.tls.openssl);
     let signals = Signals::default();
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
     let mut players = PlayerFeed::default();
     players.follow(config.cost.players.clone());
-    let mut daemon =
-        Daemon { session, config, family, published, players, seen: BTreeMap::new(), swept_ns: 0 };
+    let mut daemon = Daemon {
+        session,
+        config,
+        family,
+        published,
+        players,
+        seen: BTreeMap::new(),
+        swept_ns: 0,
+        kept_ns: monotonic_ns(),
+    };
     daemon.follow_wall_clock();
     daemon.sweep(monotonic_ns())?;
     daemon.publish();
@@ -150,6 +170,7 @@ pub(super) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     state.replace_readiness(Readiness::NotReady("shutting down".to_owned()));
     let finished = daemon.session.finish(&mut |_| {});
     daemon.publish();
+    daemon.keep();
     daemon.session.detach();
     info!(calls = daemon.session.pipeline.summary().calls(), "stopped");
     // A failed loop has not been asked to stop, so the server has not either.
@@ -168,6 +189,8 @@ struct Daemon {
     seen: BTreeMap<u32, u64>,
     /// When all of them were last compared with the rules.
     swept_ns: u64,
+    /// When what was learned was last written.
+    kept_ns: u64,
 }
 
 impl Daemon {
@@ -187,9 +210,21 @@ impl Daemon {
                 self.follow_wall_clock();
                 self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
                 self.publish();
+                if now_ns.saturating_sub(self.kept_ns) >= KEPT_NS {
+                    self.kept_ns = now_ns;
+                    self.keep();
+                }
             }
         }
         Ok(())
+    }
+
+    /// Writes what was learned of endpoints. What cannot be written is no reason to stop.
+    fn keep(&self) {
+        let Some(path) = &self.config.endpoints.dictionary else { return };
+        if let Err(why) = dictionary::write(path, self.session.pipeline.endpoints().learned()) {
+            warn!("{why:#}");
+        }
     }
 
     /// Looks for new processes that a rule selects. Processes do not say when they are born, but a new one has a new
@@ -235,8 +270,11 @@ impl Daemon {
                 let changes = self.config.changes(&new);
                 let fixed: Vec<_> =
                     changes.iter().filter(|key| matches!(**key, "detect" | "limits" | "log")).collect();
-                if !fixed.is_empty() || self.config.metrics.listen != new.metrics.listen {
-                    warn!("detect, limits, log and metrics.listen change with a restart only");
+                let is_moved = self.config.endpoints.dictionary != new.endpoints.dictionary;
+                if !fixed.is_empty() || self.config.metrics.listen != new.metrics.listen || is_moved {
+                    warn!(
+                        "detect, limits, log, metrics.listen and endpoints.dictionary change with a restart only"
+                    );
                 }
                 info!(
                     "configuration read again; changed: {}",
@@ -245,7 +283,9 @@ impl Daemon {
                 self.session.pipeline.replace_settings(settings);
                 self.session.openssl = new.tls.openssl;
                 self.players.follow(new.cost.players.clone());
+                let dictionary = self.config.endpoints.dictionary.take();
                 self.config = new;
+                self.config.endpoints.dictionary = dictionary;
                 self.swept_ns = 0;
             }
             Err(why) => error!("the old configuration stays in force: {why:#}"),

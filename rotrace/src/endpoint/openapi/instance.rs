@@ -96,7 +96,16 @@ fn value(accepts: &Accepts, name: Option<&str>, random: &mut impl FnMut(u64) -> 
             1 => format!("{:016x}", random(u64::MAX)),
             _ => digits(12, random),
         },
-        Accepts::Any => WORDS.get(pick(WORDS.len(), random)).copied().unwrap_or_default().to_owned(),
+        Accepts::Any => {
+            // Two words more often than one: games choose other names than each other.
+            let mut word = || WORDS.get(pick(WORDS.len(), random)).copied().unwrap_or_default();
+            let (first, second) = (word(), word());
+            match random(4) {
+                0 => first.to_owned(),
+                1 => [first, "_", second].concat(),
+                _ => [first, "-", second].concat(),
+            }
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Word {
 }
 
 /// `v1`, `v2.0`, `V1beta2`.
-pub(super) fn is_version(word: &str) -> bool {
+pub(in crate::endpoint) fn is_version(word: &str) -> bool {
     let Some(rest) = word.strip_prefix(['v', 'V']) else { return false };
     let stage = rest.find(|character: char| character.is_ascii_alphabetic()).unwrap_or(rest.len());
     let (number, stage) = (rest.get(..stage).unwrap_or_default(), rest.get(stage..).unwrap_or_default());
