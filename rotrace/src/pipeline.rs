@@ -163,6 +163,8 @@ impl Pipeline {
         self.wanted = settings.rules.wanted_fields();
         self.accounts.replace_prices(std::mem::take(&mut settings.prices));
         settings.endpoints.inherit(&mut self.settings.endpoints);
+        // Numbers of before and after would have nothing in common under another key.
+        settings.detect = std::mem::take(&mut self.settings.detect);
         self.settings = settings;
     }
 

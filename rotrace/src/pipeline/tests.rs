@@ -8,6 +8,7 @@ use crate::attribute::GameRule;
 use crate::capture::{loss_record, process_record};
 use crate::endpoint;
 use crate::exchange::Exchange;
+use crate::keyed::Key;
 
 const PID: u32 = 7;
 const SOCKET: u64 = 100;
@@ -135,6 +136,17 @@ impl Probes {
 
 const GET: &str = "GET /v1/users/7 HTTP/1.1\r\nHost: api\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+#[test]
+fn other_settings_leave_the_key_as_it_is() {
+    let keyed = |key| Settings {
+        detect: detect::Settings { key, ..detect::Settings::default() },
+        ..Probes::settings()
+    };
+    let mut pipeline = Pipeline::new(keyed(Key::new([7; 16])));
+    pipeline.replace_settings(keyed(Key::default()));
+    assert_eq!(pipeline.settings.detect.key.hash(b"token"), Key::new([7; 16]).hash(b"token"));
+}
 
 #[test]
 fn a_call_of_a_known_process() {

@@ -166,11 +166,6 @@ impl PlayerFeed {
         &self.seconds
     }
 
-    /// The same, to be given estimates.
-    pub fn seconds_mut(&mut self) -> &mut PlayerSeconds {
-        &mut self.seconds
-    }
-
     fn lose(&mut self, now_ns: u64, why: &anyhow::Error) {
         let path = self.path.as_deref().unwrap_or(Path::new("")).display();
         // Once for each time that the file goes away or goes bad.

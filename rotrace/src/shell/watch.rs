@@ -14,9 +14,9 @@ use tracing::{debug, error, info, warn};
 
 use super::cli;
 use super::clock::{monotonic_ns, wall_clock};
-use super::cost::{PlayerFeed, prices};
+use super::cost::PlayerFeed;
 use super::dictionary;
-use super::offline::{documents_of, settings};
+use super::offline::settings;
 use super::output::Output;
 use super::recorder::Recorder;
 use super::server::{self, Readiness, State};
@@ -137,6 +137,7 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
         warn!("the clock source of this host is {clock}: reading it makes every record dearer");
     }
     let mut pipeline = Pipeline::new(settings(&config, &[Role::Client], random_key()?)?);
+    info!("cost model: {}", pipeline.prices().model());
     match config.endpoints.dictionary.as_deref().map(dictionary::read) {
         Some(Ok(Some(learned))) => pipeline.learn(learned),
         Some(Ok(None)) | None => {}
@@ -146,7 +147,6 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
             config.endpoints.dictionary = None;
         }
     }
-    info!("cost model: {}", prices(&config, &documents_of(&config)?)?.model());
     let session = Session::new(probes, pipeline, None, config.tls.openssl);
     let signals = Signals::default();
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
@@ -260,13 +260,13 @@ impl Daemon {
     fn reload(&mut self, path: &Path) {
         let loaded = config::load(path).map_err(anyhow::Error::from).and_then(|new| {
             new.require_targets(path)?;
+            // The pipeline keeps the key that it has.
             let settings = settings(&new, &[Role::Client], Key::default())?;
-            let prices = prices(&new, &documents_of(&new)?)?;
-            Ok((new, settings, prices))
+            Ok((new, settings))
         });
         match loaded {
-            Ok((new, settings, prices)) => {
-                info!("cost model: {}", prices.model());
+            Ok((new, settings)) => {
+                info!("cost model: {}", settings.prices.model());
                 let changes = self.config.changes(&new);
                 let fixed: Vec<_> =
                     changes.iter().filter(|key| matches!(**key, "detect" | "limits" | "log")).collect();
