@@ -65,10 +65,6 @@ const SERVED: Role = Role {
 };
 
 fn glance() -> Vec<Panel> {
-    let number = |title, description: &str, unit, limits, expression| Panel {
-        width: 4,
-        ..panel(title, description, View::Number(limits), unit, vec![query("", expression)])
-    };
     vec![
         number(
             "Calls made",
@@ -420,6 +416,16 @@ fn own_cost() -> Vec<Panel> {
 }
 
 /// How many hosts have each value of a label.
+pub(super) fn number(
+    title: &'static str,
+    description: &str,
+    unit: &'static str,
+    limits: Option<[f64; 2]>,
+    expression: String,
+) -> Panel {
+    Panel { width: 4, ..panel(title, description, View::Number(limits), unit, vec![query("", expression)]) }
+}
+
 pub(super) fn half(title: &'static str, name: &'static str, label: &'static str) -> Panel {
     let hosts = vec![query("Hosts", SHOWN.now(name, label))];
     Panel { width: 12, ..panel(title, &of_table(name), View::Table, "short", hosts) }

@@ -3,7 +3,7 @@
 //! can the detectors keep up. Refuses to know: JSON.
 
 use super::grafana::{Dashboard, Panel, Query, Row, View};
-use super::panels::{LINES, TABLE_LINES, half, of_table, panel, query, third};
+use super::panels::{LINES, TABLE_LINES, half, number, of_table, panel, query, third};
 use super::query::{SHOWN, SHOWN_TIME, top};
 
 /// Shares of waste above which a number is orange, and red. The alert stands at the second.
@@ -36,10 +36,6 @@ pub(super) fn dashboard() -> Dashboard {
 }
 
 fn glance() -> Vec<Panel> {
-    let number = |title, description: &str, unit, limits, expression| Panel {
-        width: 4,
-        ..panel(title, description, View::Number(limits), unit, vec![query("", expression)])
-    };
     vec![
         number(
             "Cost",

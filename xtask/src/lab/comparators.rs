@@ -30,8 +30,8 @@ pub(crate) trait Comparator {
 /// All of them that can be had here.
 pub(crate) fn all() -> Vec<Box<dyn Comparator>> {
     let mut all: Vec<Box<dyn Comparator>> = vec![
-        Box::new(sentry::NPlusOneApi::default()),
-        Box::new(sentry::ConsecutiveHttp::default()),
+        Box::new(sentry::Sentry::n_plus_one_api()),
+        Box::new(sentry::Sentry::consecutive_http()),
         Box::new(volume::Volume::default()),
     ];
     if is_installed() {

@@ -12,31 +12,65 @@ use crate::lab::plan::{MS, Planned};
 use crate::lab::score::matching::Statement;
 use crate::lab::world::World;
 
-/// N+1 API calls: reads of one parent whose starts are less than 15 ms apart and whose URL is the same but for parameters;
-/// five of them, 300 ms together.
-#[derive(Debug, Default)]
-pub(super) struct NPlusOneApi {
-    runs: BTreeMap<u64, Run>,
-    said: Vec<Statement>,
-}
-
 const START_APART_NS: u64 = 15 * MS;
 const CALLS_MIN: usize = 5;
 const TOTAL_NS: u64 = 300 * MS;
 
-/// Consecutive HTTP: one after the other, each at least 500 ms, less than 500 ms between; three of them, less than three
-/// hosts, and 2 s to be saved.
-#[derive(Debug, Default)]
-pub(super) struct ConsecutiveHttp {
-    runs: BTreeMap<u64, Run>,
-    said: Vec<Statement>,
-}
+/// N+1 API calls: reads of one parent whose starts are less than 15 ms apart and whose URL is the same but for parameters;
+/// five of them, 300 ms together.
+const N_PLUS_ONE_API: Criterion = Criterion {
+    name: "criteria of Sentry: N+1 API calls",
+    pattern: Pattern::NPlusOne,
+    counts: |call| {
+        let has_parameter = call.api.terms().endpoint.contains('{') || call.target.contains('?');
+        call.api.terms().method == "GET" && has_parameter
+    },
+    goes_on: |run, call| run.what == what(call) && call.start_ns - run.starts_ns.1 < START_APART_NS,
+    is_one: |run| run.times_ns.len() >= CALLS_MIN && run.total_ns() >= TOTAL_NS,
+};
 
 const EACH_NS: u64 = 500 * MS;
 const BETWEEN_NS: u64 = 500 * MS;
 const CONSECUTIVE_MIN: usize = 3;
 const HOSTS_MAX: usize = 2;
 const SAVING_NS: u64 = 2_000 * MS;
+
+/// Consecutive HTTP: one after the other, each at least 500 ms, less than 500 ms between; three of them, less than three
+/// hosts, and 2 s to be saved.
+const CONSECUTIVE_HTTP: Criterion = Criterion {
+    name: "criteria of Sentry: consecutive HTTP",
+    pattern: Pattern::SerialWaterfall,
+    counts: |call| call.end_ns() - call.start_ns >= EACH_NS,
+    goes_on: |run, call| call.start_ns >= run.end_ns && call.start_ns - run.end_ns < BETWEEN_NS,
+    is_one: |run| {
+        let longest_ns = run.times_ns.iter().max().copied().unwrap_or(0);
+        run.times_ns.len() >= CONSECUTIVE_MIN
+            && run.hosts.len() <= HOSTS_MAX
+            && run.total_ns() - longest_ns >= SAVING_NS
+    },
+};
+
+/// What a run of calls of one parent has to be.
+#[derive(Debug)]
+struct Criterion {
+    name: &'static str,
+    pattern: Pattern,
+    /// A call can be in a run; one that cannot ends it.
+    counts: fn(&Planned) -> bool,
+    /// A call belongs to the run.
+    goes_on: fn(&Run, &Planned) -> bool,
+    /// The run, which is over, is told.
+    is_one: fn(&Run) -> bool,
+}
+
+/// One criterion, and the runs that are not over.
+#[derive(Debug)]
+pub(super) struct Sentry {
+    criterion: &'static Criterion,
+    /// By parent.
+    runs: BTreeMap<u64, Run>,
+    said: Vec<Statement>,
+}
 
 /// Calls of one parent that follow each other.
 #[derive(Debug, Default)]
@@ -96,76 +130,39 @@ fn what(call: &Planned) -> (Option<Api>, Vec<String>) {
     (Some(call.api), keys)
 }
 
-impl NPlusOneApi {
+impl Sentry {
+    pub(super) fn n_plus_one_api() -> Self {
+        Sentry::of(&N_PLUS_ONE_API)
+    }
+
+    pub(super) fn consecutive_http() -> Self {
+        Sentry::of(&CONSECUTIVE_HTTP)
+    }
+
+    fn of(criterion: &'static Criterion) -> Self {
+        Sentry { criterion, runs: BTreeMap::new(), said: Vec::new() }
+    }
+
     fn end(&mut self, task: u64) {
         let Some(run) = self.runs.remove(&task) else { return };
-        if run.times_ns.len() >= CALLS_MIN && run.total_ns() >= TOTAL_NS {
-            self.said.extend(run.statement(Pattern::NPlusOne));
+        if (self.criterion.is_one)(&run) {
+            self.said.extend(run.statement(self.criterion.pattern));
         }
     }
 }
 
-impl Comparator for NPlusOneApi {
+impl Comparator for Sentry {
     fn name(&self) -> &'static str {
-        "criteria of Sentry: N+1 API calls"
+        self.criterion.name
     }
 
     fn take(&mut self, call: &Planned) {
-        let has_parameter = call.api.terms().endpoint.contains('{') || call.target.contains('?');
-        let goes_on = self
-            .runs
-            .get(&call.task)
-            .is_some_and(|run| run.what == what(call) && call.start_ns - run.starts_ns.1 < START_APART_NS);
-        if !goes_on {
+        let Criterion { counts, goes_on, .. } = self.criterion;
+        let counts = counts(call);
+        if !counts || !self.runs.get(&call.task).is_some_and(|run| goes_on(run, call)) {
             self.end(call.task);
         }
-        if call.api.terms().method != "GET" || !has_parameter {
-            return;
-        }
-        match self.runs.get_mut(&call.task) {
-            Some(run) => run.add(call),
-            None => {
-                self.runs.insert(call.task, Run::of(call));
-            }
-        }
-    }
-
-    fn finish(&mut self, _: &World, _: usize) -> anyhow::Result<Vec<Statement>> {
-        for task in self.runs.keys().copied().collect::<Vec<u64>>() {
-            self.end(task);
-        }
-        Ok(merged(std::mem::take(&mut self.said)))
-    }
-}
-
-impl ConsecutiveHttp {
-    fn end(&mut self, task: u64) {
-        let Some(run) = self.runs.remove(&task) else { return };
-        let longest_ns = run.times_ns.iter().max().copied().unwrap_or(0);
-        let is_one = run.times_ns.len() >= CONSECUTIVE_MIN
-            && run.hosts.len() <= HOSTS_MAX
-            && run.total_ns() - longest_ns >= SAVING_NS;
-        if is_one {
-            self.said.extend(run.statement(Pattern::SerialWaterfall));
-        }
-    }
-}
-
-impl Comparator for ConsecutiveHttp {
-    fn name(&self) -> &'static str {
-        "criteria of Sentry: consecutive HTTP"
-    }
-
-    fn take(&mut self, call: &Planned) {
-        let goes_on = self
-            .runs
-            .get(&call.task)
-            .is_some_and(|run| call.start_ns >= run.end_ns && call.start_ns - run.end_ns < BETWEEN_NS);
-        if !goes_on {
-            self.end(call.task);
-        }
-        if call.end_ns() - call.start_ns < EACH_NS {
-            self.end(call.task);
+        if !counts {
             return;
         }
         match self.runs.get_mut(&call.task) {
@@ -210,17 +207,17 @@ mod tests {
     #[test]
     fn five_reads_close_together_are_n_plus_one() {
         let reads = |apart_ms: u64, count: u64| (0..count).map(|n| (n * apart_ms, 70)).collect::<Vec<_>>();
-        check(&mut NPlusOneApi::default(), Api::USER, &reads(14, 5), 1);
-        check(&mut NPlusOneApi::default(), Api::USER, &reads(14, 4), 0);
-        check(&mut NPlusOneApi::default(), Api::USER, &reads(15, 9), 0);
-        check(&mut NPlusOneApi::default(), Api::USERS, &reads(5, 9), 0);
+        check(&mut Sentry::n_plus_one_api(), Api::USER, &reads(14, 5), 1);
+        check(&mut Sentry::n_plus_one_api(), Api::USER, &reads(14, 4), 0);
+        check(&mut Sentry::n_plus_one_api(), Api::USER, &reads(15, 9), 0);
+        check(&mut Sentry::n_plus_one_api(), Api::USERS, &reads(5, 9), 0);
     }
 
     #[test]
     fn slow_calls_that_follow_each_other_are_consecutive() {
         let calls = |time_ms: u64| (0..3).map(|n| (n * (time_ms + 100), time_ms)).collect::<Vec<_>>();
-        check(&mut ConsecutiveHttp::default(), Api::USER, &calls(1000), 1);
-        check(&mut ConsecutiveHttp::default(), Api::USER, &calls(900), 0);
-        check(&mut ConsecutiveHttp::default(), Api::USER, &[(0, 1000), (500, 1000), (900, 1000)], 0);
+        check(&mut Sentry::consecutive_http(), Api::USER, &calls(1000), 1);
+        check(&mut Sentry::consecutive_http(), Api::USER, &calls(900), 0);
+        check(&mut Sentry::consecutive_http(), Api::USER, &[(0, 1000), (500, 1000), (900, 1000)], 0);
     }
 }
