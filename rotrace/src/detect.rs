@@ -46,6 +46,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::call::Call;
+use crate::endpoint::canonical::divided;
 use crate::keyed::Key;
 use crate::summary::UNKNOWN_GAME;
 
@@ -55,7 +56,7 @@ pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values}
 use self::finding::{Amount, Class, Finding, FindingId, Severity};
 use self::ledger::{Ledger, RING_CALLS};
 use self::limit::LimitUse;
-use self::observation::{Observation, split};
+use self::observation::Observation;
 use self::order::Order;
 pub use self::pattern::Pattern;
 use self::phase::{Phase, Phases};
@@ -317,7 +318,7 @@ impl Detectors {
 }
 
 fn names(call: &Call) -> Names {
-    let (authority, _) = split(&call.endpoint);
+    let (authority, _) = divided(&call.endpoint);
     Names {
         game: call.game.clone().unwrap_or_else(|| Arc::from(UNKNOWN_GAME)),
         endpoint: Arc::clone(&call.endpoint),

@@ -108,6 +108,19 @@ pub struct Exchange {
     pub signals: Signals,
 }
 
+impl Exchange {
+    /// Time from the request to the first byte of the final response. A round trip of the network is in it: nobody told
+    /// how long that is.
+    pub fn ttfb_ns(&self) -> Option<u64> {
+        self.first_byte_ns?.checked_sub(self.started_ns)
+    }
+
+    /// Time from the request to the last byte of the response, or to the end of the connection for an aborted exchange.
+    pub fn duration_ns(&self) -> Option<u64> {
+        self.ended_ns?.checked_sub(self.started_ns)
+    }
+}
+
 /// Names of the request fields whose values attribution needs, lower case.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted(pub Vec<Box<str>>);

@@ -368,14 +368,13 @@ impl Redaction {
     /// `body` is as it was before `bytes`. What breaks its framing goes on breaking it: an `x` is no digit and no line end.
     fn overwrite_body(&self, mut body: Body, mut bytes: &mut [u8], before: &mut Before) {
         while !bytes.is_empty() {
-            let part = body.next_part();
+            let (part, length) = body.next_part(bytes.len());
             let compared = u64::from(FINGERPRINT_BYTES).saturating_sub(body.payload_bytes());
-            let length = if let Part::Payload(left) = part { left.min(bytes.len() as u64) } else { 1 };
-            let Some((now, behind)) = bytes.split_at_mut_checked(length as usize) else { return };
+            let Some((now, behind)) = bytes.split_at_mut_checked(length) else { return };
             let taken = body.take(now);
             match part {
                 Part::Payload(_) => {
-                    let (now, rest) = now.split_at_mut(compared.min(length) as usize);
+                    let (now, rest) = now.split_at_mut(compared.min(length as u64) as usize);
                     self.letters.overwrite_next(before, now);
                     rest.fill(OVERWRITTEN);
                 }

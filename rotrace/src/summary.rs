@@ -21,7 +21,7 @@ use crate::exchange::{Role, Unpaired};
 pub use held::HELD_NS;
 use held::Held;
 use series::last_ns;
-pub use series::{DURATION_BOUNDS_NS, Series, duration_ns, ttfb_ns};
+pub use series::{DURATION_BOUNDS_NS, Series};
 
 /// Keys (game, endpoint, role) that are kept apart unless the caller says otherwise. A key is about 22 time series
 /// (17 of the duration histogram, 3 sums, 2 counts by method and code), and a node should stay below 20 000.

@@ -9,6 +9,8 @@
 //! so many as a batch holds had to be made. A process that stops saves everything once: without telemetry, only what
 //! comes again after half a minute is counted.
 
+use std::sync::Arc;
+
 use super::desk::{CaseId, Desk, Grade};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
@@ -160,14 +162,13 @@ impl Detector for ChattyWrites {
             return;
         }
         let Some(subject) = desk.subject(call) else { return };
-        let api = &subject.api;
+        let api = Arc::clone(&subject.api);
         if api.is_transactional || api.is_safe_post {
             return;
         }
         if replaces(subject) && !api.is_telemetry {
             self.same(call, desk);
         }
-        let api = desk.api(call);
         if (api.is_telemetry || api.batch.is_some()) && call.request_body_bytes <= self.rules.small_bytes {
             self.burst(call, &api, desk);
         }

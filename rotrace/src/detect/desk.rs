@@ -271,11 +271,6 @@ impl Desk {
         std::mem::take(&mut self.changes)
     }
 
-    /// Findings that are not over, by pattern.
-    pub fn open_findings(&self) -> impl Iterator<Item = &Finding> {
-        self.cases.values().map(|case| &case.finding)
-    }
-
     /// Cases that are open, and how many were ended to make room.
     pub(super) fn cases_state(&self) -> State {
         State { entries: self.cases.len(), evicted: self.evicted_cases }

@@ -140,11 +140,6 @@ impl Ledger {
         self.totals.iter().map(|(&key, &amount)| (key, amount))
     }
 
-    /// Forgets what was counted of an endpoint, when its series end.
-    pub fn forget(&mut self, endpoint: u64) {
-        self.totals.retain(|&(of, _, _), _| of != endpoint);
-    }
-
     fn place(&self, seq: u64) -> usize {
         (seq % self.ring.len() as u64) as usize
     }

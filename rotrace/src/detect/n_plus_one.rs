@@ -160,7 +160,8 @@ impl Detector for NPlusOne {
             return;
         }
         let track = self.tracks.of(call.scope, Track::default);
-        let batch = desk.api(call).batch.as_ref().map_or(BATCH_MAX, |batch| batch.max).max(2);
+        let batch = desk.subject(call).and_then(|subject| subject.api.batch.as_ref());
+        let batch = batch.map_or(BATCH_MAX, |batch| batch.max).max(2);
         track.take(call, batch, self.min_ids);
         let Some(burst) = &track.burst else { return };
         let ids = burst.ids();

@@ -2,10 +2,11 @@
 //! string in it. Refuses to know: names, and what the hashed values are.
 
 use crate::call::Call;
+use crate::endpoint::canonical::divided;
 use crate::exchange::signals::url;
 use crate::exchange::{Exchange, Outcome, Role, Signals};
 use crate::keyed::{Key, combine};
-use crate::summary::{UNKNOWN_GAME, ttfb_ns};
+use crate::summary::UNKNOWN_GAME;
 
 use super::query::Parts;
 
@@ -196,7 +197,7 @@ impl Observation {
             return None;
         }
         let Exchange { started_ns, signals, .. } = *exchange;
-        let (authority, template) = split(&call.endpoint);
+        let (authority, template) = divided(&call.endpoint);
         let parts = Parts::of(&exchange.target, &call.path, template, key);
         let verb = verb(&exchange.method);
         let game = key.name(call.game.as_deref().unwrap_or(UNKNOWN_GAME).as_bytes());
@@ -225,7 +226,7 @@ impl Observation {
             seq,
             started_ns,
             ended_ns,
-            server_ns: ttfb_ns(exchange).or(given_up_ns).unwrap_or(0),
+            server_ns: exchange.ttfb_ns().or(given_up_ns).unwrap_or(0),
             pid: call.process.pid,
             process,
             process_age_ns: age_ns(call.process.start_ticks, started_ns),
@@ -258,11 +259,6 @@ impl Observation {
             is_h1: true,
         })
     }
-}
-
-/// Authority and template of an endpoint.
-pub fn split(endpoint: &str) -> (&str, &str) {
-    endpoint.split_at(endpoint.find('/').unwrap_or(endpoint.len()))
 }
 
 /// Start times are in ticks of USER_HZ, which is 100 on every architecture that rotrace runs on.

@@ -7,6 +7,7 @@
 //! cache would have answered for certain is `duplicate_request`, and no part of the pace.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::desk::{CaseId, Desk, Grade};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
@@ -157,8 +158,8 @@ impl PollUnchanged {
         if is_slow || is_hanging || is_mostly_new || polls + 1 < self.min_polls {
             return;
         }
-        let api = desk.api(call);
         let Some(subject) = desk.subject(call) else { return };
+        let api = Arc::clone(&subject.api);
         if subject.is_probe || api.is_heartbeat || api.is_long_poll {
             return;
         }

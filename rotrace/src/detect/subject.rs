@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use super::observation::{Observation, Reply, split};
+use super::observation::{Observation, Reply};
 use super::profile::{Sizes, Times};
 use crate::catalogue::{self, Tag};
 use crate::cost::Prices;
+use crate::endpoint::canonical::divided;
 use crate::endpoint::openapi::{Limit, Operation, Scope};
 use crate::summary::{OTHER, UNKNOWN_GAME};
 
@@ -212,7 +213,7 @@ impl Subject {
 
 /// By the names that such endpoints usually have.
 fn is_probe(endpoint: &str) -> bool {
-    let (_, path) = split(endpoint);
+    let (_, path) = divided(endpoint);
     let is_asked = |segment: &str| segment.starts_with("health") || segment.starts_with("ready");
     path == "/metrics" || path.split('/').any(|segment| segment == ".well-known" || is_asked(segment))
 }

@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use super::fixture::{Made, found, get, send};
 use super::*;
 use crate::exchange::signals::{Content, url};
-use crate::summary::ttfb_ns;
 
 /// A call of any kind that detectors look at.
 fn any_call() -> impl Strategy<Value = Made> {
@@ -55,7 +54,7 @@ proptest! {
 #[test]
 fn a_call_that_was_given_up_kept_the_server_busy_until_then() {
     let made = get("/").lasting_ms(250).with(|call| call.exchange.status = None);
-    assert_eq!(ttfb_ns(&made.call().exchange), None);
+    assert_eq!(made.call().exchange.ttfb_ns(), None);
     assert_eq!(made.observation().server_ns, 250_000_000);
 }
 

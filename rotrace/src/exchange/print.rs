@@ -30,17 +30,13 @@ impl Print {
         }
         let mut body = body.clone();
         while !bytes.is_empty() && running.bytes() < FINGERPRINT_BYTES {
-            let is_payload = matches!(body.next_part(), Part::Payload(_));
-            let length = match body.next_part() {
-                Part::Payload(left) => usize::try_from(left).unwrap_or(usize::MAX),
-                Part::Size | Part::Text => 1,
-            };
-            let (part, rest) = bytes.split_at(length.clamp(1, bytes.len()));
-            if is_payload {
+            let (part, length) = body.next_part(bytes.len());
+            let (now, rest) = bytes.split_at(length.max(1));
+            if matches!(part, Part::Payload(_)) {
                 let room = (FINGERPRINT_BYTES - running.bytes()) as usize;
-                running.write(part.get(..room).unwrap_or(part));
+                running.write(now.get(..room).unwrap_or(now));
             }
-            if body.take(part) != Taken::UnderWay {
+            if body.take(now) != Taken::UnderWay {
                 return;
             }
             bytes = rest;

@@ -15,7 +15,7 @@ use super::wall::WallClock;
 use crate::call::Call;
 use crate::detect::finding::Finding;
 use crate::exchange::{Outcome, Role};
-use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME, duration_ns, ttfb_ns};
+use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME};
 
 #[derive(Serialize)]
 struct CallLine<'a> {
@@ -138,8 +138,8 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
         request_body_bytes: exchange.request_body_bytes,
         response_head_bytes: exchange.response_head_bytes,
         response_body_bytes: exchange.response_body_bytes,
-        ttfb_ns: ttfb_ns(exchange),
-        duration_ns: duration_ns(exchange),
+        ttfb_ns: exchange.ttfb_ns(),
+        duration_ns: exchange.duration_ns(),
         complete: exchange.outcome == Outcome::Complete,
         outcome: match exchange.outcome {
             Outcome::Complete => "complete",

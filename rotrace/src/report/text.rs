@@ -7,7 +7,7 @@ use super::wall::WallClock;
 use crate::call::Call;
 use crate::exchange::{Outcome, Role};
 use crate::summary::shortfall::Shortfall;
-use crate::summary::{Coverage, Game, Series, Summary, duration_ns};
+use crate::summary::{Coverage, Game, Series, Summary};
 
 /// Endpoints that the report at the end shows per game and role: those with the most calls.
 const TOP_ENDPOINTS: usize = 10;
@@ -69,7 +69,7 @@ pub fn call_line(call: &Call, clock: WallClock, style: Style, allowed_keys: &[Bo
             Role::Server => "← ".to_owned(),
         },
         paint(style, colour, &format!("{status:>3}")),
-        format!(" {:>7} ", duration_ns(exchange).map_or(UNKNOWN.to_owned(), duration)),
+        format!(" {:>7} ", exchange.duration_ns().map_or(UNKNOWN.to_owned(), duration)),
         format!("{:>7} ", request_bytes.map_or(UNKNOWN.to_owned(), bytes)),
         format!(
             "{:>7} ",

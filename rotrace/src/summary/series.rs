@@ -61,10 +61,10 @@ impl Series {
         add(&mut self.request_body_bytes, [request_body_bytes]);
         add(&mut self.response_bytes, [response_head_bytes, response_body_bytes]);
         add(&mut self.response_body_bytes, [response_body_bytes]);
-        self.busy_ns += u128::from(ttfb_ns(exchange).unwrap_or(0));
+        self.busy_ns += u128::from(exchange.ttfb_ns().unwrap_or(0));
         self.last_ns = self.last_ns.max(last_ns(exchange));
         // The end of an aborted call says when somebody gave up, not how long the answer took.
-        if let (Outcome::Complete, Some(duration_ns)) = (exchange.outcome, duration_ns(exchange)) {
+        if let (Outcome::Complete, Some(duration_ns)) = (exchange.outcome, exchange.duration_ns()) {
             self.durations.record(duration_ns);
             let bucket = DURATION_BOUNDS_NS.iter().filter(|&&bound| bound < duration_ns).count();
             self.duration_buckets[bucket] += 1;
@@ -138,16 +138,6 @@ impl Series {
 
 fn add<const N: usize>(sum: &mut u64, terms: [Option<u64>; N]) {
     *sum = terms.into_iter().flatten().fold(*sum, u64::saturating_add);
-}
-
-/// Time from the request to the first byte of the final response.
-pub fn ttfb_ns(exchange: &Exchange) -> Option<u64> {
-    exchange.first_byte_ns?.checked_sub(exchange.started_ns)
-}
-
-/// Time from the request to the last byte of the response, or to the end of the connection for an aborted exchange.
-pub fn duration_ns(exchange: &Exchange) -> Option<u64> {
-    exchange.ended_ns?.checked_sub(exchange.started_ns)
 }
 
 /// The last time that is known of an exchange.

@@ -149,7 +149,7 @@ fn cases(by_client: Option<bool>) -> usize {
         detector.observe(&get("/v1/alive").at_ms(n * 1000 + 6000).observation(), &mut desk);
         detector.tick(call.ended_ns, &mut desk);
     }
-    desk.open_findings().count()
+    desk.cases_state().entries
 }
 
 #[test]

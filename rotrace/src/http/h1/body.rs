@@ -103,8 +103,17 @@ impl Body {
         self.framing == Framing::UntilClose
     }
 
-    /// What the next byte is part of.
-    pub fn next_part(&self) -> Part {
+    /// What the next bytes are part of, and how many of `available` ones. Of framing it is one at a time: only reading it
+    /// shows where it ends.
+    pub fn next_part(&self, available: usize) -> (Part, usize) {
+        let part = self.part();
+        match part {
+            Part::Payload(left) => (part, usize::try_from(left).unwrap_or(usize::MAX).min(available)),
+            Part::Size | Part::Text => (part, available.min(1)),
+        }
+    }
+
+    fn part(&self) -> Part {
         match self.framing {
             Framing::UntilClose => Part::Payload(u64::MAX),
             Framing::Length(left) | Framing::Chunked(Chunked::Data { left }) => Part::Payload(left),
