@@ -135,6 +135,31 @@ fn asyncio_server_over_tls_through_memory() {
     assert_equal(&seen.calls, &log);
 }
 
+/// wget has GnuTLS on Debian.
+#[test]
+fn wget_over_tls_of_gnutls() {
+    let nginx = Nginx::start();
+    nginx.serve_file("page", 3_000_000);
+    let arguments = ["-q", "-O", "/dev/null", "--no-config", "--ca-certificate", &nginx.certificate()];
+    let paths = ["/v1/items/1", "/v1/items/2", "/page", "/v1/items/3"].map(|path| nginx.tls_url(path));
+    let arguments = arguments.into_iter().map(str::to_owned).chain(paths);
+    let seen = clients::check(nginx, needs::program("wget"), arguments, 4);
+    assert!(seen.calls.iter().all(|call| call.tls));
+}
+
+/// GnuTLS says by a result of 0 that the peer has ended its direction.
+#[test]
+fn wget_reads_a_response_that_ends_with_close_notify() {
+    let server = PythonServer::start(Transport::Tls);
+    let arguments = ["-q", "-O", "/dev/null", "--no-config", "--ca-certificate", &server.certificate()];
+    let paths = ["/close/1000", "/close/1001"].map(|path| server.tls_url(path));
+    let seen =
+        trace(Running::hold(needs::program("wget"), arguments.into_iter().map(str::to_owned).chain(paths)));
+    let log = server.quit();
+    assert_eq!(log.len(), 2);
+    assert_equal(&seen.calls, &log);
+}
+
 /// Reads responses that end with their connections, through an API of `scripts/until_close.py`.
 fn until_close(api: &str, paths: &[&str]) {
     let server = PythonServer::start(Transport::Tls);
