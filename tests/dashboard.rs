@@ -43,6 +43,7 @@ const MAY_BE_ZERO: [&str; 16] = [
     "rotrace_detector_evictions_total",
     "rotrace_late_calls_total",
     "rotrace_unclaimed_calls_total",
+    "rotrace_waste_expired_total",
     "rotrace_first_calls_total",
     // The game in the middle is no distance from it.
     "robust_z",

@@ -8,6 +8,7 @@ use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::detect::subject::Api;
 use crate::detect::{self, ConnectionEnd, Detectors};
+use crate::summary::Summary;
 
 /// Time between two looks at what has gone on without a call.
 const TICK_NS: u64 = 1_000_000_000;
@@ -55,6 +56,11 @@ impl Accounts {
         }
         self.next_tick_ns = now_ns + TICK_NS;
         self.detectors.tick(now_ns)
+    }
+
+    /// Forgets what has been idle for `idle_ns`, as far as `summary` has its calls.
+    pub fn expire(&mut self, now_ns: u64, idle_ns: u64, summary: &Summary) {
+        self.detectors.expire(now_ns, idle_ns, summary);
     }
 
     /// Nothing more will come: findings end.

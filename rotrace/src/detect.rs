@@ -7,6 +7,7 @@
 
 pub mod desk;
 pub mod detector;
+mod episodes;
 mod excess;
 pub mod finding;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub mod query;
 pub mod request;
 pub mod subject;
 pub mod table;
+pub mod totals;
 mod window;
 
 mod chatty_writes;
@@ -49,11 +51,12 @@ use std::sync::Arc;
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
 use crate::keyed::Key;
-use crate::summary::UNKNOWN_GAME;
+use crate::summary::{Summary, UNKNOWN_GAME};
 
 use self::desk::Desk;
 use self::detector::Budget;
 pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values};
+use self::episodes::Episodes;
 use self::finding::{Amount, Class, Finding, FindingId, Severity};
 use self::labels::Labels;
 use self::ledger::{Ledger, RING_CALLS};
@@ -119,7 +122,7 @@ pub struct Detectors {
     phases: Phases,
     realtime_offset_ns: Option<i64>,
     next_seq: u64,
-    episodes: BTreeMap<(Arc<str>, Pattern, Severity), u64>,
+    episodes: Episodes,
     /// As they were told last: those that are open, and the last that are over.
     told: BTreeMap<FindingId, Arc<Finding>>,
     over: VecDeque<FindingId>,
@@ -135,7 +138,8 @@ pub struct Snapshot {
     /// Findings that are open, and the last that are over, as they were told last.
     pub findings: Vec<Arc<Finding>>,
     /// What each detector holds in memory, by its name; then what is held for all of them: endpoints and requests
-    /// (`shared`), first calls (`phases`) and open findings (`findings`).
+    /// (`shared`), first calls (`phases`), open findings (`findings`), and endpoints that have wasted something
+    /// (`wasted`), where an amount that found no room is counted for its game as a whole.
     pub states: Vec<(&'static str, State)>,
     /// How much of limits is used.
     pub limits: Vec<LimitUse>,
@@ -145,6 +149,8 @@ pub struct Snapshot {
     pub late_calls: u64,
     /// Claims of calls that had made room for others.
     pub claims_too_late: u64,
+    /// Endpoints and games whose counts of waste and episodes were forgotten since they were idle.
+    pub expired: u64,
 }
 
 /// Waste that was counted for good.
@@ -185,7 +191,7 @@ impl Detectors {
             phases: Phases::new(budget),
             realtime_offset_ns: None,
             next_seq: 0,
-            episodes: BTreeMap::new(),
+            episodes: Episodes::default(),
             told: BTreeMap::new(),
             over: VecDeque::new(),
         }
@@ -202,7 +208,7 @@ impl Detectors {
         self.next_seq += 1;
         let Desk { subjects, ledger, spent_ucu, now_ns, .. } = &mut self.desk;
         *now_ns = (*now_ns).max(observation.ended_ns);
-        *spent_ucu.entry(observation.game).or_default() += cost_ucu;
+        *spent_ucu.of(observation.game, || 0) += cost_ucu;
         let subject = subjects.of(observation.endpoint, || {
             let names = names(call);
             let api = api(&names);
@@ -234,6 +240,13 @@ impl Detectors {
         self.changes()
     }
 
+    /// Forgets what was counted of endpoints and games that have been idle for `idle_ns`, as far as `summary` has their
+    /// calls.
+    pub fn expire(&mut self, now_ns: u64, idle_ns: u64, summary: &Summary) {
+        self.desk.ledger.totals.expire(now_ns, idle_ns, summary);
+        self.episodes.expire(now_ns, idle_ns, summary);
+    }
+
     /// Nothing more will come: everything that is open ends.
     pub fn finish(&mut self) -> Vec<Finding> {
         self.in_order(|order, out| order.finish(out));
@@ -251,15 +264,14 @@ impl Detectors {
         let phase = |(endpoint, phase): (u64, &Phase)| {
             Some((Arc::clone(&desk.subjects.peek(endpoint)?.names), *phase))
         };
-        let totals = desk.ledger.totals().filter_map(|((endpoint, pattern, class), amount)| {
-            let names = Arc::clone(desk.names.get(&endpoint)?);
-            Some(Wasted { names, pattern, class, amount })
-        });
-        let mut wasted: Vec<Wasted> = totals.collect();
+        let totals = &desk.ledger.totals;
+        let of =
+            |(names, pattern, class, amount)| Wasted { names: Arc::clone(names), pattern, class, amount };
+        let mut wasted: Vec<Wasted> = totals.iter().map(of).collect();
         wasted.sort_by(|a, b| (&a.names, a.pattern, a.class).cmp(&(&b.names, b.pattern, b.class)));
         Snapshot {
             wasted,
-            episodes: episodes.clone(),
+            episodes: episodes.iter().collect(),
             findings: told.values().cloned().collect(),
             states: detectors
                 .iter()
@@ -268,12 +280,14 @@ impl Detectors {
                     ("shared", self.shared_state()),
                     ("phases", phases.state()),
                     ("findings", desk.cases_state()),
+                    ("wasted", totals.state()),
                 ])
                 .collect(),
             limits: detectors.iter().flat_map(|(_, detector)| detector.limits(desk.now_ns)).collect(),
             phases: phases.iter().filter_map(phase).collect(),
             late_calls: order.late(),
             claims_too_late: desk.ledger.too_late,
+            expired: totals.expired() + episodes.expired(),
         }
     }
 
@@ -302,8 +316,7 @@ impl Detectors {
             let from = self.told.insert(finding.id, Arc::new(finding.clone())).map(|told| told.severity);
             for severity in Severity::ALL {
                 if severity <= finding.severity && from.is_none_or(|from| severity > from) {
-                    let key = (Arc::clone(&finding.game), finding.pattern, severity);
-                    *self.episodes.entry(key).or_default() += 1;
+                    self.episodes.count(&finding.game, finding.pattern, severity, self.desk.now_ns);
                 }
             }
             if finding.is_over {

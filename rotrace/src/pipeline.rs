@@ -279,6 +279,7 @@ impl Pipeline {
     /// Forgets figures of endpoints and games that have been idle for `idle_ns`.
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64) {
         self.summary.expire(now_ns, idle_ns);
+        self.accounts.expire(now_ns, idle_ns, &self.summary);
     }
 
     /// Everything that is counted, as of now.
