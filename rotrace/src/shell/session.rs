@@ -27,6 +27,11 @@ pub const DRAIN: Duration = Duration::from_millis(10);
 /// for the record of that may have been lost.
 const RESCAN_NS: u64 = 30_000_000_000;
 
+/// The processes and users of this host.
+pub(super) fn proc() -> Procfs {
+    Procfs::new("/proc", Path::new("/etc/passwd"))
+}
+
 /// A process that is captured from.
 #[derive(Debug)]
 struct Target {
@@ -44,7 +49,7 @@ struct Target {
 pub(super) struct Session {
     pub(super) probes: Probes,
     pub(super) pipeline: Pipeline,
-    pub(super) procfs: Procfs,
+    procfs: Procfs,
     pub(super) recorder: Option<Recorder>,
     /// Whether TLS libraries are probed.
     pub(super) openssl: bool,
@@ -70,7 +75,7 @@ impl Session {
         Session {
             probes,
             pipeline,
-            procfs: Procfs::new("/proc", Path::new("/etc/passwd")),
+            procfs: proc(),
             recorder,
             openssl,
             targets: BTreeMap::new(),
