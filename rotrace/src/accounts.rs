@@ -44,6 +44,11 @@ impl Accounts {
         self.detectors.set_realtime_offset_ns(offset_ns);
     }
 
+    /// So many more events were lost and seen until now.
+    pub fn count_loss(&mut self, now_ns: u64, lost: u64, seen: u64) {
+        self.detectors.count_loss(now_ns, lost, seen);
+    }
+
     /// A connection has ended.
     pub fn connection_ended(&mut self, end: &ConnectionEnd) {
         self.detectors.connection_ended(end);

@@ -15,6 +15,7 @@ pub(crate) mod fixture;
 pub mod labels;
 pub mod ledger;
 pub mod limit;
+mod loss;
 pub mod observation;
 pub mod order;
 pub mod pattern;
@@ -215,6 +216,10 @@ impl Detectors {
             Subject::new(names, api)
         });
         subject.record(&observation);
+        // Nobody asks too often whether a service is up.
+        if subject.is_probe {
+            return Some(observation.seq);
+        }
         ledger.push(&observation);
         self.in_order(|order, out| order.push(observation, out));
         Some(observation.seq)
@@ -223,6 +228,11 @@ impl Detectors {
     /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC. Before it is known, no phases are counted.
     pub fn set_realtime_offset_ns(&mut self, offset_ns: i64) {
         self.realtime_offset_ns = Some(offset_ns);
+    }
+
+    /// So many more events were lost and seen until now.
+    pub fn count_loss(&mut self, now_ns: u64, lost: u64, seen: u64) {
+        self.desk.loss.count(now_ns, lost, seen);
     }
 
     /// A connection has ended.

@@ -129,6 +129,8 @@ pub struct Pipeline {
     accounts: Accounts,
     next_settle_ns: u64,
     records: u64,
+    /// Of them, those that came before the last record of losses.
+    records_judged: u64,
     captured_bytes: u64,
     malformed: u64,
     evicted: u64,
@@ -150,6 +152,7 @@ impl Pipeline {
             summary: Summary::default(),
             next_settle_ns: 0,
             records: 0,
+            records_judged: 0,
             captured_bytes: 0,
             malformed: 0,
             evicted: 0,
@@ -193,7 +196,7 @@ impl Pipeline {
                 self.unbound.remove(&record.header.pid);
             }
             kind::PROCESS => self.process(&record),
-            kind::LOSS => self.losses(record.payload),
+            kind::LOSS => self.losses(&record),
             // An exec is followed by what user space knows of the process now; the rest is answers to questions.
             _ => {}
         }
@@ -486,16 +489,21 @@ impl Pipeline {
         self.processes.insert(record.header.pid, Arc::new(Known { process: Arc::new(process), by_process }));
     }
 
-    fn losses(&mut self, payload: &[u8]) {
-        let Ok(losses) = serde_json::from_slice::<Losses>(payload) else {
+    fn losses(&mut self, record: &Record<'_>) {
+        let Ok(losses) = serde_json::from_slice::<Losses>(record.payload) else {
             self.malformed += 1;
             return;
         };
         let count =
             |stage, reason| losses.get(stage).and_then(|stage| stage.get(reason)).copied().unwrap_or(0);
+        let mut lost = 0_u64;
         for (_, reason) in LOSSES {
-            self.summary.losses.insert((KERNEL, reason), count(KERNEL, reason));
+            let total = count(KERNEL, reason);
+            let before = self.summary.losses.insert((KERNEL, reason), total).unwrap_or(0);
+            lost = lost.saturating_add(total.saturating_sub(before));
         }
+        let seen = self.records - std::mem::replace(&mut self.records_judged, self.records);
+        self.accounts.count_loss(record.header.time_ns, lost, seen);
         for (_, reason) in LOST_BYTES {
             self.summary.shortfall.bytes.insert((KERNEL, reason), count(KERNEL_BYTES, reason));
         }

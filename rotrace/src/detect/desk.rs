@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::detector::State;
 use super::finding::{
-    Amount, Class, Confidence, Estimate, Evidence, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
+    Amount, Class, Confidence, Estimate, Evidence, Fact, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
 };
 use super::ledger::{Claim, Ledger, Outcome};
+use super::loss::Loss;
 use super::observation::{Observation, Verb};
 use super::pattern::Pattern;
 use super::request::{Repeat, Requests};
@@ -43,6 +44,9 @@ const WARNING_SHARE: f64 = 0.2;
 /// Cost units an hour from which a case is critical.
 const CRITICAL_CU_PER_HOUR: f64 = 1000.0;
 
+/// Part of the events that may be lost before findings count half: what was not seen may have been what speaks against them.
+const LOSS_SHARE: f64 = 0.05;
+
 /// Where detectors put what they find.
 #[derive(Debug)]
 pub struct Desk {
@@ -58,6 +62,7 @@ pub struct Desk {
     cases: BTreeMap<CaseId, Case>,
     changes: Vec<Finding>,
     evicted_cases: u64,
+    pub(super) loss: Loss,
     pub(super) now_ns: u64,
 }
 
@@ -94,6 +99,8 @@ pub struct Case {
     told: Option<Told>,
     /// The process has just started.
     is_cold: bool,
+    /// Many events were lost while it was open.
+    is_lossy: bool,
 }
 
 /// What was told last of a case.
@@ -118,6 +125,7 @@ impl Desk {
             cases: BTreeMap::new(),
             changes: Vec::new(),
             evicted_cases: 0,
+            loss: Loss::default(),
             now_ns: 0,
         }
     }
@@ -202,6 +210,7 @@ impl Desk {
                 spent_before_ucu: spent_ucu.peek(call.game).copied().unwrap_or(0),
                 told: None,
                 is_cold: false,
+                is_lossy: false,
             }
         });
         case.finding.last_ns = case.finding.last_ns.max(call.ended_ns);
@@ -256,9 +265,14 @@ impl Desk {
     pub(super) fn tick(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         self.ledger.settle(now_ns);
-        let Desk { cases, changes, spent_ucu, .. } = self;
+        let Desk { cases, changes, spent_ucu, loss, .. } = self;
+        let lost_share = Some(loss.share()).filter(|&share| share > LOSS_SHARE);
         cases.retain(|_, case| {
             let spent_ucu = spent_ucu.peek(case.owner.game).copied().unwrap_or(0);
+            if let Some(share) = lost_share {
+                case.is_lossy = true;
+                case.finding.evidence.set("lost_share", Fact::Ratio(share));
+            }
             case.judge(spent_ucu.saturating_sub(case.spent_before_ucu));
             let is_over = now_ns.saturating_sub(case.finding.last_ns) > case.idle_ns;
             let now = Told::of(&case.finding, now_ns);
@@ -350,8 +364,8 @@ impl Case {
 
     fn add(&mut self, amount: Amount, class: Class) {
         let Finding { waste, class: own, .. } = &mut self.finding;
+        *own = if waste.expected == Amount::default() { class } else { (*own).max(class) };
         waste.expected = waste.expected.plus(amount);
-        *own = (*own).max(class);
     }
 
     /// Lets the severity rise to what the cost and the grade make of it. It does not fall again before the case is over,
@@ -362,7 +376,8 @@ impl Case {
         let Finding { severity, confidence, waste, started_ns, last_ns, .. } = &mut self.finding;
         let cost_ucu = waste.expected.cost_ucu as f64;
         let hours = last_ns.saturating_sub(*started_ns).max(RATE_NS) as f64 / 3.6e12;
-        let score = cost_ucu / 1e6 / hours * confidence.factor();
+        let sureness = if self.is_lossy { confidence.factor() / 2.0 } else { confidence.factor() };
+        let score = cost_ucu / 1e6 / hours * sureness;
         let is_much = score >= WARNING_CU_PER_HOUR
             || score >= WARNING_CU_PER_HOUR / 10.0
                 && cost_ucu >= WARNING_SHARE * (spent_ucu as f64 + cost_ucu);
@@ -408,7 +423,8 @@ fn finding(id: CaseId, call: &Observation, names: &Names, started_ns: u64, now_n
         is_over: false,
         severity: Severity::Info,
         confidence: Confidence::Heuristic,
-        class: Class::Avoidable,
+        // Until something is claimed, nothing is proven.
+        class: Class::Potential,
         calls: 0,
         overlap_calls: 0,
         waste: Estimate { expected: Amount::default(), low_share: 1.0, high_share: 1.0 },

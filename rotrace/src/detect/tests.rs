@@ -249,3 +249,19 @@ fn a_finding_is_told_at_once_when_it_matters_more_and_else_when_it_has_changed()
     }
     assert!(seconds.iter().any(|second| (30..42).contains(second)) && seconds.len() < 8, "{told:?}");
 }
+
+#[test]
+fn where_much_was_lost_findings_count_half() {
+    let severity = |lost: u64| {
+        let mut detectors = Detectors::new(&Settings::default());
+        for n in 0..12 {
+            let call = get("/v1/items/1").answer(1).at_ms(n * 20).lasting_ms(400).call();
+            detectors.observe(&call, 150_000, &mut |_| Arc::default());
+        }
+        detectors.count_loss(1, lost, 1000);
+        let finding = detectors.finish().pop().expect("a finding");
+        (finding.severity, finding.evidence.fact("lost_share").cloned())
+    };
+    assert_eq!(severity(50), (Severity::Warning, None));
+    assert_eq!(severity(250), (Severity::Info, Some(finding::Fact::Ratio(0.2))));
+}
