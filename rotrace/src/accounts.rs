@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::cost::Prices;
+use crate::cost::players::{Estimate, Players};
 use crate::detect::finding::Finding;
 use crate::detect::subject::Api;
 use crate::detect::{self, ConnectionEnd, Detectors};
+use crate::exchange::Role;
 use crate::summary::Summary;
 
 /// Time between two looks at what has gone on without a call.
@@ -18,13 +20,15 @@ const TICK_NS: u64 = 1_000_000_000;
 pub struct Accounts {
     prices: Prices,
     detectors: Detectors,
+    /// Whether, and from what, players are estimated.
+    estimate: Option<Estimate>,
     next_tick_ns: u64,
 }
 
 impl Accounts {
     /// Without a call.
     pub fn new(prices: Prices, detect: &detect::Settings) -> Self {
-        Accounts { prices, detectors: Detectors::new(detect), next_tick_ns: 0 }
+        Accounts { prices, detectors: Detectors::new(detect), estimate: None, next_tick_ns: 0 }
     }
 
     /// Takes other prices from now on. What was counted stays.
@@ -34,9 +38,22 @@ impl Accounts {
 
     /// Prices a call, and lets the detectors see it.
     pub fn record(&mut self, call: &mut Call) {
-        let Accounts { prices, detectors, .. } = self;
+        let Accounts { prices, detectors, estimate, .. } = self;
         call.cost_ucu = prices.price(call).map(|cost| cost.0);
         detectors.observe(call, call.cost_ucu.unwrap_or(0), &mut |names| Arc::new(Api::of(names, prices)));
+        if let (Some(estimate), Some(game), Role::Client) = (estimate, &call.game, call.exchange.role) {
+            estimate.observe(game, &call.endpoint, &call.path, call.exchange.started_ns);
+        }
+    }
+
+    /// Estimates from now on how many players games have, or does not.
+    pub fn estimate_players(&mut self, estimate: Option<Estimate>) {
+        self.estimate = estimate;
+    }
+
+    /// How many players calls let estimate; of no game when that is not wanted.
+    pub fn estimated_players(&mut self, now_ns: u64) -> Players {
+        self.estimate.as_mut().map_or_else(Players::default, |estimate| estimate.players(now_ns))
     }
 
     /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC.

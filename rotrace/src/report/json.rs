@@ -248,7 +248,7 @@ fn connection(conn: u64) -> String {
 
 /// JSON must escape C0 only (RFC 8259 §7), but lines also end up on terminals. Outside of strings JSON is ASCII, so what
 /// is unsafe stands in a string, where `\u` may stand for it.
-fn line(value: &impl Serialize) -> serde_json::Result<String> {
+pub(super) fn line(value: &impl Serialize) -> serde_json::Result<String> {
     let json = serde_json::to_string(value)?;
     if !json.contains(is_unsafe) {
         return Ok(json);

@@ -8,10 +8,16 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::config::Config;
 use crate::endpoint::learned::Dictionary;
 
 /// Bytes that are read of a file at most: the largest dictionary has less.
 const BYTES_MAX: u64 = 64 << 20;
+
+/// The dictionary that a configuration names, for a command that is told of paths and keeps nothing.
+pub(super) fn of(config: &Config) -> anyhow::Result<Option<Dictionary>> {
+    config.endpoints.dictionary.as_deref().map_or(Ok(None), read)
+}
 
 /// The dictionary that was written; none when there is no file yet.
 pub(super) fn read(path: &Path) -> anyhow::Result<Option<Dictionary>> {
