@@ -447,8 +447,12 @@ impl Pipeline {
         let Connection { state, .. } = connection;
         match &mut state.speaks {
             Speaks::Http(decoder) => {
-                let header = Header { conn, pid: state.pid, ..Header::default() };
-                let shared = Shared::of(state.open.as_ref(), &state.process, &header);
+                let shared = Shared {
+                    open: state.open.as_ref(),
+                    known: &state.process,
+                    conn,
+                    is_from_start: state.from_start,
+                };
                 let mut emit = Emit { settings, games, summary, accounts, out };
                 decoder.close(at_ns, &mut |event| emit.event(&shared, event));
             }

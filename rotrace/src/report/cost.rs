@@ -1,11 +1,10 @@
 //! Given: the summary, and what its calls were priced by. Gives: what each game cost, and whether their order would be
-//! another if an assumed weight were: as text and as one JSON object. Refuses to know: how a price is made.
+//! another if an assumed weight were: as text, and as a part of the summary. Refuses to know: how a price is made.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::json::line;
 use super::text::{Colour, Style, paint};
 use super::visible::escape;
 use crate::cost::sensitivity::{Change, GAMES_RANKED, MODEL_DRIVEN_BELOW, Shift, Usage};
@@ -13,9 +12,9 @@ use crate::cost::{MicroCu, Mode, Prices};
 use crate::exchange::Role;
 use crate::summary::{Series, Summary, UNKNOWN_GAME};
 
+/// What calls made cost, as scripts get it.
 #[derive(Serialize)]
-struct CostLine<'a> {
-    r#type: &'static str,
+pub(super) struct CostObject<'a> {
     mode: String,
     version: String,
     games: Vec<GameCost<'a>>,
@@ -68,14 +67,13 @@ pub fn cost_report(summary: &Summary, prices: &Prices, style: Style) -> String {
     out
 }
 
-/// The same as an object for scripts, without the line end.
-pub fn cost_line(summary: &Summary, prices: &Prices) -> serde_json::Result<String> {
+/// The same for scripts, as a part of the summary.
+pub(super) fn object<'a>(summary: &'a Summary, prices: &Prices) -> CostObject<'a> {
     let model = prices.model();
     let by_class = (model.mode == Mode::List).then(|| usage(summary, prices));
     let games = games(summary);
     let is_ranked = games.len() > 1;
-    line(&CostLine {
-        r#type: "cost",
+    CostObject {
         mode: model.mode.to_string(),
         version: model.label(),
         games: games.into_iter().map(|(name, cost)| game_cost(name, cost, by_class.as_ref())).collect(),
@@ -84,7 +82,7 @@ pub fn cost_line(summary: &Summary, prices: &Prices) -> serde_json::Result<Strin
             model_driven: is_model_driven(&shifts),
             shifts: shifts.into_iter().map(shift_object).collect(),
         }),
-    })
+    }
 }
 
 fn game_cost<'a>(name: &'a str, cost: MicroCu, by_class: Option<&Usage>) -> GameCost<'a> {
@@ -206,7 +204,7 @@ mod tests {
     }
 
     fn json(summary: &Summary) -> serde_json::Value {
-        serde_json::from_str(&cost_line(summary, &prices()).unwrap()).unwrap()
+        serde_json::to_value(object(summary, &prices())).unwrap()
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::endpoint::{self, Endpoints};
 use crate::exchange::Role;
 use crate::keyed::Key;
 use crate::pipeline::{Output, Pipeline, Settings};
-use crate::report::cost::{cost_line, cost_report};
+use crate::report::cost::cost_report;
 use crate::report::finding::findings_report;
 use crate::report::{Style, WallClock, json, text};
 
@@ -105,10 +105,7 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     written?;
     let summary = pipeline.summary();
     match asked.format {
-        Format::Json => {
-            writeln!(out, "{}", cost_line(&summary, pipeline.prices())?)?;
-            writeln!(out, "{}", json::summary_line(&summary)?)?;
-        }
+        Format::Json => writeln!(out, "{}", json::summary_line(&summary, pipeline.prices())?)?,
         Format::Text => {
             let waste = pipeline.detectors().snapshot();
             write!(out, "{}", text::end_report(&summary, Style::Plain))?;

@@ -10,7 +10,7 @@ use crate::cost::Prices;
 use crate::detect::Snapshot;
 use crate::detect::finding::{FindingId, Severity};
 use crate::pipeline;
-use crate::report::cost::{cost_line, cost_report};
+use crate::report::cost::cost_report;
 use crate::report::finding::{finding_line, findings_report};
 use crate::report::{Style, WallClock, json, text};
 use crate::summary::Summary;
@@ -90,10 +90,7 @@ impl Output {
                     self.line(findings.trim_end_matches('\n'));
                 }
             }
-            Format::Json => {
-                self.json(cost_line(summary, prices));
-                self.json(json::summary_line(summary));
-            }
+            Format::Json => self.json(json::summary_line(summary, prices)),
         }
         self.flush();
     }
