@@ -245,6 +245,16 @@ impl Summary {
         self.keys = keys;
     }
 
+    /// True while the game has calls or anything else that is not idle.
+    pub fn has_game(&self, game: &str) -> bool {
+        self.games.contains_key(game)
+    }
+
+    /// True while the endpoint of the game has calls that are not idle.
+    pub fn has_endpoint(&self, game: &str, endpoint: &str) -> bool {
+        self.games.get(game).is_some_and(|game| game.endpoints.contains_key(endpoint))
+    }
+
     /// The games, in the order of their names.
     pub fn games(&self) -> impl Iterator<Item = (&str, &Game)> {
         self.games.iter().map(|(name, game)| (&**name, game))

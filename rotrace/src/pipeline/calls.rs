@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use rotrace_ebpf::record::{Header, Open, TLS_OBJECT};
+use rotrace_ebpf::record::{Open, TLS_OBJECT};
 
 use super::{Known, Output, Settings, peer};
 use crate::accounts::Accounts;
 use crate::attribute::Games;
 use crate::call::Call;
+use crate::cost::Handshake;
 use crate::endpoint::learned::Source;
 use crate::endpoint::{Resolved, Tier};
 use crate::exchange::{Event, Exchange, Unpaired};
@@ -16,15 +17,11 @@ use crate::summary::Summary;
 
 /// What all calls of a connection share.
 pub(super) struct Shared<'a> {
-    open: Option<&'a Open>,
-    known: &'a Known,
-    conn: u64,
-}
-
-impl<'a> Shared<'a> {
-    pub(super) fn of(open: Option<&'a Open>, known: &'a Known, header: &Header) -> Self {
-        Shared { open, known, conn: header.conn }
-    }
+    pub(super) open: Option<&'a Open>,
+    pub(super) known: &'a Known,
+    pub(super) conn: u64,
+    /// Its first call is the first that was made on it.
+    pub(super) is_from_start: bool,
 }
 
 /// Makes calls of exchanges.
@@ -86,7 +83,9 @@ impl Emit<'_> {
             cost_ucu: None,
             peer: of.open.and_then(peer::address),
         };
-        self.accounts.record(&mut call);
+        // Whether a session was resumed is not seen of a handshake that is encrypted.
+        let is_opened = call.tls && of.is_from_start && call.exchange.ordinal == 0;
+        self.accounts.record(&mut call, is_opened.then_some(Handshake::Full));
         if is_doubtful {
             self.summary.hold(&call);
         } else {

@@ -9,10 +9,12 @@ use std::fmt::Write;
 use rotrace_ebpf::record::TLS_OBJECT;
 use serde::Serialize;
 
+use super::cost::{self, CostObject};
 use super::finding::object;
 use super::visible::{allowed_query, is_unsafe};
 use super::wall::WallClock;
 use crate::call::Call;
+use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::exchange::{Outcome, Role};
 use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME};
@@ -61,6 +63,7 @@ struct SummaryLine<'a> {
     records: u64,
     captured_bytes: u64,
     games: Vec<GameFigures<'a>>,
+    cost: CostObject<'a>,
 }
 
 #[derive(Serialize)]
@@ -166,7 +169,7 @@ pub fn findings<'a>(
 }
 
 /// The line at the end, without the line end. `lost` has only what was lost: `{}` is nothing.
-pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
+pub fn summary_line(summary: &Summary, prices: &Prices) -> serde_json::Result<String> {
     line(&SummaryLine {
         r#type: "summary",
         calls: summary.calls(),
@@ -180,6 +183,7 @@ pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
         records: summary.records,
         captured_bytes: summary.captured_bytes,
         games: summary.games().map(|(name, game)| game_figures(name, game)).collect(),
+        cost: cost::object(summary, prices),
     })
 }
 
@@ -312,12 +316,18 @@ mod tests {
         );
     }
 
+    /// Of calls that have no price.
+    fn cost() -> String {
+        let version = Prices::default().model().label();
+        format!(r#""cost":{{"mode":"list","version":"{version}","games":[],"ranking":null}}"#)
+    }
+
     #[test]
     fn the_summary_of_nothing() {
         let summary = Summary::default();
         assert_eq!(
-            summary_line(&summary).expect("a line"),
-            r#"{"type":"summary","calls":0,"lost":{},"lost_bytes":{},"games_refused":0,"games_altered":0,"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[]}"#
+            summary_line(&summary, &Prices::default()).expect("a line"),
+            r#"{"type":"summary","calls":0,"lost":{},"lost_bytes":{},"games_refused":0,"games_altered":0,"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[],COST}"#.replace("COST", &cost())
         );
     }
 
@@ -342,9 +352,12 @@ mod tests {
             figures,
             r#","endpoints":[{"endpoint":"api/a","#,
             figures,
-            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"connections_made":3,"connections_accepted":0,"active_requests":0}}]}"#,
+            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"connections_made":3,"connections_accepted":0,"active_requests":0}}],COST}"#,
         ];
-        assert_eq!(summary_line(&summary).expect("a line"), expect.concat());
+        assert_eq!(
+            summary_line(&summary, &Prices::default()).expect("a line"),
+            expect.concat().replace("COST", &cost())
+        );
     }
 
     proptest! {
@@ -360,7 +373,7 @@ mod tests {
                     call.exchange.ended_ns = Some(call.exchange.started_ns + u64::from(*duration_ns));
                     summary.record(&call);
                 }
-                (summary_line(&summary).expect("a line"), end_report(&summary, Style::Plain))
+                (summary_line(&summary, &Prices::default()).expect("a line"), end_report(&summary, Style::Plain))
             };
             prop_assert_eq!(reports(&mut calls.iter()), reports(&mut calls.iter().rev()));
         }

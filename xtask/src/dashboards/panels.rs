@@ -346,6 +346,23 @@ fn unseen() -> Vec<Panel> {
             vec![query("{{authority}}", top(LINES, &of("rotrace_endpoint_overflow_total", "authority")))],
         ),
         third(
+            "Dictionaries of learned paths",
+            &of_table("rotrace_endpoint_dictionary_info"),
+            View::Lines,
+            "short",
+            vec![query(
+                "{{version}} {{hash}}",
+                SHOWN.now("rotrace_endpoint_dictionary_info", "version, hash"),
+            )],
+        ),
+        third(
+            "Templates not learned",
+            &of_table("rotrace_endpoint_dictionary_refused_total"),
+            View::Lines,
+            "cps",
+            vec![query("{{instance}}", of("rotrace_endpoint_dictionary_refused_total", "instance"))],
+        ),
+        third(
             "Game names that were changed",
             &of_table("rotrace_game_names_changed_total"),
             View::Lines,
