@@ -2,6 +2,7 @@
 
 mod byte_set;
 pub mod h1;
+pub mod hpack;
 pub mod sniff;
 
 pub(crate) use byte_set::ByteSet;
