@@ -30,11 +30,12 @@ const GAMES: [(&str, bool); 3] = [("obby-rush", false), ("tower-siege", false), 
 const PLATFORM: &str = "platform";
 
 /// What may be 0 while all is well. Everything else must be more with this traffic.
-const MAY_BE_ZERO: [&str; 16] = [
+const MAY_BE_ZERO: [&str; 17] = [
     "rotrace_events_lost_total",
     "rotrace_lost_bytes_total",
     "rotrace_game_names_changed_total",
     "rotrace_unpaired_total",
+    "rotrace_unnamed_calls_total",
     "rotrace_tls_opaque_connections_total",
     "rotrace_tls_opaque_bytes_total",
     "rotrace_opaque_connections_total",

@@ -2,10 +2,12 @@
 //! is known now. Refuses to know: memory, maps, records; the probes and the tests run the same lines.
 
 use crate::classify::{Beginning, Prefix};
+use crate::frames::{self, Frames, PREFACE_BYTES, Part};
 use crate::limits::{
-    ALWAYS_COPIED_BYTES, CLIENT_HELLO_BYTES, CREDIT_BYTES, ENCRYPTED_REPORT_BYTES, PREFIX_BYTES,
-    TURNS_BEFORE_IGNORED,
+    ALWAYS_COPIED_BYTES, CLIENT_HELLO_BYTES, CREDIT_BYTES, ENCRYPTED_REPORT_BYTES, PAYLOAD_MAX,
+    TURNS_BEFORE_IGNORED, UPGRADE_TURNS,
 };
+use crate::memory::Memory;
 
 /// What a socket speaks, as far as its first bytes have told. Plain constants, because the value lives in a map.
 pub mod protocol {
@@ -13,7 +15,7 @@ pub mod protocol {
     pub const NEW: u8 = 0;
     /// HTTP/1.
     pub const HTTP1: u8 = 1;
-    /// HTTP/2, which this version recognises and does not read.
+    /// HTTP/2.
     pub const HTTP2: u8 = 2;
     /// TLS.
     pub const TLS: u8 = 3;
@@ -34,8 +36,10 @@ pub struct Flow {
     pub unreported: u64,
     /// Bytes that may still be copied before the traffic turns round.
     pub credit: u64,
-    /// First bytes that did not suffice to classify.
+    /// First bytes that did not suffice to classify; of HTTP/2, those of a frame's header.
     pub prefix: Prefix,
+    /// Of HTTP/2.
+    pub frames: Frames,
 }
 
 /// What is known of a socket or of a TLS object.
@@ -60,7 +64,7 @@ pub struct Connection {
     pub announced: u8,
     /// Direction of the last bytes.
     pub last_direction: u8,
-    /// Direction changes without a protocol.
+    /// Direction changes without a protocol, or the first ones of HTTP/1.
     pub turns: u8,
     /// Not used.
     pub reserved: [u8; 6],
@@ -80,6 +84,8 @@ pub enum Admit {
         /// These bytes begin where the traffic turned round.
         turn: bool,
     },
+    /// They are HTTP/2: take them by [`Connection::part`], from the first.
+    Frames,
     /// Write a record of encrypted bytes: so many in all since the last one, so many of them copied.
     Encrypted {
         /// Bytes to report.
@@ -92,7 +98,13 @@ pub enum Admit {
 impl Connection {
     /// A connection that shows up now.
     pub const fn new(id: u64, role: u8, from_start: bool) -> Self {
-        let flow = Flow { position: 0, unreported: 0, credit: CREDIT_BYTES, prefix: Prefix::EMPTY };
+        let flow = Flow {
+            position: 0,
+            unreported: 0,
+            credit: CREDIT_BYTES,
+            prefix: Prefix::EMPTY,
+            frames: Frames::LOST,
+        };
         Connection {
             id,
             connect_started_ns: 0,
@@ -109,11 +121,28 @@ impl Connection {
         }
     }
 
+    /// True when the first bytes of a piece in `direction` are asked for.
+    #[inline(always)]
+    pub fn asks(&self, direction: u8) -> bool {
+        let may_upgrade = self.protocol == protocol::HTTP1
+            && self.turns < UPGRADE_TURNS
+            && self.last_direction != direction;
+        self.protocol == protocol::NEW || may_upgrade
+    }
+
     /// Takes note of `size` bytes in `direction` (0 sent, 1 received), of which `first` holds the first.
-    /// The position of the direction has moved behind them when this returns.
+    /// The position of the direction has moved behind them when this returns, unless they are [`Admit::Frames`].
     #[inline(always)]
     pub fn admit(&mut self, direction: u8, size: u64, first: &Prefix) -> Admit {
         let turn = self.last_direction != direction;
+        if self.protocol == protocol::NEW && self.is_http2(direction, size, first)
+            || self.protocol == protocol::HTTP1 && turn && self.upgrades(direction, first)
+        {
+            self.protocol = protocol::HTTP2;
+        }
+        if self.protocol == protocol::HTTP2 {
+            return Admit::Frames;
+        }
         self.last_direction = direction;
         let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
         flow.position = flow.position.wrapping_add(size);
@@ -122,8 +151,10 @@ impl Connection {
         }
         if self.protocol == protocol::NEW {
             match learn(flow, self.from_start == 0, turn, first) {
-                Beginning::Request | Beginning::Response => self.protocol = protocol::HTTP1,
-                Beginning::Http2 => self.protocol = protocol::HTTP2,
+                Beginning::Request | Beginning::Response => {
+                    self.protocol = protocol::HTTP1;
+                    self.turns = 1;
+                }
                 Beginning::ClientHello => {
                     self.protocol = protocol::TLS;
                     let bytes =
@@ -135,7 +166,7 @@ impl Connection {
                     return Admit::Encrypted { report: size, bytes: 0 };
                 }
                 Beginning::Unfinished => {}
-                Beginning::Other => {
+                Beginning::Other | Beginning::Http2 | Beginning::Http2Server => {
                     self.turns = self.turns.wrapping_add(turn as u8);
                     if self.from_start == 1 || self.turns >= TURNS_BEFORE_IGNORED {
                         self.protocol = protocol::IGNORED;
@@ -146,15 +177,64 @@ impl Connection {
         }
         match self.protocol {
             protocol::HTTP1 | protocol::NEW => Admit::Copy { bytes: flow.spend(size), turn },
-            // The preface tells user space that HTTP/2 is spoken here; what follows is not read by this version.
-            protocol::HTTP2 => {
-                self.protocol = protocol::IGNORED;
-                let preface = if size < PREFIX_BYTES as u64 { size } else { PREFIX_BYTES as u64 };
-                Admit::Copy { bytes: flow.spend(preface), turn }
-            }
             protocol::TLS => flow.count_encrypted(size),
             _ => Admit::Ignore,
         }
+    }
+
+    /// The next part of a piece of HTTP/2 of `size` bytes at `address`, and whether it begins a turn of the traffic; the
+    /// position of the direction has moved behind it when this returns.
+    #[inline(always)]
+    pub fn part(&mut self, direction: u8, memory: &impl Memory, address: u64, size: u64) -> (Part, bool) {
+        let turn = self.last_direction != direction;
+        self.last_direction = direction;
+        let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
+        let mut part = flow.frames.part(&mut flow.prefix, memory, address, size);
+        if part.captured > PAYLOAD_MAX as u64 {
+            part.captured = PAYLOAD_MAX as u64;
+        }
+        flow.position = flow.position.wrapping_add(part.size);
+        (part, turn)
+    }
+
+    /// Whether a piece shows that HTTP/2 is spoken: by the preface of the client, by that of the server where both are seen
+    /// from their start, or by frames where they are not. Then where frames begin is known from here on.
+    #[inline(always)]
+    fn is_http2(&mut self, direction: u8, size: u64, first: &Prefix) -> bool {
+        let [sent, received] = &mut self.flows;
+        let (flow, other) = if direction == 0 { (sent, received) } else { (received, sent) };
+        let held = flow.prefix.length() as u64;
+        let may_begin = flow.position == held;
+        match flow.prefix.join(first).beginning() {
+            Beginning::Http2 => {
+                flow.prefix = Prefix::EMPTY;
+                flow.frames = Frames::preface(PREFACE_BYTES - held);
+                other.frames = if other.position == 0 { Frames::START } else { Frames::LOST };
+                true
+            }
+            Beginning::Http2Server if self.from_start == 1 && may_begin => {
+                flow.frames = Frames::START;
+                other.frames = Frames::preface(PREFACE_BYTES);
+                true
+            }
+            _ => self.from_start == 0 && frames::show(first, size, |end| Some(first.behind(end as usize))),
+        }
+    }
+
+    /// Whether a piece of HTTP/1, of its first turns, is the preface of a client whose request to upgrade was granted.
+    #[inline(always)]
+    fn upgrades(&mut self, direction: u8, first: &Prefix) -> bool {
+        if self.turns >= UPGRADE_TURNS {
+            return false;
+        }
+        self.turns += 1;
+        let is_preface = matches!(first.beginning(), Beginning::Http2);
+        if is_preface {
+            let [sent, received] = &mut self.flows;
+            let flow = if direction == 0 { sent } else { received };
+            flow.frames = Frames::preface(PREFACE_BYTES);
+        }
+        is_preface
     }
 }
 
@@ -202,6 +282,7 @@ mod tests {
     use super::*;
     use crate::record::role;
     use proptest::prelude::*;
+    use std::vec::Vec;
 
     const SENT: u8 = 0;
     const RECEIVED: u8 = 1;
@@ -308,21 +389,112 @@ mod tests {
         assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Ignore);
     }
 
-    #[test]
-    fn of_http2_the_preface_is_copied_and_nothing_else() {
-        let mut connection = from_start();
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        assert_eq!(text(&mut connection, SENT, preface), Admit::Copy { bytes: 24, turn: true });
-        assert_eq!(body(&mut connection, SENT, 100), Admit::Ignore);
+    /// Bytes at address 1 and up.
+    struct Bytes<'a>(&'a [u8]);
+
+    impl Memory for Bytes<'_> {
+        fn words<const N: usize>(&self, _: u64) -> Option<[u64; N]> {
+            None
+        }
+
+        fn half(&self, _: u64) -> Option<u32> {
+            None
+        }
+
+        fn fill(&self, address: u64, size: usize, into: &mut [u64; crate::limits::PREFIX_WORDS]) -> bool {
+            let at = address as usize - 1;
+            let Some(bytes) = self.0.get(at..at + size) else { return false };
+            *into = Prefix::from_bytes(bytes).words().map(u64::to_le);
+            true
+        }
+    }
+
+    /// The records of a piece, as sizes and captured bytes; what the first says where it is no HTTP/2.
+    fn parts(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Result<Vec<(u64, u64)>, Admit> {
+        let admit = text(connection, direction, bytes);
+        if admit != Admit::Frames {
+            return Err(admit);
+        }
+        let (mut parts, mut at) = (Vec::new(), 0);
+        while at < bytes.len() as u64 {
+            let (part, turn) = connection.part(direction, &Bytes(bytes), 1 + at, bytes.len() as u64 - at);
+            assert!(!turn || at == 0);
+            assert!(part.size > 0 && part.captured <= part.size);
+            parts.push((part.size, part.captured));
+            at += part.size;
+        }
+        assert_eq!(at, bytes.len() as u64);
+        Ok(parts)
+    }
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    /// A frame on stream 1, or 0 for SETTINGS.
+    fn frame(kind: u8, size: usize) -> Vec<u8> {
+        let mut bytes = (size as u32).to_be_bytes()[1..].to_vec();
+        bytes.extend([kind, 0, 0, 0, 0, u8::from(kind != frames::kind::SETTINGS)]);
+        bytes.extend(std::vec![b'.'; size]);
+        bytes
     }
 
     #[test]
-    fn of_a_preface_in_pieces_no_more_is_copied_than_a_piece_has() {
+    fn of_http2_all_is_copied_but_data() {
+        use frames::kind::{DATA, HEADERS, SETTINGS};
+        for mut connection in [from_start(), joined_late()] {
+            let begin = [PREFACE, &frame(SETTINGS, 12), &frame(HEADERS, 300)].concat();
+            assert_eq!(parts(&mut connection, SENT, &begin), Ok(std::vec![(354, 354)]));
+            let answer =
+                [frame(SETTINGS, 0), frame(HEADERS, 100), frame(DATA, 16_384), frame(DATA, 500)].concat();
+            let expect = std::vec![(9 + 109 + 9 + 16_384, 9 + 109 + 9 + 6), (509, 15)];
+            assert_eq!(parts(&mut connection, RECEIVED, &answer), Ok(expect));
+            assert_eq!(connection.flows[1].position, answer.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_server_that_speaks_first_is_recognised() {
         let mut connection = from_start();
-        let (begin, rest) = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".split_at(20);
+        let settings = frame(frames::kind::SETTINGS, 18);
+        assert_eq!(parts(&mut connection, SENT, &settings), Ok(std::vec![(27, 27)]));
+        assert_eq!(parts(&mut connection, RECEIVED, PREFACE), Ok(std::vec![(24, 24)]));
+        assert_eq!(connection.flows[1].frames, Frames::preface(0));
+    }
+
+    #[test]
+    fn a_preface_in_pieces_is_copied() {
+        let mut connection = from_start();
+        let (begin, rest) = PREFACE.split_at(20);
         assert_eq!(text(&mut connection, SENT, begin), Admit::Copy { bytes: 20, turn: true });
-        assert_eq!(text(&mut connection, SENT, rest), Admit::Copy { bytes: 4, turn: false });
-        assert_eq!(connection.protocol, protocol::IGNORED);
+        let rest = [rest, &frame(frames::kind::SETTINGS, 0)].concat();
+        assert_eq!(parts(&mut connection, SENT, &rest), Ok(std::vec![(13, 13)]));
+        assert_eq!(connection.flows[0].frames, Frames::preface(0));
+    }
+
+    #[test]
+    fn http2_that_is_joined_late_is_recognised_by_a_frame_that_fills_its_piece() {
+        use frames::kind::{DATA, HEADERS};
+        let mut connection = joined_late();
+        assert_eq!(parts(&mut connection, RECEIVED, &frame(DATA, 900)), Err(Admit::Ignore));
+        assert_eq!(parts(&mut connection, SENT, &frame(HEADERS, 40)), Ok(std::vec![(49, 49)]));
+        let mut cut = frame(HEADERS, 400);
+        cut.pop();
+        assert_eq!(parts(&mut connection, RECEIVED, &cut), Ok(std::vec![(408, 0)]), "not yet there");
+        assert_eq!(parts(&mut connection, RECEIVED, &frame(HEADERS, 400)), Ok(std::vec![(409, 409)]));
+    }
+
+    #[test]
+    fn an_upgrade_is_seen_at_its_preface() {
+        let mut connection = from_start();
+        text(&mut connection, SENT, b"GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n");
+        text(&mut connection, RECEIVED, b"HTTP/1.1 101 \r\n\r\n");
+        assert!(connection.asks(SENT) && !connection.asks(RECEIVED));
+        assert_eq!(parts(&mut connection, SENT, PREFACE), Ok(std::vec![(24, 24)]));
+        let mut other = from_start();
+        for _ in 0..2 {
+            text(&mut other, SENT, b"GET / HTTP/1.1\r\n\r\n");
+            text(&mut other, RECEIVED, b"HTTP/1.1 200 \r\n\r\n");
+        }
+        assert!(!other.asks(SENT), "only the first turns cost a look");
     }
 
     proptest! {

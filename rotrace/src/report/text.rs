@@ -75,12 +75,19 @@ pub fn call_line(call: &Call, clock: WallClock, style: Style, allowed_keys: &[Bo
             "{:>7} ",
             response_bytes.map_or(UNKNOWN.to_owned(), |(head, body)| bytes(head.saturating_add(body)))
         ),
-        paint(style, Colour::Bold, &fit(&exchange.method, METHOD_COLUMNS)),
+        paint(style, Colour::Bold, &fit(known(&exchange.method), METHOD_COLUMNS)),
         format!(" {}", escape(exchange.authority.as_deref().unwrap_or(""))),
-        visible_target(&exchange.target, allowed_keys),
+        exchange
+            .unnamed
+            .map_or_else(|| visible_target(&exchange.target, allowed_keys), |_| format!("/{UNKNOWN}")),
         paint(style, Colour::Red, note),
     ]
     .concat()
+}
+
+/// What is empty where it is not known.
+fn known(text: &str) -> &str {
+    if text.is_empty() { UNKNOWN } else { text }
 }
 
 /// The report at the end: figures of each game, its busiest endpoints, and what was not seen.
@@ -228,7 +235,8 @@ fn lost_bytes_meaning(reason: &str) -> &str {
 fn hidden(summary: &Summary) -> String {
     let mut lines = Vec::new();
     for (name, game) in summary.games() {
-        let Coverage { tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, .. } = &game.coverage;
+        let Coverage { tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, unnamed, .. } =
+            &game.coverage;
         let name = escape(name);
         if *tls_opaque_connections > 0 {
             let connections = plural(*tls_opaque_connections, "TLS connection");
@@ -242,6 +250,13 @@ fn hidden(summary: &Summary) -> String {
         }
         for (reason, count) in unpaired {
             lines.push(format!("{name}: {count} × {}", unpaired_meaning(reason)));
+        }
+        for (reason, &count) in unnamed {
+            lines.push(format!(
+                "{name}: {} without a path ({})",
+                plural(count, "call"),
+                unnamed_meaning(reason)
+            ));
         }
     }
     if summary.overflow_calls() > 0 {
@@ -264,13 +279,22 @@ fn hidden(summary: &Summary) -> String {
     format!("not decoded:\n{lines}")
 }
 
+fn unnamed_meaning(reason: &str) -> &str {
+    match reason {
+        "joined_late" => "it was sent before the connection was watched, and only its number is repeated",
+        "block_lost" => "it was sent with fields that were lost, and only its number is repeated",
+        "missing" => "the request names none",
+        other => other,
+    }
+}
+
 fn unpaired_meaning(reason: &str) -> &str {
     match reason {
         "response" => "a response whose request was not seen",
         "request" => "a request whose response is not certain",
         "resync" => "a gap where a message began or its length stood",
         "upgraded" => "a connection that became a tunnel or another protocol",
-        "not_http" => "a connection that is not HTTP/1",
+        "not_http" => "a connection that is not HTTP",
         other => other,
     }
 }

@@ -140,6 +140,8 @@ impl Maker {
                 outcome: if planned.is_aborted() { Outcome::Aborted } else { Outcome::Complete },
                 ambiguous_framing: false,
                 fields: Vec::new(),
+                grpc: None,
+                unnamed: None,
                 signals: self.signals(planned, is_answered),
             },
             game: process.game.clone(),
