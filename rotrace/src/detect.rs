@@ -11,6 +11,7 @@ mod excess;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod labels;
 pub mod ledger;
 pub mod limit;
 pub mod observation;
@@ -54,6 +55,7 @@ use self::desk::Desk;
 use self::detector::Budget;
 pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values};
 use self::finding::{Amount, Class, Finding, FindingId, Severity};
+use self::labels::Labels;
 use self::ledger::{Ledger, RING_CALLS};
 use self::limit::LimitUse;
 use self::observation::Observation;
@@ -110,7 +112,7 @@ impl Default for Settings {
 /// All detectors, and what they have found.
 #[derive(Debug)]
 pub struct Detectors {
-    key: Key,
+    labels: Labels,
     order: Order,
     detectors: Vec<(Pattern, Box<dyn Detector>)>,
     desk: Desk,
@@ -176,7 +178,7 @@ impl Detectors {
             Some((row.pattern, (row.make)(&values, budget)))
         });
         Detectors {
-            key: settings.key,
+            labels: Labels::new(settings.key),
             order: Order::default(),
             detectors: detectors.collect(),
             desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS), Requests::new(budget)),
@@ -196,7 +198,7 @@ impl Detectors {
         cost_ucu: u64,
         api: &mut dyn FnMut(&Names) -> Arc<Api>,
     ) -> Option<u64> {
-        let observation = Observation::of(call, self.next_seq, cost_ucu, &self.key)?;
+        let observation = Observation::of(call, self.next_seq, cost_ucu, &mut self.labels)?;
         self.next_seq += 1;
         let Desk { subjects, ledger, spent_ucu, now_ns, .. } = &mut self.desk;
         *now_ns = (*now_ns).max(observation.ended_ns);

@@ -86,6 +86,7 @@ pub struct Probes {
     wake: RingBuf<MapData>,
     targets: HashMap<MapData, u32, u32>,
     sockets: HashMap<MapData, u64, [u8; SOCKET_BYTES]>,
+    tls_since: HashMap<MapData, u32, u64>,
     counters: PerCpuArray<MapData, u64>,
     question: u64,
     nested: bool,
@@ -142,6 +143,7 @@ impl Probes {
             wake: RingBuf::try_from(take(&mut ebpf, "WAKE")?)?,
             targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
             sockets: HashMap::try_from(take(&mut ebpf, "SOCKETS")?)?,
+            tls_since: HashMap::try_from(take(&mut ebpf, "TLS_SINCE")?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             tls,
             tls_means,
@@ -251,6 +253,13 @@ impl Probes {
     ) -> anyhow::Result<tls::Links> {
         self.tls.attach(&mut self.ebpf, pid, file, points)
     }
+
+    /// Tells the probes that the TLS libraries of a process are probed as of `now_ns`: of connections that it makes from
+    /// now on, all plaintext is seen. `initial` is its PID in the initial namespace.
+    pub fn tls_is_probed(&mut self, initial: u32, now_ns: u64) {
+        // Without the entry a connection counts as joined late, which is true of less and never wrong.
+        let _ = self.tls_since.insert(initial, now_ns, 0);
+    }
 }
 
 /// A process by the kernel's own number.
@@ -302,6 +311,7 @@ const COMPAT_SOCKETCALL: usize = 102;
 pub fn shapes() -> [u8; 2 * SYSCALLS] {
     let mut table = [shape::NONE; 2 * SYSCALLS];
     let calls = [
+        (libc::SYS_mmap, shape::MMAP),
         (libc::SYS_read, shape::READ),
         (libc::SYS_readv, shape::READV),
         (libc::SYS_preadv2, shape::READV),

@@ -9,6 +9,7 @@ mod dictionary;
 mod offline;
 mod output;
 mod recorder;
+mod seeker;
 pub mod server;
 mod session;
 mod signals;

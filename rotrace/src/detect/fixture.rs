@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::finding::{Amount, Class, Finding, Severity};
+use super::labels::Labels;
 use super::observation::Observation;
 use super::subject::{Api, Names};
 use super::{ConnectionEnd, Detectors, Pattern, Settings};
@@ -146,7 +147,8 @@ impl Made {
 
     /// What detectors see of it.
     pub(crate) fn observation(&self) -> Observation {
-        Observation::of(&self.call(), self.seq, self.cost_ucu, &Key::default()).expect("a call that was made")
+        Observation::of(&self.call(), self.seq, self.cost_ucu, &mut Labels::new(Key::default()))
+            .expect("a call that was made")
     }
 }
 

@@ -15,13 +15,15 @@ use super::pattern::{Pattern, Pool};
 /// How long a claim can be displaced by one of higher precedence. A burst is confirmed within 10 s of its first call.
 pub const SETTLE_NS: u64 = 15_000_000_000;
 
-/// Calls in the ring unless the budget says otherwise: 13 s at 10 000 calls a second; 14 MiB.
+/// Calls in the ring unless the budget says otherwise: 13 s at 10 000 calls a second; 16 MiB.
 pub const RING_CALLS: usize = 1 << 17;
 
 /// The claims on the last calls.
 #[derive(Debug)]
 pub struct Ledger {
+    /// Grows up to `most` and then turns round.
     ring: Vec<Entry>,
+    most: usize,
     due: VecDeque<(u64, u64)>,
     /// What was counted for good.
     totals: BTreeMap<(u64, Pattern, Class), Amount>,
@@ -70,8 +72,13 @@ impl Ledger {
 
     /// Keeps so many calls.
     pub fn new(calls: usize) -> Self {
-        let none = Entry { seq: u64::MAX, endpoint: 0, left: Amount::default(), call: None, side: None };
-        Ledger { ring: vec![none; calls.max(1)], due: VecDeque::new(), totals: BTreeMap::new(), too_late: 0 }
+        Ledger {
+            ring: Vec::new(),
+            most: calls.max(1),
+            due: VecDeque::new(),
+            totals: BTreeMap::new(),
+            too_late: 0,
+        }
     }
 
     /// Writes a call down.
@@ -80,6 +87,10 @@ impl Ledger {
             Amount { calls: 1, bytes: call.bytes(), server_ns: call.server_ns, cost_ucu: call.cost_ucu };
         let at = self.place(call.seq);
         let Ledger { ring, totals, .. } = self;
+        if at >= ring.len() {
+            let none = Entry { seq: u64::MAX, endpoint: 0, left: Amount::default(), call: None, side: None };
+            ring.resize(at + 1, none);
+        }
         let Some(entry) = ring.get_mut(at) else { return };
         settle(entry, totals);
         *entry = Entry { seq: call.seq, endpoint: call.endpoint, left, call: None, side: None };
@@ -141,7 +152,7 @@ impl Ledger {
     }
 
     fn place(&self, seq: u64) -> usize {
-        (seq % self.ring.len() as u64) as usize
+        (seq % self.most as u64) as usize
     }
 }
 

@@ -1,13 +1,12 @@
-//! Given: a call, its price, and the key of this start. Gives: what detectors look at: a value of fixed size without a
+//! Given: a call, its price, and the numbers of its names. Gives: what detectors look at: a value of fixed size without a
 //! string in it. Refuses to know: names, and what the hashed values are.
 
 use crate::call::Call;
-use crate::endpoint::canonical::divided;
 use crate::exchange::signals::url;
 use crate::exchange::{Exchange, Outcome, Role, Signals};
-use crate::keyed::{Key, combine};
-use crate::summary::UNKNOWN_GAME;
+use crate::keyed::combine;
 
+use super::labels::{Label, Labels};
 use super::query::Parts;
 
 /// A call, as detectors see it.
@@ -95,6 +94,18 @@ pub enum Verb {
     Write,
     /// `OPTIONS`, `TRACE`.
     Other,
+}
+
+impl Verb {
+    /// Of a method.
+    pub fn of(method: &str) -> Verb {
+        match method {
+            "GET" | "HEAD" => Verb::Read,
+            "PUT" | "DELETE" => Verb::IdempotentWrite,
+            "OPTIONS" | "TRACE" => Verb::Other,
+            _ => Verb::Write,
+        }
+    }
 }
 
 /// How a call was answered.
@@ -191,19 +202,15 @@ impl Strength {
 
 impl Observation {
     /// Of a call that the process made; `None` for one that it served.
-    pub fn of(call: &Call, seq: u64, cost_ucu: u64, key: &Key) -> Option<Observation> {
+    pub fn of(call: &Call, seq: u64, cost_ucu: u64, labels: &mut Labels) -> Option<Observation> {
         let exchange = &call.exchange;
         if exchange.role != Role::Client {
             return None;
         }
         let Exchange { started_ns, signals, .. } = *exchange;
-        let (authority, template) = divided(&call.endpoint);
-        let parts = Parts::of(&exchange.target, &call.path, template, key);
-        let verb = verb(&exchange.method);
-        let game = key.name(call.game.as_deref().unwrap_or(UNKNOWN_GAME).as_bytes());
-        let method = key.name(exchange.method.as_bytes());
-        let label = key.name(call.endpoint.as_bytes());
-        let endpoint = combine(label, combine(method, game));
+        let (key, label) = labels.of(call);
+        let Label { game, endpoint, endpoint_of_any_game, authority, verb, .. } = *label;
+        let parts = Parts::of(&exchange.target, &call.path, &label.template, key);
         let process = combine(u64::from(call.process.pid), call.process.start_ticks);
         let resource = combine(endpoint, parts.path);
         let has_no_body = matches!(verb, Verb::Read | Verb::Other) || exchange.request_body_bytes == Some(0);
@@ -212,8 +219,8 @@ impl Observation {
             None if has_no_body => 0,
             None => combine(seq, u64::MAX),
         };
-        let url = url(exchange.authority.as_deref().unwrap_or(authority), &exchange.target, key);
-        let authority = key.name(authority.as_bytes());
+        let named = exchange.authority.as_deref().unwrap_or_else(|| label.authority_name());
+        let url = url(named, &exchange.target, key);
         let path = call.path.trim_end_matches('/');
         let above = path.rsplit_once('/').map_or("", |(above, _)| above);
         let request_of_anyone = combine(combine(resource, parts.query), body);
@@ -232,7 +239,7 @@ impl Observation {
             process_age_ns: age_ns(call.process.start_ticks, started_ns),
             game,
             endpoint,
-            endpoint_of_any_game: combine(label, method),
+            endpoint_of_any_game,
             scope: combine(endpoint, process),
             authority,
             url,
@@ -265,15 +272,6 @@ impl Observation {
 fn age_ns(start_ticks: u64, now_ns: u64) -> Option<u64> {
     const NS_PER_TICK: u64 = 10_000_000;
     (start_ticks > 0).then(|| now_ns.saturating_sub(start_ticks.saturating_mul(NS_PER_TICK)))
-}
-
-fn verb(method: &str) -> Verb {
-    match method {
-        "GET" | "HEAD" => Verb::Read,
-        "PUT" | "DELETE" => Verb::IdempotentWrite,
-        "OPTIONS" | "TRACE" => Verb::Other,
-        _ => Verb::Write,
-    }
 }
 
 fn reply(status: Option<u16>) -> Reply {

@@ -1,35 +1,15 @@
 //! Given: a query, and a path with its template. Gives: what varies in it, each part as two numbers: what it is called
 //! and what it is set to. Refuses to know: the values, beyond small numbers that say how large a page is.
 
-use crate::keyed::Key;
+use memchr::memchr;
+
+use crate::keyed::{Key, combine};
 
 /// Parts of one request that are told apart; a request with more has the rest in its query hash only.
 pub const PARTS_MAX: usize = 10;
 
-/// Keys of queries that walk through pages. Cursors, then offsets.
-const PAGING: [&str; 14] = [
-    "cursor",
-    "pagetoken",
-    "page_token",
-    "pagecursor",
-    "paginationtoken",
-    "exclusivestartkey",
-    "exclusivestartid",
-    "page",
-    "pagenumber",
-    "offset",
-    "skip",
-    "startrowindex",
-    "startindex",
-    "after",
-];
-
-/// Keys of queries that say how large a page is.
-const PAGE_SIZE: [&str; 9] =
-    ["limit", "maxpagesize", "pagesize", "page_size", "per_page", "count", "first", "top", "maxrows"];
-
-/// Keys of queries that are there to get past a cache.
-const CACHE_BUST: [&str; 8] = ["t", "ts", "_", "nocache", "cb", "rand", "v", "timestamp"];
+/// The longest name of a query key that is known has so many bytes: `exclusivestartkey`.
+const KNOWN_BYTES_MAX: usize = 17;
 
 /// What a part of a request is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,30 +54,29 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Of a request target, the path in the form that the template was made of, and the template.
-    pub fn of(target: &str, path: &str, template: &str, key: &Key) -> Parts {
+    /// Of a request target, the path in the form that the template was made of, and of each segment of the template
+    /// whether it is a parameter.
+    pub fn of(target: &str, path: &str, template: &[bool], key: &Key) -> Parts {
         let mut parts = Parts::default();
-        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-        let patterns = template.split('/').filter(|segment| !segment.is_empty());
-        for (place, pattern) in (1..).zip(patterns) {
-            let segment = segments.next().unwrap_or_default();
-            if pattern.contains(['{', '*']) {
-                let value = key.hash(segment.as_bytes());
-                parts.path = crate::keyed::combine(parts.path, value);
-                parts.push(Part {
-                    kind: PartKind::Path,
-                    name: place,
-                    value: value as u32,
-                    number: number(segment),
-                });
+        let segments = path.as_bytes().split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
+        for (index, segment) in segments.enumerate() {
+            let is_parameter = template.get(index);
+            if is_parameter == Some(&false) {
+                continue;
+            }
+            // A path is shown as it is, so its parts need not withstand whoever tries values.
+            let value = key.name(segment);
+            parts.path = combine(parts.path, value);
+            if is_parameter.is_some() {
+                let name = index as u32 + 1;
+                let (value, number) = (value as u32, number(segment));
+                parts.push(Part { kind: PartKind::Path, name, value, number });
             }
         }
-        for rest in segments {
-            parts.path = crate::keyed::combine(parts.path, key.hash(rest.as_bytes()));
-        }
-        let query = target.split_once('?').map_or("", |(_, query)| query);
-        let query = query.split('#').next().unwrap_or_default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let target = target.as_bytes();
+        let query = memchr(b'?', target).and_then(|at| target.get(at + 1..)).unwrap_or_default();
+        let query = query.split(|&byte| byte == b'#').next().unwrap_or_default();
+        for pair in query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
             parts.add_pair(pair, key);
         }
         parts
@@ -113,17 +92,16 @@ impl Parts {
         self.iter().find(|part| part.kind == kind)
     }
 
-    fn add_pair(&mut self, pair: &str, key: &Key) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let kind = kind_of(name);
-        let part = Part {
-            kind,
-            name: key.hash(name.as_bytes()) as u32,
-            value: key.hash(value.as_bytes()) as u32,
-            number: number(value),
+    fn add_pair(&mut self, pair: &[u8], key: &Key) {
+        let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
+            Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()),
+            None => (pair, &[][..]),
         };
+        let kind = kind_of(name);
+        let part =
+            Part { kind, name: key.name(name) as u32, value: key.hash(value) as u32, number: number(value) };
         // A sum, so that the order of keys does not matter.
-        let both = crate::keyed::combine(part.name.into(), part.value.into());
+        let both = combine(part.name.into(), part.value.into());
         if kind != PartKind::CacheBust {
             self.query = self.query.wrapping_add(both);
         }
@@ -141,20 +119,31 @@ impl Parts {
     }
 }
 
-fn number(text: &str) -> Option<u32> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+/// A whole number below 2^32, in decimal.
+fn number(text: &[u8]) -> Option<u32> {
+    let number = text.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        Some(number.saturating_mul(10).saturating_add(digit))
+    })?;
+    u32::try_from(number).ok().filter(|_| !text.is_empty())
 }
 
-fn kind_of(name: &str) -> PartKind {
-    let is_one_of = |names: &[&str]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-    if is_one_of(&PAGING) {
-        PartKind::Paging
-    } else if is_one_of(&PAGE_SIZE) {
-        PartKind::PageSize
-    } else if is_one_of(&CACHE_BUST) {
-        PartKind::CacheBust
-    } else {
-        PartKind::Query
+fn kind_of(name: &[u8]) -> PartKind {
+    let mut lower = [0; KNOWN_BYTES_MAX];
+    let Some(lower) = lower.get_mut(..name.len()) else { return PartKind::Query };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    match &*lower {
+        // Cursors, then offsets.
+        b"cursor" | b"pagetoken" | b"page_token" | b"pagecursor" | b"paginationtoken" => PartKind::Paging,
+        b"exclusivestartkey" | b"exclusivestartid" => PartKind::Paging,
+        b"page" | b"pagenumber" | b"offset" | b"skip" | b"startrowindex" | b"startindex" | b"after" => {
+            PartKind::Paging
+        }
+        b"limit" | b"maxpagesize" | b"pagesize" | b"page_size" | b"per_page" | b"count" | b"first"
+        | b"top" | b"maxrows" => PartKind::PageSize,
+        b"t" | b"ts" | b"_" | b"nocache" | b"cb" | b"rand" | b"v" | b"timestamp" => PartKind::CacheBust,
+        _ => PartKind::Query,
     }
 }
 
@@ -164,7 +153,9 @@ mod tests {
 
     fn parts(target: &str, template: &str) -> Parts {
         let path = target.split('?').next().unwrap_or_default();
-        Parts::of(target, path, template, &Key::default())
+        let template = template.split('/').filter(|segment| !segment.is_empty());
+        let template: Vec<bool> = template.map(|segment| segment.starts_with('{')).collect();
+        Parts::of(target, path, &template, &Key::default())
     }
 
     #[test]
@@ -176,6 +167,14 @@ mod tests {
         );
         assert_ne!(one.path, parts("/v1/users/3/items/17", "/v1/users/{id}/items/{id}").path);
         assert_eq!(parts("/v1/users", "/v1/users").path, 0);
+    }
+
+    #[test]
+    fn numbers_are_those_that_fit() {
+        let numbers =
+            ["0", "17", "4294967295", "4294967296", "00000000017", "99999999999999999999999", "", "-1", "1a"];
+        let expect = [Some(0), Some(17), Some(u32::MAX), None, Some(17), None, None, None, None];
+        assert_eq!(numbers.map(|text| number(text.as_bytes())), expect);
     }
 
     #[test]

@@ -39,7 +39,7 @@ proptest! {
         let mut all = Amount { cost_ucu: 1_000_000 * calls.len() as u64, ..Amount::default() };
         for made in &calls {
             let call = made.call();
-            let call = Observation::of(&call, 0, 0, &Key::default()).expect("a call that was made");
+            let call = Observation::of(&call, 0, 0, &mut Labels::new(Key::default())).expect("a call that was made");
             all = all.plus(Amount { calls: 1, bytes: call.bytes(), server_ns: call.server_ns, cost_ucu: 0 });
         }
         let found = found(calls, |_| Api::default());

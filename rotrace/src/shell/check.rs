@@ -181,13 +181,14 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
             ),
         });
     }
-    match library::scan(&process, &mut library::Cache::default()) {
+    let mut covered = Vec::new();
+    match library::scan(&process, &mut library::Cache::default(), &mut |library| covered.push(library.name)) {
         Ok(scan) => {
-            for library in &scan.covered {
+            for name in &covered {
                 findings.push(finding(
                     "TLS",
                     Verdict::Ok,
-                    library.name.clone(),
+                    name.clone(),
                     "Its calls are read before they are encrypted.",
                 ));
             }
@@ -199,7 +200,7 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
                     "Its connections are counted, and not decoded.",
                 ));
             }
-            if scan.covered.is_empty() && scan.uncovered.is_empty() {
+            if covered.is_empty() && scan.uncovered.is_empty() {
                 findings.push(finding(
                     "TLS",
                     Verdict::Ok,

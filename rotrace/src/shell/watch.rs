@@ -1,7 +1,6 @@
 //! Given: a configuration, or PIDs. Gives: `run` and `attach`. Refuses to know: records and libraries; that is the
 //! session's.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
@@ -19,8 +18,9 @@ use super::dictionary;
 use super::offline::settings;
 use super::output::Output;
 use super::recorder::Recorder;
+use super::seeker::Seeker;
 use super::server::{self, Readiness, State};
-use super::session::Session;
+use super::session::{Session, proc};
 use super::signals::Signals;
 use crate::capture::Description;
 use crate::config::{self, Config};
@@ -34,10 +34,6 @@ use crate::redact::{Kept, Redactor};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SECOND_NS: u64 = 1_000_000_000;
-/// A process that was seen younger than this may still execute the program that a rule waits for.
-const YOUNG_NS: u64 = 10 * SECOND_NS;
-/// So often all processes are compared with the rules again.
-const SWEEP_NS: u64 = 30 * SECOND_NS;
 /// So often what was learned of endpoints is written.
 const KEPT_NS: u64 = 300 * SECOND_NS;
 /// Records of the last calls of a process may follow on its end by so much.
@@ -152,18 +148,10 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
     let mut players = PlayerFeed::default();
     players.follow(config.cost.players.clone());
-    let mut daemon = Daemon {
-        session,
-        config,
-        family,
-        published,
-        players,
-        seen: BTreeMap::new(),
-        swept_ns: 0,
-        kept_ns: monotonic_ns(),
-    };
+    let seeker = Seeker::start(proc(), session.pipeline.rules().clone())?;
+    let mut daemon = Daemon { session, seeker, config, family, published, players, kept_ns: monotonic_ns() };
     daemon.follow_wall_clock();
-    daemon.sweep(monotonic_ns())?;
+    daemon.add_found();
     daemon.publish();
     state.replace_readiness(Readiness::Ready);
     let ran = daemon.run(path, &signals);
@@ -181,14 +169,11 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
 /// The state of `run`.
 struct Daemon {
     session: Session,
+    seeker: Seeker,
     config: Config,
     family: &'static str,
     published: Arc<Mutex<Scrape>>,
     players: PlayerFeed,
-    /// Processes that no rule selected, by PID: when they were first seen.
-    seen: BTreeMap<u32, u64>,
-    /// When all of them were last compared with the rules.
-    swept_ns: u64,
     /// When what was learned was last written.
     kept_ns: u64,
 }
@@ -198,13 +183,13 @@ impl Daemon {
         let mut next_tick_ns = monotonic_ns() + SECOND_NS;
         while !signals.stop() {
             self.session.step(&mut |_| {})?;
+            self.add_found();
             if signals.take_reload() {
                 self.reload(path);
             }
             let now_ns = monotonic_ns();
             if now_ns >= next_tick_ns {
                 next_tick_ns = now_ns + SECOND_NS;
-                self.sweep(now_ns)?;
                 self.session.tick(&mut |_| {})?;
                 self.players.tick(now_ns);
                 self.follow_wall_clock();
@@ -227,25 +212,10 @@ impl Daemon {
         }
     }
 
-    /// Looks for new processes that a rule selects. Processes do not say when they are born, but a new one has a new
-    /// number; what it executes is asked again while it is young, and from time to time.
-    fn sweep(&mut self, now_ns: u64) -> anyhow::Result<()> {
-        let pids = self.session.procfs.list().context("list the processes of /proc")?;
-        let all = now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS;
-        if all {
-            self.swept_ns = now_ns;
-        }
-        self.seen.retain(|pid, _| pids.binary_search(pid).is_ok());
-        for pid in pids {
-            let since_ns = *self.seen.entry(pid).or_insert(now_ns);
-            if !all && now_ns.saturating_sub(since_ns) > YOUNG_NS
-                || pid == std::process::id()
-                || self.session.has_target(pid)
-            {
-                continue;
-            }
-            let Ok(process) = self.session.procfs.process(pid) else { continue };
-            if !self.session.pipeline.rules().matches_target(&process) {
+    /// Watches processes that a rule selects.
+    fn add_found(&mut self) {
+        for pid in self.seeker.found() {
+            if self.session.has_target(pid) {
                 continue;
             }
             match self.session.add(pid) {
@@ -253,7 +223,6 @@ impl Daemon {
                 Err(why) => warn!(pid, "cannot watch the process: {why:#}"),
             }
         }
-        Ok(())
     }
 
     /// Takes the configuration again; a bad one leaves the old one in force.
@@ -280,13 +249,13 @@ impl Daemon {
                     "configuration read again; changed: {}",
                     if changes.is_empty() { "nothing".to_owned() } else { changes.join(", ") }
                 );
+                self.seeker.follow(settings.rules.clone());
                 self.session.pipeline.replace_settings(settings);
                 self.session.openssl = new.tls.openssl;
                 self.players.follow(new.cost.players.clone());
                 let dictionary = self.config.endpoints.dictionary.take();
                 self.config = new;
                 self.config.endpoints.dictionary = dictionary;
-                self.swept_ns = 0;
             }
             Err(why) => error!("the old configuration stays in force: {why:#}"),
         }

@@ -152,21 +152,25 @@ fn location(value: &[u8], authority: &str, key: &Key) -> Option<u64> {
 
 /// By the media type alone (RFC 9110 §8.3.1).
 fn content(value: &[u8]) -> Content {
-    let media = parameters(value).next().unwrap_or_default().to_ascii_lowercase();
-    let Some((kind, subtype)) = split(&media, b'/') else { return Content::Unknown };
-    let ends_with = |ends: &[&str]| ends.iter().any(|end| subtype.ends_with(end.as_bytes()));
-    match kind {
-        b"text" if subtype == b"event-stream" => Content::Stream,
-        b"text" => Content::Text,
-        b"application" if ends_with(&["json-seq", "x-ndjson", "grpc"]) => Content::Stream,
-        b"application"
-            if ends_with(&["json", "xml", "javascript", "x-www-form-urlencoded", "graphql", "yaml"]) =>
-        {
-            Content::Text
+    let media = parameters(value).next().unwrap_or_default();
+    let Some((kind, subtype)) = split(media, b'/') else { return Content::Unknown };
+    let is = |known: &str| kind.eq_ignore_ascii_case(known.as_bytes());
+    let ends_with = |ends: &[&str]| ends.iter().any(|end| ends_with(subtype, end));
+    if is("application") {
+        if ends_with(&["json", "xml", "javascript", "x-www-form-urlencoded", "graphql", "yaml"]) {
+            return Content::Text;
         }
-        b"image" if subtype.ends_with(b"svg+xml") => Content::Text,
-        _ => Content::Binary,
+        return if ends_with(&["json-seq", "x-ndjson", "grpc"]) { Content::Stream } else { Content::Binary };
     }
+    if is("text") {
+        return if ends_with(&["event-stream"]) { Content::Stream } else { Content::Text };
+    }
+    if is("image") && ends_with(&["svg+xml"]) { Content::Text } else { Content::Binary }
+}
+
+fn ends_with(text: &[u8], end: &str) -> bool {
+    let at = text.len().checked_sub(end.len());
+    at.and_then(|at| text.get(at..)).is_some_and(|own| own.eq_ignore_ascii_case(end.as_bytes()))
 }
 
 /// The leading number of a value; of a list, that of its first item.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::attribute::{GameRule, Rules};
 use crate::call::Call;
+use crate::detect::labels::Labels;
 use crate::detect::observation::Observation;
 use crate::detect::query::PartKind;
 use crate::endpoint::{Endpoints, Settings as EndpointSettings};
@@ -43,19 +44,20 @@ pub(super) fn told(records: &[Vec<u8>]) -> Vec<String> {
 }
 
 fn line(call: &Call, classes: &mut Classes) -> String {
-    let compared = Observation::of(call, classes.next_seq(), 0, &Key::default()).map(|seen| {
-        // Credentials with a `?` in them look like a query.
-        let kinds = seen.parts.iter().map(|part| part.kind).filter(|kind| *kind != PartKind::Query);
-        let kinds: Vec<_> = kinds.collect();
-        let numbers = [
-            ("url", seen.url),
-            ("request", seen.request),
-            ("request of anyone", seen.request_of_anyone),
-            ("query", seen.parts.query),
-            ("listing", seen.parts.listing),
-        ];
-        (kinds, numbers.map(|(what, number)| (what, classes.of(what, number))))
-    });
+    let compared =
+        Observation::of(call, classes.next_seq(), 0, &mut Labels::new(Key::default())).map(|seen| {
+            // Credentials with a `?` in them look like a query.
+            let kinds = seen.parts.iter().map(|part| part.kind).filter(|kind| *kind != PartKind::Query);
+            let kinds: Vec<_> = kinds.collect();
+            let numbers = [
+                ("url", seen.url),
+                ("request", seen.request),
+                ("request of anyone", seen.request_of_anyone),
+                ("query", seen.parts.query),
+                ("listing", seen.parts.listing),
+            ];
+            (kinds, numbers.map(|(what, number)| (what, classes.of(what, number))))
+        });
     let mut call = call.clone();
     call.exchange.target = (&*call.path).into();
     classes.replace(&mut call.exchange.signals);

@@ -1,0 +1,143 @@
+//! Given: the names of calls, and the key of this start. Gives: their numbers, and what varies in their paths. Refuses to
+//! know: anything else of a call. Nearly all calls have the names of one before them, so what was made of names is kept;
+//! that changes the time which an answer takes and never the answer.
+
+use std::sync::Arc;
+
+use super::observation::Verb;
+use crate::call::Call;
+use crate::endpoint::canonical::divided;
+use crate::keyed::{Key, combine};
+use crate::summary::UNKNOWN_GAME;
+
+/// Names whose numbers are kept; a game has some dozens of endpoints. Each takes some 150 bytes.
+const KEPT: usize = 512;
+
+/// The names of calls, and their numbers.
+#[derive(Debug)]
+pub struct Labels {
+    key: Key,
+    kept: Box<[Option<Box<Label>>]>,
+}
+
+/// What all calls with one method to one endpoint of one game share.
+#[derive(Clone, Debug)]
+pub struct Label {
+    label: Arc<str>,
+    game_name: Option<Arc<str>>,
+    method_name: Box<str>,
+    /// The game.
+    pub game: u64,
+    /// **E**: game, authority, template and method.
+    pub endpoint: u64,
+    /// The same whatever the game.
+    pub endpoint_of_any_game: u64,
+    /// The authority.
+    pub authority: u64,
+    /// What the method does.
+    pub verb: Verb,
+    /// Of each segment of the template, whether it is a parameter.
+    pub template: Box<[bool]>,
+}
+
+impl Labels {
+    /// Without a name.
+    pub fn new(key: Key) -> Self {
+        Labels { key, kept: vec![None; KEPT].into() }
+    }
+
+    /// The key, and what the names of a call come to.
+    pub fn of(&mut self, call: &Call) -> (&Key, &Label) {
+        let Labels { key, kept } = self;
+        let place = place(call);
+        // A name is kept together with its memory, so another one cannot have the same address.
+        let kept = &mut kept[place % KEPT];
+        if kept.as_ref().is_some_and(|label| !label.is_of(call)) {
+            *kept = None;
+        }
+        let label = kept.get_or_insert_with(|| Box::new(Label::new(call, key)));
+        (key, label)
+    }
+}
+
+impl Label {
+    fn new(call: &Call, key: &Key) -> Self {
+        let method_name = &*call.exchange.method;
+        let (authority, template) = divided(&call.endpoint);
+        let label = key.name(call.endpoint.as_bytes());
+        let method = key.name(method_name.as_bytes());
+        let game = key.name(call.game.as_deref().unwrap_or(UNKNOWN_GAME).as_bytes());
+        let segments = template.split('/').filter(|segment| !segment.is_empty());
+        Label {
+            label: Arc::clone(&call.endpoint),
+            game_name: call.game.clone(),
+            method_name: method_name.into(),
+            game,
+            endpoint: combine(label, combine(method, game)),
+            endpoint_of_any_game: combine(label, method),
+            authority: key.name(authority.as_bytes()),
+            verb: Verb::of(method_name),
+            template: segments.map(|segment| segment.contains(['{', '*'])).collect(),
+        }
+    }
+
+    /// The authority, as in the label.
+    pub fn authority_name(&self) -> &str {
+        divided(&self.label).0
+    }
+
+    fn is_of(&self, call: &Call) -> bool {
+        let is_game = match (&self.game_name, &call.game) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        is_game && Arc::ptr_eq(&self.label, &call.endpoint) && *self.method_name == *call.exchange.method
+    }
+}
+
+/// Where the names of a call are kept, if they are.
+fn place(call: &Call) -> usize {
+    let label = call.endpoint.as_ptr().addr();
+    let game = call.game.as_ref().map_or(0, |game| game.as_ptr().addr());
+    let method = call.exchange.method.as_bytes().first().map_or(0, |&letter| letter.into());
+    // Memory is given out in units of 16 bytes.
+    (label >> 4) ^ (label >> 13) ^ (game >> 6) ^ method
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::fixture::{get, send};
+
+    #[test]
+    fn what_is_kept_is_what_would_be_made() {
+        let mut labels = Labels::new(Key::default());
+        let calls: Vec<Call> = (0..3 * KEPT)
+            .map(|number| {
+                let path = format!("/v1/things/{}", number % 700);
+                if number % 3 == 0 { send("POST", &path) } else { get(&path) }.call()
+            })
+            .collect();
+        for call in calls.iter().chain(&calls) {
+            let Label { endpoint, endpoint_of_any_game, game, .. } = Label::new(call, &Key::default());
+            let (_, kept) = labels.of(call);
+            assert_eq!(
+                (kept.endpoint, kept.endpoint_of_any_game, kept.game),
+                (endpoint, endpoint_of_any_game, game)
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_with_another_method_or_game_is_another() {
+        let mut labels = Labels::new(Key::default());
+        let call = get("/a").call();
+        let mut other = call.clone();
+        other.game = Some("other".into());
+        let mut posted = call.clone();
+        posted.exchange.method = "GOT".into();
+        let numbers = [&call, &other, &posted, &call].map(|call| labels.of(call).1.endpoint);
+        assert_eq!(numbers[0], numbers[3]);
+        assert!(numbers[0] != numbers[1] && numbers[0] != numbers[2] && numbers[1] != numbers[2]);
+    }
+}
