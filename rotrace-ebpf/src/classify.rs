@@ -339,7 +339,7 @@ mod tests {
         }
         if first == 0 && passed == 0 {
             let fits = |at: usize, byte: u8| match at {
-                2 => byte % 6 == 0,
+                2 => byte.is_multiple_of(6),
                 3 => byte == 4,
                 _ => byte == 0,
             };

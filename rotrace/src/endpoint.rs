@@ -219,12 +219,8 @@ impl Endpoints {
 
     /// The endpoint of a call whose path is not known.
     pub fn unknown(&self) -> Resolved {
-        Resolved {
-            endpoint: Arc::clone(&self.unknown),
-            path: "".into(),
-            tier: Tier::Unknown,
-            is_doubtful: false,
-        }
+        let (endpoint, path) = (Arc::clone(&self.unknown), "".into());
+        Resolved { endpoint, path, tier: Tier::Unknown, is_doubtful: false }
     }
 
     /// The endpoint of a call, of which is learned if there is a source. `source` is asked only where it matters.

@@ -4,6 +4,7 @@
 use crate::call::Call;
 use crate::exchange::signals::url;
 use crate::exchange::{Exchange, Outcome, Role, Signals};
+use crate::http::Protocol;
 use crate::keyed::combine;
 
 use super::labels::{Label, Labels};
@@ -201,10 +202,11 @@ impl Strength {
 }
 
 impl Observation {
-    /// Of a call that the process made; `None` for one that it served.
+    /// Of a call that the process made; `None` for one that it served, and for one of which some fields are not known: it may
+    /// have been conditional, or another player's.
     pub fn of(call: &Call, seq: u64, cost_ucu: u64, labels: &mut Labels) -> Option<Observation> {
         let exchange = &call.exchange;
-        if exchange.role != Role::Client {
+        if exchange.role != Role::Client || exchange.unnamed.is_some() || exchange.signals.is_partial {
             return None;
         }
         let Exchange { started_ns, signals, .. } = *exchange;
@@ -263,7 +265,7 @@ impl Observation {
             ordinal: exchange.ordinal,
             is_aborted,
             is_late: false,
-            is_h1: true,
+            is_h1: exchange.protocol != Protocol::Http2,
         })
     }
 }

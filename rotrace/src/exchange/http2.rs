@@ -287,7 +287,9 @@ impl Streams {
         let note =
             &mut |field: hpack::Field<'_>| request.note(field, role == Role::Client, wanted, &self.key);
         let result = fields.decode(block.fields, note);
-        let doubt = if result.is_err() || !block.is_whole { Some(Unnamed::BlockLost) } else { doubt };
+        let is_cut = result.is_err() || !block.is_whole;
+        request.has_unknown |= is_cut;
+        let doubt = if is_cut { Some(Unnamed::BlockLost) } else { doubt };
         let Block { stream, ends_stream, .. } = *block;
         if self.calls.find(stream).is_some_and(|call| call.is_asked) {
             if ends_stream {
@@ -342,6 +344,7 @@ impl Streams {
         // Calls are recorded when they end; the request had surely begun when its response was read.
         exchange.started_ns = exchange.first_byte_ns.map_or(mark, |first_ns| first_ns.min(mark));
         exchange.signals.request = request.signals;
+        exchange.signals.is_partial |= request.has_unknown;
         exchange.fields = request.wanted;
         if request.is_grpc {
             exchange.grpc = Some(exchange.grpc.unwrap_or_default());
@@ -391,6 +394,7 @@ impl Streams {
             exchange.first_byte_ns = Some(mark);
             exchange.started_ns = exchange.started_ns.min(mark);
             exchange.signals.response = response.conclude();
+            exchange.signals.is_partial |= response.has_unknown || result.is_err() || !block.is_whole;
         }
         if let Some(status) = response.grpc_status {
             call.exchange.grpc =

@@ -5,7 +5,7 @@ use super::units::{bytes, duration};
 use super::visible::{escape, visible_target};
 use super::wall::WallClock;
 use crate::call::Call;
-use crate::exchange::{Outcome, Role};
+use crate::exchange::{Exchange, Outcome, Role};
 use crate::summary::shortfall::Shortfall;
 use crate::summary::{Coverage, Game, Series, Summary};
 
@@ -43,6 +43,7 @@ pub(super) enum Colour {
 /// The line of a call, without the line end: time of day in UTC, game, PID, `→` for a call made and `←` for one served,
 /// status, duration, bytes of request and response, method, authority and target.
 pub fn call_line(call: &Call, clock: WallClock, style: Style, allowed_keys: &[Box<str>]) -> String {
+    let method = if call.exchange.method.is_empty() { UNKNOWN } else { &*call.exchange.method };
     let exchange = &call.exchange;
     let status = exchange.status.map_or(UNKNOWN.to_owned(), |status| format!("{status:03}"));
     let colour = match exchange.status {
@@ -75,19 +76,16 @@ pub fn call_line(call: &Call, clock: WallClock, style: Style, allowed_keys: &[Bo
             "{:>7} ",
             response_bytes.map_or(UNKNOWN.to_owned(), |(head, body)| bytes(head.saturating_add(body)))
         ),
-        paint(style, Colour::Bold, &fit(known(&exchange.method), METHOD_COLUMNS)),
+        paint(style, Colour::Bold, &fit(method, METHOD_COLUMNS)),
         format!(" {}", escape(exchange.authority.as_deref().unwrap_or(""))),
-        exchange
-            .unnamed
-            .map_or_else(|| visible_target(&exchange.target, allowed_keys), |_| format!("/{UNKNOWN}")),
+        target(exchange, allowed_keys),
         paint(style, Colour::Red, note),
     ]
     .concat()
 }
 
-/// What is empty where it is not known.
-fn known(text: &str) -> &str {
-    if text.is_empty() { UNKNOWN } else { text }
+fn target(exchange: &Exchange, allowed_keys: &[Box<str>]) -> String {
+    if exchange.unnamed.is_some() { "/-".into() } else { visible_target(&exchange.target, allowed_keys) }
 }
 
 /// The report at the end: figures of each game, its busiest endpoints, and what was not seen.
@@ -252,11 +250,8 @@ fn hidden(summary: &Summary) -> String {
             lines.push(format!("{name}: {count} × {}", unpaired_meaning(reason)));
         }
         for (reason, &count) in unnamed {
-            lines.push(format!(
-                "{name}: {} without a path ({})",
-                plural(count, "call"),
-                unnamed_meaning(reason)
-            ));
+            let calls = plural(count, "call");
+            lines.push(format!("{name}: {calls} without a path ({})", unnamed_meaning(reason)));
         }
     }
     if summary.overflow_calls() > 0 {

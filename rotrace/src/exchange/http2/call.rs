@@ -134,10 +134,10 @@ impl Body {
 
 impl Calls {
     /// Gives the call back when there is no room for it.
-    pub(super) fn insert(&mut self, stream: u32, call: Call) -> Result<(), Call> {
+    pub(super) fn insert(&mut self, stream: u32, call: Call) -> Result<(), Box<Call>> {
         let bytes = call.bytes();
         if self.by_stream.len() >= STREAMS_MAX || self.bytes + bytes > STREAMS_BYTES_MAX {
-            return Err(call);
+            return Err(Box::new(call));
         }
         self.bytes += bytes;
         self.unasked += usize::from(!call.is_asked);

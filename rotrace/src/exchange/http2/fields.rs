@@ -25,8 +25,8 @@ pub(super) struct Request {
     extends_connect: bool,
     /// A pseudo-field of a request is there (RFC 9113 §8.3.1): trailers have none.
     pub(super) is_request: bool,
-    /// A field whose name is not known is there.
-    has_unknown: bool,
+    /// Something of a field is not known.
+    pub(super) has_unknown: bool,
 }
 
 /// What a block says as a response, or as trailers.
@@ -39,16 +39,17 @@ pub(super) struct Response {
     /// `:status` is there, or the first field is not known, which then must be it: a response has no other pseudo-field
     /// (RFC 9113 §8.3.2), and trailers do not begin with one.
     pub(super) is_response: bool,
+    /// Something of a field is not known.
+    pub(super) has_unknown: bool,
     fields: usize,
 }
 
 impl Request {
     /// Takes the next field. What a client could do better is said to the client.
     pub(super) fn note(&mut self, field: Field<'_>, is_client: bool, wanted: &Wanted, key: &Key) {
-        let Field { name: Some(name), value } = field else {
-            self.has_unknown = true;
-            return;
-        };
+        let Field { name, value } = field;
+        self.has_unknown |= name.is_none() || value.is_none();
+        let Some(name) = name else { return };
         self.is_request |= matches!(name, b":method" | b":scheme" | b":path" | b":authority");
         let Some(value) = value else { return };
         match name {
@@ -100,7 +101,10 @@ impl Response {
         let is_first = self.fields == 0;
         self.fields += 1;
         self.is_response |= field.name == Some(b":status") || is_first && field.name.is_none();
-        let Field { name: Some(name), value: Some(value) } = field else { return };
+        let Field { name: Some(name), value: Some(value) } = field else {
+            self.has_unknown = true;
+            return;
+        };
         match name {
             b":status" => self.status = number(value).and_then(|status| status.try_into().ok()),
             b"grpc-status" => self.grpc_status = number(value),
