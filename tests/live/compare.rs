@@ -131,8 +131,8 @@ fn calls_differ(calls: &[Call], log: &[Served]) -> Vec<String> {
     if traced.len() != logged.len() || !traced.iter().zip(&logged).all(same) {
         return sequences_differ(&traced, &logged);
     }
-    let pairs = || traced.iter().flatten().copied().zip(logged.iter().flatten().copied());
-    pairs().flat_map(|(call, served)| fields_differ(call, served)).collect()
+    let pairs = traced.iter().flatten().copied().zip(logged.iter().flatten().copied());
+    pairs.flat_map(|(call, served)| fields_differ(call, served)).collect()
 }
 
 fn calls_by_connection(calls: &[Call]) -> Vec<Vec<&Call>> {
