@@ -378,6 +378,23 @@ fn who_joins_late_says_what_is_not_known() {
 }
 
 #[test]
+fn a_field_that_is_not_known_makes_what_is_said_partial() {
+    let (ops, late) = parse(
+        "late
+         > headers 9 end :method=GET :path=/a :authority=a 70=x
+         < headers 9 end :status=200
+         > headers 11 end :method=GET :path=/b :authority=a
+         < headers 11 end :status=200",
+    );
+    let is_partial = |event: &Event| match event {
+        Event::Exchange(exchange) => Some(exchange.signals.is_partial),
+        _ => None,
+    };
+    let partial: Vec<_> = decode(&ops, late, Role::Client).iter().map(is_partial).collect();
+    assert_eq!(partial, [Some(true), Some(false)]);
+}
+
+#[test]
 fn a_gap_in_data_harms_nothing() {
     check(
         "> preface
