@@ -35,6 +35,7 @@ const MAY_BE_ZERO: [&str; 17] = [
     "rotrace_lost_bytes_total",
     "rotrace_game_names_changed_total",
     "rotrace_unpaired_total",
+    "rotrace_unnamed_calls_total",
     "rotrace_tls_opaque_connections_total",
     "rotrace_tls_opaque_bytes_total",
     "rotrace_opaque_connections_total",

@@ -54,13 +54,14 @@ struct NginxLine {
     content_length: String,
     transfer_encoding: String,
     sent_transfer_encoding: String,
+    sent_content_length: String,
     expect: String,
     https: String,
 }
 
 /// `log_format` of nginx. `$msec` is the time of the log line, `$request_time` reaches from the first bytes of the
 /// request to it (ngx_http_log_module); `$body_bytes_sent` includes chunk framing.
-pub(crate) const NGINX_FORMAT: &str = r#"escape=json '{"connection":$connection,"ordinal":$connection_requests,"msec":$msec,"request_time":$request_time,"method":"$request_method","target":"$request_uri","protocol":"$server_protocol","status":$status,"body_bytes_sent":$body_bytes_sent,"bytes_sent":$bytes_sent,"request_length":$request_length,"content_length":"$content_length","transfer_encoding":"$http_transfer_encoding","sent_transfer_encoding":"$sent_http_transfer_encoding","expect":"$http_expect","https":"$https"}'"#;
+pub(crate) const NGINX_FORMAT: &str = r#"escape=json '{"connection":$connection,"ordinal":$connection_requests,"msec":$msec,"request_time":$request_time,"method":"$request_method","target":"$request_uri","protocol":"$server_protocol","status":$status,"body_bytes_sent":$body_bytes_sent,"bytes_sent":$bytes_sent,"request_length":$request_length,"content_length":"$content_length","transfer_encoding":"$http_transfer_encoding","sent_transfer_encoding":"$sent_http_transfer_encoding","sent_content_length":"$sent_http_content_length","expect":"$http_expect","https":"$https"}'"#;
 
 /// Reads a log of [`NGINX_FORMAT`].
 pub(crate) fn read_nginx(path: &Path) -> Vec<Served> {
@@ -74,6 +75,9 @@ fn nginx(line: NginxLine) -> Served {
     let interim = if line.expect.eq_ignore_ascii_case("100-continue") { CONTINUE_BYTES } else { 0 };
     let request_is_chunked = !line.transfer_encoding.is_empty();
     let response_is_chunked = !line.sent_transfer_encoding.is_empty();
+    if line.protocol == "HTTP/2.0" {
+        return nginx_http2(line);
+    }
     Served {
         connection: line.connection,
         ordinal: line.ordinal,
@@ -87,6 +91,26 @@ fn nginx(line: NginxLine) -> Served {
         request_body_bytes: (!request_is_chunked).then(|| line.content_length.parse().unwrap_or(0)),
         response_bytes: (!response_is_chunked).then(|| line.bytes_sent - interim),
         response_body_bytes: (!response_is_chunked).then(|| line.body_bytes_sent - interim),
+        tls: Some(line.https == "on"),
+    }
+}
+
+/// Of HTTP/2 nginx counts frames as sent; what it says of payload is in the fields that it sent.
+fn nginx_http2(line: NginxLine) -> Served {
+    let has_no_body = line.method == "HEAD" || matches!(line.status, 204 | 304);
+    Served {
+        connection: line.connection,
+        ordinal: line.ordinal,
+        started_us: microseconds(line.msec - line.request_time),
+        ended_us: microseconds(line.msec),
+        method: line.method,
+        path: path(&line.target),
+        protocol: "HTTP/2".to_owned(),
+        status: line.status,
+        request_bytes: None,
+        request_body_bytes: Some(line.content_length.parse().unwrap_or(0)),
+        response_bytes: None,
+        response_body_bytes: if has_no_body { Some(0) } else { line.sent_content_length.parse().ok() },
         tls: Some(line.https == "on"),
     }
 }

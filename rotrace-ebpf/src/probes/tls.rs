@@ -177,7 +177,7 @@ fn ended(object: u64, pid_tid: u64) {
     };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &(*session).connection };
-    if connection.announced == 1 && connection.protocol == protocol::HTTP1 {
+    if connection.announced == 1 && matches!(connection.protocol, protocol::HTTP1 | protocol::HTTP2) {
         let mut header = emit::header(kind::END, connection.id, pid_tid);
         header.flags = flag::PLAINTEXT;
         header.direction = direction::RECEIVED;
@@ -202,6 +202,19 @@ fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
         bound(&session.connection, session.socket, pid_tid);
     }
     socket::piece(0, &mut session.connection, traits, address, size);
+    if session.connection.protocol == protocol::HTTP2 {
+        socket::http2_piece(0, object, traits.0, address, size);
+    }
+}
+
+/// The stream of a TLS object of the current process.
+#[inline(always)]
+pub(super) fn connection(object: u64) -> Option<*mut Connection> {
+    // SAFETY: the helper has no preconditions.
+    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    let session = TLS_OBJECTS.get_ptr_mut(&Object { pid, address: object })?;
+    // SAFETY: the address of a field of a value of the map.
+    Some(unsafe { &raw mut (*session).connection })
 }
 
 #[uprobe]

@@ -13,8 +13,8 @@ use prometheus_client::registry::Unit;
 
 use super::{Samples, Scrape};
 use crate::endpoint::learned::Label;
-use crate::exchange::{Role, Unpaired};
-use crate::summary::{Game, OPAQUE_REASONS, Opened, Series, unpaired_reason};
+use crate::exchange::{Role, Unnamed, Unpaired};
+use crate::summary::{Game, OPAQUE_REASONS, Opened, Series, unnamed_reason, unpaired_reason};
 
 /// One metric family: the table row.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
 }
 
 /// Metrics of calls and of the daemon.
-static FAMILIES: [Family; 36] = [
+static FAMILIES: [Family; 37] = [
     Family {
         stem: "rotrace_http_client_requests",
         unit: None,
@@ -210,6 +210,18 @@ static FAMILIES: [Family; 36] = [
         samples: |scrape, samples| {
             each_game(scrape, |name, game| {
                 samples.by_reason(name, &Unpaired::ALL.map(unpaired_reason), &game.coverage.unpaired)
+            })
+        },
+    },
+    Family {
+        stem: "rotrace_unnamed_calls",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls whose path is not known; they are under the endpoint `unknown`.",
+        labels: &["game", "reason"],
+        samples: |scrape, samples| {
+            each_game(scrape, |name, game| {
+                samples.by_reason(name, &Unnamed::ALL.map(unnamed_reason), &game.coverage.unnamed)
             })
         },
     },

@@ -59,16 +59,21 @@ impl Emit<'_> {
         let game = self.settings.rules.game_of_call(by_process, &exchange.fields, self.games);
         let source = || {
             // What is not there says nothing of the paths that are.
-            let is_there = exchange.status.is_some_and(|status| !matches!(status, 404 | 405));
+            let is_there = exchange.status_of_call().is_some_and(|status| !matches!(status, 404 | 405));
             let id = combine(process.pid.into(), process.start_ticks);
             is_there.then(|| Source::new(id, game.as_deref()))
         };
-        let Resolved { endpoint, path, tier, is_doubtful } = self.settings.endpoints.resolve_of(
-            exchange.authority.as_deref(),
-            &exchange.method,
-            &exchange.target,
-            source,
-        );
+        let endpoints = &mut self.settings.endpoints;
+        let Resolved { endpoint, path, tier, is_doubtful } = match exchange.unnamed {
+            Some(why) => {
+                self.summary.coverage_mut(game.as_ref(), exchange.started_ns).add_unnamed(why);
+                endpoints.unknown()
+            }
+            None => {
+                let authority = exchange.authority.as_deref();
+                endpoints.resolve_of(authority, &exchange.method, &exchange.target, source)
+            }
+        };
         if tier == Tier::Ignored {
             return;
         }

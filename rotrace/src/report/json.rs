@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::exchange::{Outcome, Role};
-use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME};
+use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME, unnamed_reason};
 
 #[derive(Serialize)]
 struct CallLine<'a> {
@@ -27,9 +27,9 @@ struct CallLine<'a> {
     game: Option<&'a str>,
     connection: String,
     role: &'static str,
-    method: &'a str,
+    method: Option<&'a str>,
     authority: Option<&'a str>,
-    path: String,
+    path: Option<String>,
     endpoint: &'a str,
     status: Option<u16>,
     protocol: &'static str,
@@ -42,6 +42,19 @@ struct CallLine<'a> {
     duration_ns: Option<u64>,
     complete: bool,
     outcome: &'static str,
+    /// Only there when it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_unknown: Option<&'static str>,
+    /// Only there for calls of gRPC.
+    #[serde(flatten)]
+    grpc: Option<GrpcFigures>,
+}
+
+#[derive(Serialize)]
+struct GrpcFigures {
+    grpc_status: Option<u32>,
+    grpc_request_messages: Option<u64>,
+    grpc_response_messages: Option<u64>,
 }
 
 /// By stage and reason.
@@ -108,6 +121,7 @@ struct CoverageFigures<'a> {
     tls_opaque_bytes: u64,
     opaque_connections: &'a BTreeMap<&'static str, u64>,
     unpaired: &'a BTreeMap<&'static str, u64>,
+    unnamed: &'a BTreeMap<&'static str, u64>,
     connections_made: u64,
     connections_accepted: u64,
     active_requests: u64,
@@ -130,9 +144,9 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
             Role::Client => "client",
             Role::Server => "server",
         },
-        method: &exchange.method,
+        method: Some(&*exchange.method).filter(|method| !method.is_empty()),
         authority: exchange.authority.as_deref(),
-        path,
+        path: exchange.unnamed.is_none().then_some(path),
         endpoint: &call.endpoint,
         status: exchange.status,
         protocol: exchange.protocol.name(),
@@ -150,6 +164,12 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
             Outcome::Unbounded => "unbounded",
             Outcome::Lost => "lost",
         },
+        path_unknown: exchange.unnamed.map(unnamed_reason),
+        grpc: exchange.grpc.map(|grpc| GrpcFigures {
+            grpc_status: grpc.status,
+            grpc_request_messages: grpc.request_messages,
+            grpc_response_messages: grpc.response_messages,
+        }),
     })
 }
 
@@ -197,7 +217,14 @@ fn by_reason(counts: &BTreeMap<(&'static str, &'static str), u64>) -> ByReason {
 
 fn game_figures<'a>(name: &'a str, game: &'a Game) -> GameFigures<'a> {
     let Coverage {
-        tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, opened, active_requests, ..
+        tls_opaque_connections,
+        tls_opaque_bytes,
+        opaque,
+        unpaired,
+        unnamed,
+        opened,
+        active_requests,
+        ..
     } = &game.coverage;
     GameFigures {
         game: (name != UNKNOWN_GAME).then_some(name),
@@ -208,6 +235,7 @@ fn game_figures<'a>(name: &'a str, game: &'a Game) -> GameFigures<'a> {
             tls_opaque_bytes: *tls_opaque_bytes,
             opaque_connections: opaque,
             unpaired,
+            unnamed,
             connections_made: all(opened.client),
             connections_accepted: all(opened.server),
             active_requests: active_requests.client + active_requests.server,
@@ -352,7 +380,7 @@ mod tests {
             figures,
             r#","endpoints":[{"endpoint":"api/a","#,
             figures,
-            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"connections_made":3,"connections_accepted":0,"active_requests":0}}],COST}"#,
+            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"unnamed":{},"connections_made":3,"connections_accepted":0,"active_requests":0}}],COST}"#,
         ];
         assert_eq!(
             summary_line(&summary, &Prices::default()).expect("a line"),
@@ -386,7 +414,7 @@ mod tests {
             let line = call_line(&call, CLOCK, &[]).expect("a line");
             prop_assert!(!line.contains(is_unsafe), "{line:?}");
             let back: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-            prop_assert_eq!(back["method"].as_str(), Some(&*text));
+            prop_assert_eq!(back["method"].as_str(), Some(&*text).filter(|text| !text.is_empty()));
             prop_assert_eq!(back["path"].as_str(), Some(&*text));
         }
     }

@@ -305,7 +305,10 @@ fn unseen() -> Vec<Panel> {
             &of_table("rotrace_unpaired_total"),
             View::Lines,
             "cps",
-            vec![query("{{game}}: {{reason}}", of("rotrace_unpaired_total", "game, reason"))],
+            vec![
+                query("{{game}}: {{reason}}", of("rotrace_unpaired_total", "game, reason")),
+                query("{{game}}: path {{reason}}", of("rotrace_unnamed_calls_total", "game, reason")),
+            ],
         ),
         third(
             "Dark TLS connections",

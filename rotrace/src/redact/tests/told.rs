@@ -100,7 +100,7 @@ impl Classes {
     }
 
     fn replace(&mut self, signals: &mut Signals) {
-        let Signals { request, response } = signals;
+        let Signals { request, response, .. } = signals;
         let mut replace = |what, hash: &mut Option<u64>| *hash = hash.map(|hash| self.of(what, hash));
         replace("credentials", &mut request.credentials);
         replace("etag", &mut response.etag);
