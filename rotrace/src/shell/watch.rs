@@ -149,7 +149,9 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
             dictionary = Some(learned.label());
             pipeline.learn(learned);
         }
-        Some(Ok(None)) | None => {}
+        // There is none yet: what is in use is empty.
+        Some(Ok(None)) => dictionary = Some(pipeline.endpoints().learned().label()),
+        None => {}
         // Nobody knows what it is: it would not be right to write over it.
         Some(Err(why)) => {
             error!("what was learned of endpoints is not used, and not kept until the next start: {why:#}");

@@ -75,9 +75,16 @@ def many():
 
 def given_up():
     """A download that its client ends in the middle, by a reset."""
+    import h2.events
+
     connection = Plain()
     stream = connection.ask(b"/page")
-    connection.connection.receive_data(connection.socket.recv(65536))
+    # The first bytes may be the server's SETTINGS alone.
+    while not any(
+        isinstance(event, h2.events.DataReceived)
+        for event in connection.connection.receive_data(connection.socket.recv(65536))
+    ):
+        connection.flush()
     connection.connection.reset_stream(stream, 8)
     connection.flush()
     connection.call(b"/v1/behind")
