@@ -198,7 +198,6 @@ fn of_a_gigabyte_that_is_downloaded_nothing_is_copied() {
     let seen = clients::check(nginx, needs::program("curl"), arguments, 1);
     assert_eq!(seen.calls[0].response_body_bytes, Some(SIZE));
     let captured = seen.summary.captured_bytes.unwrap();
-    eprintln!("captured {captured} bytes");
     // The headers of frames of 8 KiB or more, and the first bytes of their payload.
     assert!(captured < SIZE / 400, "{captured} bytes of {SIZE} were copied");
 }
@@ -241,8 +240,11 @@ fn a_stream_of_events_ends_when_its_server_ends_it() {
     assert_same(&seen.calls, &log);
 }
 
+/// Status, messages of the request, messages of the response.
+type Said = (Option<u32>, Option<u64>, Option<u64>);
+
 /// Method → status, messages of the request, messages of the response, of each call.
-fn grpc_calls(seen: &Seen) -> BTreeMap<String, Vec<(Option<u32>, Option<u64>, Option<u64>)>> {
+fn grpc_calls(seen: &Seen) -> BTreeMap<String, Vec<Said>> {
     let mut calls = BTreeMap::<_, Vec<_>>::new();
     for call in &seen.calls {
         let name = call.path.strip_prefix("/live.Games/").unwrap_or(&call.path).to_owned();
