@@ -294,4 +294,4 @@ fn read(memory: &impl Memory, address: u64, length: usize) -> Option<Prefix> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

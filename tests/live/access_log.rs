@@ -75,10 +75,9 @@ fn nginx(line: NginxLine) -> Served {
     let interim = if line.expect.eq_ignore_ascii_case("100-continue") { CONTINUE_BYTES } else { 0 };
     let request_is_chunked = !line.transfer_encoding.is_empty();
     let response_is_chunked = !line.sent_transfer_encoding.is_empty();
-    if line.protocol == "HTTP/2.0" {
-        return nginx_http2(line);
-    }
-    Served {
+    let has_no_body = line.method == "HEAD" || matches!(line.status, 204 | 304);
+    let sent_content_length = line.sent_content_length.parse().ok();
+    let served = Served {
         connection: line.connection,
         ordinal: line.ordinal,
         started_us: microseconds(line.msec - line.request_time),
@@ -92,26 +91,17 @@ fn nginx(line: NginxLine) -> Served {
         response_bytes: (!response_is_chunked).then(|| line.bytes_sent - interim),
         response_body_bytes: (!response_is_chunked).then(|| line.body_bytes_sent - interim),
         tls: Some(line.https == "on"),
+    };
+    if served.protocol != "HTTP/2.0" {
+        return served;
     }
-}
-
-/// Of HTTP/2 nginx counts frames as sent; what it says of payload is in the fields that it sent.
-fn nginx_http2(line: NginxLine) -> Served {
-    let has_no_body = line.method == "HEAD" || matches!(line.status, 204 | 304);
+    // Of HTTP/2 nginx counts frames as sent; what it says of payload is in the fields that it sent.
     Served {
-        connection: line.connection,
-        ordinal: line.ordinal,
-        started_us: microseconds(line.msec - line.request_time),
-        ended_us: microseconds(line.msec),
-        method: line.method,
-        path: path(&line.target),
         protocol: "HTTP/2".to_owned(),
-        status: line.status,
         request_bytes: None,
-        request_body_bytes: Some(line.content_length.parse().unwrap_or(0)),
         response_bytes: None,
-        response_body_bytes: if has_no_body { Some(0) } else { line.sent_content_length.parse().ok() },
-        tls: Some(line.https == "on"),
+        response_body_bytes: if has_no_body { Some(0) } else { sent_content_length },
+        ..served
     }
 }
 

@@ -2,15 +2,15 @@
 //! under way at one time, that bodies are not copied, and that who joins late invents nothing. Refuses to know: frames.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use crate::access_log::{self, Served};
-use crate::call::{Call, Role, Seen};
+use crate::call::{Call, Seen};
 use crate::clients;
 use crate::compare::{assert_equal, assert_equal_but_times};
 use crate::needs;
 use crate::nginx::Nginx;
-use crate::process::{Running, outcome, words};
+use crate::process::{Running, words};
+use crate::servers::{load, serve};
 use crate::tracer::{Tracer, trace};
 
 /// Streams end in another order than they began: calls with paths of their own are compared in the order of those. Calls
@@ -102,15 +102,10 @@ fn curl_in_parallel_on_one_connection() {
 
 #[test]
 fn nginx_as_traced_server() {
-    let nginx = Nginx::start();
-    let tracer = Tracer::attach(&nginx.pids());
-    let mut client = Command::new(needs::venv_python());
-    client.args(script(&["many", "127.0.0.1", &nginx.http2_port.to_string()]));
-    assert_eq!(outcome(client).0, Some(0));
-    let log = nginx.quit();
-    let seen = tracer.finish();
-    assert_eq!(log.len(), 119);
-    assert!(seen.calls.iter().all(|call| call.role == Role::Server));
+    let (seen, log) = serve(Nginx::start(), 119, |nginx| {
+        let arguments = script(&["many", "127.0.0.1", &nginx.http2_port.to_string()]);
+        load(needs::venv_python(), &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    });
     assert_equal_in_any_order(&seen.calls, &log);
 }
 
@@ -118,15 +113,11 @@ fn nginx_as_traced_server() {
 fn nginx_as_traced_server_over_tls() {
     let nginx = Nginx::start();
     nginx.serve_file("page", 3_000_000);
-    let tracer = Tracer::attach(&nginx.pids());
-    let mut curl = Command::new(needs::program("curl"));
-    curl.args(["-s", "--http2", "-o", "/dev/null", "--cacert", &nginx.certificate()]);
-    curl.args([nginx.http2_tls_url("/v1/items/[1-10]"), nginx.http2_tls_url("/page")]);
-    assert_eq!(outcome(curl).0, Some(0));
-    let log = nginx.quit();
-    let seen = tracer.finish();
-    assert_eq!(log.len(), 11);
-    assert!(seen.calls.iter().all(|call| call.role == Role::Server));
+    let (seen, log) = serve(nginx, 11, |nginx| {
+        let options = ["-s", "--http2", "-o", "/dev/null", "--cacert", &nginx.certificate()];
+        let urls = [&*nginx.http2_tls_url("/v1/items/[1-10]"), &nginx.http2_tls_url("/page")];
+        load(needs::program("curl"), &[&options[..], &urls].concat());
+    });
     assert_equal(&seen.calls, &log);
 }
 

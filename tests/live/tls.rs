@@ -10,6 +10,7 @@ use crate::needs;
 use crate::nginx::Nginx;
 use crate::process::{Running, outcome, words};
 use crate::python::{PythonServer, Transport};
+use crate::servers::{load, serve};
 use crate::tracer::{Tracer, trace};
 
 #[test]
@@ -200,15 +201,11 @@ fn curl_reads_a_response_that_ends_with_close_notify() {
 fn nginx_as_traced_server_over_tls() {
     let nginx = Nginx::start();
     nginx.serve_file("page", 3_000_000);
-    let tracer = Tracer::attach(&nginx.pids());
-    let mut curl = Command::new(needs::program("curl"));
-    curl.args(["-s", "--http1.1", "-o", "/dev/null", "--cacert", &nginx.certificate()]);
-    curl.args([nginx.tls_url("/v1/items/[1-10]"), nginx.tls_url("/page")]);
-    assert_eq!(outcome(curl).0, Some(0));
-    let log = nginx.quit();
-    let seen = tracer.finish();
-    assert_eq!(log.len(), 11);
-    assert!(seen.calls.iter().all(|call| call.role == Role::Server));
+    let (seen, log) = serve(nginx, 11, |nginx| {
+        let options = ["-s", "--http1.1", "-o", "/dev/null", "--cacert", &nginx.certificate()];
+        let urls = [&*nginx.tls_url("/v1/items/[1-10]"), &nginx.tls_url("/page")];
+        load(needs::program("curl"), &[&options[..], &urls].concat());
+    });
     assert_equal(&seen.calls, &log);
 }
 

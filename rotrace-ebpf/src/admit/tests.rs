@@ -1,6 +1,7 @@
 //! Given: connections and pieces of their bytes. Gives: whether what is said of each is right. Refuses to know: probes.
 
 use super::*;
+use crate::frames::tests::Bytes;
 use crate::record::role;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -102,26 +103,6 @@ fn of_tls_the_hello_is_copied_and_the_rest_counted() {
     let all = ENCRYPTED_REPORT_BYTES + 9;
     assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Encrypted { report: all, bytes: 0 });
     assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Ignore);
-}
-
-/// Bytes at address 1 and up.
-struct Bytes<'a>(&'a [u8]);
-
-impl Memory for Bytes<'_> {
-    fn words<const N: usize>(&self, _: u64) -> Option<[u64; N]> {
-        None
-    }
-
-    fn half(&self, _: u64) -> Option<u32> {
-        None
-    }
-
-    fn fill(&self, address: u64, size: usize, into: &mut [u64; crate::limits::PREFIX_WORDS]) -> bool {
-        let at = address as usize - 1;
-        let Some(bytes) = self.0.get(at..at + size) else { return false };
-        *into = Prefix::from_bytes(bytes).words().map(u64::to_le);
-        true
-    }
 }
 
 /// The records of a piece, as sizes and captured bytes; what the first says where it is no HTTP/2.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::vec::Vec;
 
 /// Bytes at address 1 and up.
-struct Bytes<'a>(&'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl Memory for Bytes<'_> {
     fn words<const N: usize>(&self, _: u64) -> Option<[u64; N]> {

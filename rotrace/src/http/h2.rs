@@ -15,7 +15,7 @@
 //! payload says. DATA is all gap, but for its first bytes.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::mem;
 

@@ -1,36 +1,14 @@
 //! Given: transcripts of HTTP/2 connections. Gives: whether the decoder makes of them what a reader would. Refuses to know:
 //! how.
 //!
-//! A transcript is one piece a line, at the time of its number: `>` from the client and `<` from the server. `preface`;
+//! A transcript is one of [`crate::exchange::tests`] whose bytes are frames: `preface`;
 //! `headers STREAM [end] name=value …`, `trailers` and `push` likewise, with `62=` for an index; `data STREAM [end] BYTES`;
-//! `rst STREAM`; `goaway STREAM`; `settings`; `gap BYTES`; `text …`; `end`. A line `late` says that the connection was
-//! joined late, `close` that it is over. `@n` at the beginning of a line sets the time.
+//! `rst STREAM`; `goaway STREAM`; `settings`; `text …`.
 
 use super::*;
-use crate::exchange::Decoder;
-use crate::exchange::tests::show;
+use crate::exchange::tests::{Op, What, assert_events, decode, each_cut, parse, show};
+use crate::http::h2::tests::frame;
 use proptest::prelude::*;
-
-#[derive(Clone, Debug)]
-enum Op {
-    Piece { from_client: bool, at_ns: u64, what: What },
-    Close { at_ns: u64 },
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    Bytes(Vec<u8>),
-    Gap(u64),
-    End,
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
 
 /// Fields as literals that are inserted into the table, or as indices.
 fn block<'a>(fields: impl Iterator<Item = &'a str>) -> Vec<u8> {
@@ -82,58 +60,6 @@ fn bytes(line: &str) -> Vec<u8> {
     }
 }
 
-fn parse(transcript: &str) -> (Vec<Op>, bool) {
-    let (mut ops, mut late, mut now) = (Vec::new(), false, 0);
-    for line in transcript.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        now += 1;
-        let mut line = line;
-        if let Some(rest) = line.strip_prefix('@') {
-            let (time, rest) = rest.split_once(' ').expect("a time and a piece");
-            now = time.parse().expect("a time");
-            line = rest;
-        }
-        match line {
-            "late" => late = true,
-            "close" => ops.push(Op::Close { at_ns: now }),
-            _ => {
-                let what = match &line[2..] {
-                    "end" => What::End,
-                    rest => match rest.strip_prefix("gap ") {
-                        Some(length) => What::Gap(length.parse().expect("a length")),
-                        None => What::Bytes(bytes(rest)),
-                    },
-                };
-                ops.push(Op::Piece { from_client: line.starts_with('>'), at_ns: now, what });
-            }
-        }
-    }
-    (ops, late)
-}
-
-fn decode(ops: &[Op], late: bool, role: Role) -> Vec<Event> {
-    let mut decoder = if late { Decoder::joined_late() } else { Decoder::from_start() };
-    let wanted = Wanted(vec!["x-place".into()]);
-    let mut events = Vec::new();
-    for op in ops {
-        let emit = &mut |event| events.push(event);
-        match op {
-            Op::Close { at_ns } => decoder.close(*at_ns, emit),
-            Op::Piece { from_client, at_ns, what } => {
-                let sent = *from_client == (role == Role::Client);
-                let direction = if sent { Direction::Sent } else { Direction::Received };
-                let chunk = match what {
-                    What::Bytes(bytes) => Chunk::Bytes(bytes),
-                    What::Gap(length) => Chunk::Gap(*length),
-                    What::End => Chunk::End,
-                };
-                decoder.feed(&wanted, Piece { direction, at_ns: *at_ns, turn: false, chunk }, emit);
-            }
-        }
-        assert!(decoder.retained_bytes() <= crate::exchange::RETAINED_BYTES_MAX);
-    }
-    events
-}
-
 fn line(event: &Event) -> String {
     let Event::Exchange(exchange) = event else { return show(event) };
     let mut line = show(event);
@@ -147,47 +73,13 @@ fn line(event: &Event) -> String {
 }
 
 fn check_as(role: Role, transcript: &str, expect: &str) {
-    let (ops, late) = parse(transcript);
-    let expect: Vec<_> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let compare = |ops: &[Op], how: &str| {
-        let events = decode(ops, late, role);
-        for event in &events {
-            if let Event::Exchange(exchange) = event {
-                assert_eq!(exchange.role, role);
-            }
-        }
-        let got: Vec<_> = events.iter().map(line).collect();
-        assert_eq!(got, expect, "as {role:?}, {how}");
-    };
+    let (ops, late) = parse(transcript, bytes);
+    let compare = |ops: &[Op], how: &str| assert_events(&decode(ops, late, role), role, line, expect, how);
     compare(&ops, "whole");
     // Who joined late finds frames where pieces begin.
-    if late || transcript.contains("gap") {
-        return;
+    if !late && !transcript.contains("gap") {
+        each_cut(&ops, compare);
     }
-    let bytewise: Vec<_> = ops.iter().flat_map(|op| split(op, None)).collect();
-    compare(&bytewise, "byte by byte");
-    for (at, op) in ops.iter().enumerate() {
-        let Op::Piece { what: What::Bytes(bytes), .. } = op else { continue };
-        for point in 1..bytes.len() {
-            let mut halves = ops.clone();
-            halves.splice(at..=at, split(op, Some(point)));
-            compare(&halves, &format!("piece {at} split at {point}"));
-        }
-    }
-}
-
-fn split(op: &Op, point: Option<usize>) -> Vec<Op> {
-    let Op::Piece { from_client, at_ns, what: What::Bytes(bytes) } = op else { return vec![op.clone()] };
-    let parts: Vec<&[u8]> = match point {
-        Some(point) => vec![&bytes[..point], &bytes[point..]],
-        None => bytes.chunks(1).collect(),
-    };
-    let piece = |part: &&[u8]| Op::Piece {
-        from_client: *from_client,
-        at_ns: *at_ns,
-        what: What::Bytes(part.to_vec()),
-    };
-    parts.iter().map(piece).collect()
 }
 
 /// As the client and as the server: the same exchanges.
@@ -385,6 +277,7 @@ fn a_field_that_is_not_known_makes_what_is_said_partial() {
          < headers 9 end :status=200
          > headers 11 end :method=GET :path=/b :authority=a
          < headers 11 end :status=200",
+        bytes,
     );
     let is_partial = |event: &Event| match event {
         Event::Exchange(exchange) => Some(exchange.signals.is_partial),
@@ -401,7 +294,7 @@ fn a_gap_in_data_harms_nothing() {
          > headers 1 end :method=GET :path=/a :authority=a
          < headers 1 :status=200
          < text \0\0\x14\0\x01\0\0\0\x01
-         < gap 20",
+         <gap 20",
         "#0 GET /a a -> 200 request 46+0 response 22+20 at 2 3 5 Complete",
     );
 }
@@ -413,7 +306,7 @@ fn a_gap_over_frames_of_the_server_gives_up_what_is_open() {
          > headers 1 end :method=GET :path=/a :authority=a
          > headers 3 end :method=GET :path=/b :authority=a
          < headers 1 :status=200
-         < gap 30
+         <gap 30
          < headers 3 end :status=200
          > headers 5 end :method=GET :path=/c :authority=a
          < headers 5 end :status=204",
@@ -430,7 +323,7 @@ fn a_gap_over_frames_of_the_client_leaves_responses_their_requests() {
     check(
         "> preface
          > headers 1 end :method=GET :path=/a :authority=a
-         > gap 30
+         >gap 30
          < headers 1 end :status=200
          > headers 5 end :method=GET 62=x 63=x
          < headers 5 end :status=204",
@@ -450,11 +343,11 @@ proptest! {
     fn any_bytes_are_taken(
         pieces in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..60), 0u64..50), 0..12), late: bool
     ) {
-        let mut ops = vec![Op::Piece { from_client: true, at_ns: 0, what: What::Bytes(bytes("preface")) }];
+        let mut ops = vec![Op::Piece { from_client: true, turn: false, at_ns: 0, what: What::Bytes(bytes("preface")) }];
         for (from_client, bytes, gap) in pieces {
-            ops.push(Op::Piece { from_client, at_ns: 1, what: What::Bytes(bytes) });
+            ops.push(Op::Piece { from_client, turn: false, at_ns: 1, what: What::Bytes(bytes) });
             if gap > 30 {
-                ops.push(Op::Piece { from_client, at_ns: 1, what: What::Gap(gap) });
+                ops.push(Op::Piece { from_client, turn: false, at_ns: 1, what: What::Gap(gap) });
             }
         }
         ops.push(Op::Close { at_ns: 2 });
@@ -470,7 +363,7 @@ proptest! {
             transcript += &format!("> headers {stream} end :method=GET :path=/{path} :authority=a\n");
             transcript += &format!("< headers {stream} :status=20{path}\n< data {stream} end 7\n");
         }
-        let (mut ops, _) = parse(&transcript);
+        let (mut ops, _) = parse(&transcript, bytes);
         for (op, lost) in ops.iter_mut().skip(1).zip(lost) {
             if let Op::Piece { what, .. } = op
                 && lost
