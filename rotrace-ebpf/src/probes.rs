@@ -12,6 +12,7 @@ use rotrace_ebpf::admit::Connection;
 use rotrace_ebpf::limits::{self, PREFIX_BYTES, PREFIX_WORDS};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::{Offsets, Registers};
+use rotrace_ebpf::record::role;
 use rotrace_ebpf::stats::{STATS, Stat};
 use rotrace_ebpf::syscalls::SYSCALLS;
 
@@ -66,6 +67,11 @@ macro_rules! global {
     };
 }
 use global;
+
+/// A connection of which nothing is known. Entries of maps begin as copies of this one: on the stack it would leave the
+/// functions of a program too little, which have 512 bytes for all that call each other (all of them before 6.13).
+#[unsafe(no_mangle)]
+static FRESH: Connection = Connection::new(0, role::UNKNOWN, false);
 
 #[inline(always)]
 fn count(stat: Stat, by: u64) {

@@ -151,10 +151,11 @@ pub(super) fn exec(pid_tid: u64, address: u64, size: u64) {
         count(Stat::RingFull, 1);
         return;
     };
-    let bound = core::hint::black_box(size);
-    let size = if bound > ARGUMENT_BYTES as u64 { ARGUMENT_BYTES as u64 } else { bound };
     let message_at = message.as_mut_ptr();
     let mut header = header(kind::EXEC, 0, pid_tid);
+    // The bound must stand right before the helper: kernels before 5.16 lose it over a spill.
+    let bound = core::hint::black_box(size);
+    let size = if bound > ARGUMENT_BYTES as u64 { ARGUMENT_BYTES as u64 } else { bound };
     if size > 0 {
         // SAFETY: the record has room for `ARGUMENT_BYTES` and `size` is at most that.
         let result = unsafe {

@@ -8,13 +8,13 @@ use rotrace_ebpf::classify::Prefix;
 use rotrace_ebpf::limits::{PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
-use rotrace_ebpf::record::{Open, flag, kind, role};
+use rotrace_ebpf::record::{Open, flag, kind};
 use rotrace_ebpf::segments::{Step, Walk};
 use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::TS_COMPAT;
 
 use super::emit::{self, Draft};
-use super::{SOCKETS, User, count, global, kernel, tls};
+use super::{FRESH, SOCKETS, User, count, global, kernel, tls};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -111,12 +111,21 @@ pub(super) fn connection(socket: Socket) -> Option<*mut Connection> {
     } else if !is_tcp(socket.sk) {
         return None;
     }
-    let fresh = Connection::new(socket.inode, role::UNKNOWN, false);
-    if SOCKETS.insert(&socket.sk, &fresh, 0).is_err() {
+    track(socket)
+}
+
+/// Tracks a socket of which nothing is known, in place of an old one at its address; `None`, and counted, when there is no
+/// room.
+#[inline(always)]
+pub(super) fn track(socket: Socket) -> Option<*mut Connection> {
+    if SOCKETS.insert(&socket.sk, &FRESH, 0).is_err() {
         count(Stat::SocketsFull, 1);
         return None;
     }
-    SOCKETS.get_ptr_mut(&socket.sk)
+    let fresh = SOCKETS.get_ptr_mut(&socket.sk)?;
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    unsafe { (*fresh).id = socket.inode };
+    Some(fresh)
 }
 
 /// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it.
@@ -230,9 +239,10 @@ fn first_bytes(connection: &Connection, address: u64, size: u64) -> Prefix {
     if User.fill(address, length, &mut first) { Prefix::of(first, length) } else { Prefix::EMPTY }
 }
 
-/// Writes the open record before the first data record of a connection.
-#[inline(always)]
-fn announce(sk: u64, connection: &Connection, pid_tid: u64) {
+/// Writes the open record before the first data record of a connection; returns 0 so that the verifier sees a scalar. Not
+/// inlined: the record is made on the stack, which is free again before the data record is made.
+#[inline(never)]
+fn announce(sk: u64, connection: &Connection, pid_tid: u64) -> u64 {
     let mut open = addresses(sk);
     open.role = connection.role;
     open.connect_started_ns = connection.connect_started_ns;
@@ -241,6 +251,7 @@ fn announce(sk: u64, connection: &Connection, pid_tid: u64) {
     let mut header = emit::header(kind::OPEN, connection.id, pid_tid);
     header.flags = if connection.from_start == 1 { flag::FROM_START } else { 0 };
     emit::open(header, &open);
+    0
 }
 
 #[inline(always)]

@@ -11,16 +11,15 @@ use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use rotrace_ebpf::admit::{Connection, protocol};
+use rotrace_ebpf::admit::protocol;
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{direction, kind, role};
 use rotrace_ebpf::segments::{Walk, total_of_messages};
-use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::{SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
 use super::socket::{self, Socket, Traits};
-use super::{SHAPES, SOCKETS, TARGETS, User, count, emit, global};
+use super::{SHAPES, SOCKETS, TARGETS, User, emit, global};
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
 #[inline(always)]
@@ -168,8 +167,9 @@ fn accepted(fd: u64) {
     if !socket::is_tcp(socket.sk) {
         return;
     }
-    let fresh = Connection::new(socket.inode, role::SERVER, true);
-    if SOCKETS.insert(&socket.sk, &fresh, 0).is_err() {
-        count(Stat::SocketsFull, 1);
-    }
+    let Some(fresh) = socket::track(socket) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let fresh = unsafe { &mut *fresh };
+    fresh.role = role::SERVER;
+    fresh.from_start = 1;
 }

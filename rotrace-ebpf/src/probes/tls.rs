@@ -51,6 +51,11 @@ struct Session {
     socket: u64,
 }
 
+/// A session of which nothing is known; see `FRESH` of connections.
+#[unsafe(no_mangle)]
+static FRESH_SESSION: Session =
+    Session { connection: Connection::new(0, role::UNKNOWN, false), socket: 0 };
+
 #[map]
 static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CALLS_MAX, 0);
 
@@ -253,10 +258,12 @@ fn session(key: &Object) -> Option<*mut Session> {
     // SAFETY: the helpers have no preconditions.
     let (now_ns, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     let number = TLS_OBJECT | (now_ns << 10 | (cpu & 1023) as u64) & !TLS_OBJECT;
-    let fresh = Session { connection: Connection::new(number, role::UNKNOWN, false), socket: 0 };
-    if TLS_OBJECTS.insert(key, &fresh, 0).is_err() {
+    if TLS_OBJECTS.insert(key, &FRESH_SESSION, 0).is_err() {
         count(Stat::TlsObjectsFull, 1);
         return None;
     }
-    TLS_OBJECTS.get_ptr_mut(key)
+    let fresh = TLS_OBJECTS.get_ptr_mut(key)?;
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    unsafe { (*fresh).connection.id = number };
+    Some(fresh)
 }
