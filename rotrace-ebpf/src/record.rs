@@ -70,6 +70,8 @@ pub mod kind {
     /// The answer to the daemon's question for a PID: `pid` is the PID in the initial namespace, `tid` the one that was
     /// asked for, `position` how deep the daemon's namespace is, `extra` the question.
     pub const RESOLVED: u8 = 11;
+    /// A target has mapped code of a file.
+    pub const MAPPED: u8 = 12;
 }
 
 /// Directions of a stream, as seen from the process.
@@ -170,7 +172,7 @@ impl<'a> Record<'a> {
         match header.kind {
             kind::DATA if payload.len() as u64 > header.size => Err(Malformed::Payload),
             kind::OPEN if payload.len() != OPEN_BYTES => Err(Malformed::Payload),
-            kind::DATA..=kind::RESOLVED => Ok(Record { header, payload }),
+            kind::DATA..=kind::MAPPED => Ok(Record { header, payload }),
             other => Err(Malformed::Kind(other)),
         }
     }

@@ -1,4 +1,4 @@
-//! Given: nothing. Gives: the shapes of system calls that move stream bytes. Refuses to know: their numbers, which
+//! Given: nothing. Gives: the shapes of system calls that move stream bytes, or map code. Refuses to know: their numbers, which
 //! differ between architectures and are filled in by the daemon.
 
 /// System call numbers that have a place in the table of shapes: those of 64-bit calls, and behind them as many of 32-bit
@@ -39,6 +39,8 @@ pub mod shape {
     pub const COMPAT: u8 = 14;
     /// 32-bit `socketcall(call, arguments)`, likewise.
     pub const COMPAT_SOCKETCALL: u8 = 15;
+    /// `mmap(address, size, protection, flags, fd, …)`: moves nothing; code of a file may hold a TLS library.
+    pub const MMAP: u8 = 16;
 }
 
 /// True for the shapes that receive.
@@ -49,6 +51,9 @@ pub const fn receives(shape: u8) -> bool {
 /// First of the calls that 32-bit `socketcall` stands for which move bytes or accept (include/uapi/linux/net.h: those
 /// before it are `SYS_SOCKET`, `SYS_BIND`, `SYS_CONNECT` and `SYS_LISTEN`).
 pub const SOCKETCALL_ACCEPT: u32 = 5;
+
+/// `PROT_EXEC` (include/uapi/asm-generic/mman-common.h).
+pub const PROT_EXEC: u64 = 0x4;
 
 /// `TS_COMPAT`: the thread is in a 32-bit system call (arch/x86/include/asm/thread_info.h, 5.10 to 7.3). It is set for
 /// `int 0x80` from 64-bit code too, and taken back behind `sys_exit`.

@@ -389,10 +389,8 @@ impl Pipeline {
             return;
         }
         let mut open = None;
-        let mut from_start = false;
         if let Some(Connection { state, .. }) = self.connections.find(socket) {
             open = state.open;
-            from_start = state.from_start;
             if let Speaks::Tls { object: known, verdict, .. } = &mut state.speaks {
                 *known = Some(object);
                 *verdict = if *verdict == Verdict::Open { Verdict::Decoded } else { *verdict };
@@ -403,7 +401,8 @@ impl Pipeline {
         // The socket has been counted; its key is no key of a TLS object.
         state.open = open.map(|open| Open { socket: 0, ..open });
         state.counted = true;
-        state.from_start |= from_start;
+        // The socket may be older than the probes of the library.
+        state.from_start |= header.flags & flag::FROM_START != 0;
         if known && let Some(unbound) = self.unbound.get_mut(&header.pid) {
             *unbound = unbound.saturating_sub(1);
         }

@@ -4,7 +4,7 @@
 //! Start-up goes in three steps: facts about the host ([`host`]), a decision made of facts alone, and the load.
 
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,12 +21,14 @@ use rotrace_ebpf::syscalls::{SYSCALLS, shape};
 
 use self::btf::Btf;
 use self::host::{Family, Host};
+use self::program::Loaded;
 use self::tls::{Function, Means};
 
 pub mod bpf;
 pub mod btf;
 pub mod host;
 pub mod library;
+pub mod program;
 pub mod tls;
 
 /// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
@@ -86,6 +88,7 @@ pub struct Probes {
     wake: RingBuf<MapData>,
     targets: HashMap<MapData, u32, u32>,
     sockets: HashMap<MapData, u64, [u8; SOCKET_BYTES]>,
+    tls_since: HashMap<MapData, u32, u64>,
     counters: PerCpuArray<MapData, u64>,
     question: u64,
     nested: bool,
@@ -142,6 +145,7 @@ impl Probes {
             wake: RingBuf::try_from(take(&mut ebpf, "WAKE")?)?,
             targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
             sockets: HashMap::try_from(take(&mut ebpf, "SOCKETS")?)?,
+            tls_since: HashMap::try_from(take(&mut ebpf, "TLS_SINCE")?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             tls,
             tls_means,
@@ -206,6 +210,15 @@ impl Probes {
         })
     }
 
+    /// What the kernel says of each program that is loaded, in the order of their names.
+    pub fn programs(&self) -> Vec<Loaded> {
+        let of_aya = self.ebpf.programs().filter_map(|(name, program)| Some((name, program.fd().ok()?)));
+        let mut programs: Vec<_> = of_aya.map(|(name, fd)| Loaded::of(name, fd.as_fd())).collect();
+        programs.extend(self.tls.descriptors().map(|(name, fd)| Loaded::of(name, fd)));
+        programs.sort_by(|a, b| a.name.cmp(&b.name));
+        programs
+    }
+
     /// The PID in the initial namespace of a process that is called `pid` in the namespace of this daemon.
     ///
     /// The kernel's records carry the former, people type the latter, and procfs of a nested namespace does not tell.
@@ -250,6 +263,13 @@ impl Probes {
         points: &[(Function, u64)],
     ) -> anyhow::Result<tls::Links> {
         self.tls.attach(&mut self.ebpf, pid, file, points)
+    }
+
+    /// Tells the probes that the TLS libraries of a process are probed as of `now_ns`: of connections that it makes from
+    /// now on, all plaintext is seen. `initial` is its PID in the initial namespace.
+    pub fn tls_is_probed(&mut self, initial: u32, now_ns: u64) {
+        // Without the entry a connection counts as joined late, which is true of less and never wrong.
+        let _ = self.tls_since.insert(initial, now_ns, 0);
     }
 }
 
@@ -302,6 +322,7 @@ const COMPAT_SOCKETCALL: usize = 102;
 pub fn shapes() -> [u8; 2 * SYSCALLS] {
     let mut table = [shape::NONE; 2 * SYSCALLS];
     let calls = [
+        (libc::SYS_mmap, shape::MMAP),
         (libc::SYS_read, shape::READ),
         (libc::SYS_readv, shape::READV),
         (libc::SYS_preadv2, shape::READV),

@@ -228,14 +228,12 @@ impl Redactor {
 
     fn bind(&mut self, header: &Header) {
         let Header { conn: object, extra: socket, time_ns, .. } = *header;
-        let mut from_start = false;
-        if let Some(Connection { state, .. }) = self.connections.find(socket).filter(|_| socket != 0) {
-            from_start = state.from_start;
-            if let Speaks::Tls(known) = &mut state.speaks {
-                *known = Some(object);
-            }
+        if let Some(Connection { state, .. }) = self.connections.find(socket).filter(|_| socket != 0)
+            && let Speaks::Tls(known) = &mut state.speaks
+        {
+            *known = Some(object);
         }
-        self.state(object, time_ns).from_start |= from_start;
+        self.state(object, time_ns).from_start |= header.flags & flag::FROM_START != 0;
         self.queue.push(header, &[]);
     }
 

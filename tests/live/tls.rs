@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::call::Role;
 use crate::clients;
-use crate::compare::assert_equal;
+use crate::compare::{assert_equal, assert_suffix};
 use crate::needs;
 use crate::nginx::Nginx;
 use crate::process::{Running, outcome, words};
@@ -55,6 +55,40 @@ fn python_httpx_over_tls() {
 #[test]
 fn python_httpx_async_over_tls() {
     python_library("httpx_async", 18);
+}
+
+fn pycurl(library: &str, nginx: &Nginx) -> Running {
+    let arguments = [needs::script("client.py"), library.to_owned(), nginx.tls_url(""), nginx.certificate()];
+    Running::hold(needs::venv_python(), arguments)
+}
+
+/// It brings its own libssl, of 1.1.
+#[test]
+fn python_pycurl_with_openssl_1_1() {
+    let nginx = Nginx::start();
+    let mut client = pycurl("pycurl", &nginx);
+    client.next_step();
+    client.line("loaded");
+    let tracer = Tracer::attach(&[client.pid()]);
+    client.next_step();
+    client.succeeded();
+    let log = nginx.quit();
+    assert_eq!(log.len(), 17);
+    assert_equal(&tracer.finish().calls, &log);
+}
+
+/// A library that no other program has is opened late and used within milliseconds: its probes may come when calls have
+/// been made. Those are missed, not taken for others, and the connection is said not to be decoded.
+#[test]
+fn a_library_that_is_used_as_soon_as_it_is_opened() {
+    let nginx = Nginx::start();
+    let seen = trace(pycurl("pycurl_at_once", &nginx));
+    let log = nginx.quit();
+    assert_eq!(log.len(), 17);
+    assert_suffix(&seen.calls, &log, i64::MAX);
+    let summary: serde_json::Value = serde_json::from_str(seen.lines.last().unwrap()).unwrap();
+    let not_decoded = &summary["games"][0]["coverage"]["tls_opaque_connections"];
+    assert_eq!(*not_decoded, u64::from(seen.calls.is_empty()), "{summary}");
 }
 
 /// asyncio keeps OpenSSL away from the socket.

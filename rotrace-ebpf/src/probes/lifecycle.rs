@@ -11,7 +11,7 @@ use rotrace_ebpf::record::{direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
 
 use super::socket::{self, Socket};
-use super::{SOCKETS, TARGETS, count, emit, global, kernel};
+use super::{SOCKETS, TARGETS, count, emit, global, kernel, tls};
 
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
@@ -177,6 +177,7 @@ fn on_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let _ = TARGETS.remove(&pid);
+    tls::forget(pid);
     emit::bare(emit::header(kind::EXIT, 0, (pid as u64) << 32 | pid as u64));
     emit::wake();
     0

@@ -7,7 +7,7 @@
 //! At the end of a call `pt_regs` still holds the arguments of its beginning, so one program suffices: no entry program,
 //! no map from thread to arguments, and a read that was blocked before the tracer came is seen.
 
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -16,7 +16,7 @@ use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{direction, kind, role};
 use rotrace_ebpf::segments::{Walk, total_of_messages};
-use rotrace_ebpf::syscalls::{SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
+use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
 use super::socket::{self, Socket, Traits};
 use super::{SHAPES, SOCKETS, TARGETS, User, emit, global};
@@ -88,6 +88,7 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     let buffer = register(registers, global!(REGISTERS.arguments[1]));
     match shape {
         shape::ACCEPT => return accepted(result),
+        shape::MMAP => return mapped(registers),
         shape::SENDFILE => return length_only(fd, direction::SENT, result),
         shape::SPLICE => {
             length_only(fd, direction::RECEIVED, result);
@@ -133,6 +134,19 @@ extern "C" fn message_bytes(address: u64, messages: u64) -> u64 {
     total_of_messages(&User, address, messages)
 }
 
+/// Code of a file: user space looks at once for a TLS library in it, for it may be used as soon as it is there.
+#[inline(always)]
+fn mapped(registers: *const u8) {
+    let protection = register(registers, global!(REGISTERS.arguments[2]));
+    let fd = register(registers, global!(REGISTERS.arguments[4])) as i32;
+    if protection & PROT_EXEC == 0 || fd < 0 {
+        return;
+    }
+    // SAFETY: the helper has no preconditions.
+    emit::bare(emit::header(kind::MAPPED, 0, unsafe { bpf_get_current_pid_tgid() }));
+    emit::wake();
+}
+
 /// A call that moves bytes without a buffer in user space.
 #[inline(never)]
 fn length_only(fd: u64, direction: u8, total: u64) {
@@ -172,4 +186,6 @@ fn accepted(fd: u64) {
     let fresh = unsafe { &mut *fresh };
     fresh.role = role::SERVER;
     fresh.from_start = 1;
+    // SAFETY: the helper has no preconditions.
+    fresh.established_ns = unsafe { bpf_ktime_get_ns() };
 }

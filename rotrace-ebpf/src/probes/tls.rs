@@ -63,6 +63,10 @@ static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CAL
 #[map]
 static TLS_EMPTY: LruHashMap<u64, u64> = LruHashMap::with_max_entries(limits::TLS_EMPTY_MAX, 0);
 
+/// When the last of a process's TLS libraries was probed, by PID in the initial namespace; CLOCK_MONOTONIC.
+#[map]
+static TLS_SINCE: LruHashMap<u32, u64> = LruHashMap::with_max_entries(limits::TARGETS_MAX, 0);
+
 #[map]
 static TLS_OBJECTS: HashMap<Object, Session> = HashMap::with_max_entries(limits::SOCKETS_MAX, 0);
 
@@ -233,18 +237,37 @@ pub(super) fn bind(sk: u64) {
         return;
     }
     session.socket = connection.id;
-    session.connection.from_start = connection.from_start;
+    session.connection.from_start =
+        (connection.from_start == 1 && was_probed(key.pid as u32, connection)) as u8;
     session.connection.role = connection.role;
     if session.connection.announced == 1 {
         bound(&session.connection, session.socket, pid_tid);
     }
 }
 
+/// True when the TLS of a process was probed before a connection was made: else its first plaintext may not have been seen.
+#[inline(always)]
+fn was_probed(pid: u32, connection: &Connection) -> bool {
+    let made_ns = if connection.connect_started_ns > 0 {
+        connection.connect_started_ns
+    } else {
+        connection.established_ns
+    };
+    // SAFETY: the value is copied at once.
+    unsafe { TLS_SINCE.get(&pid) }.is_some_and(|&since_ns| since_ns < made_ns)
+}
+
+/// A process is gone: another one may get its PID.
+#[inline(always)]
+pub(super) fn forget(pid: u32) {
+    let _ = TLS_SINCE.remove(&pid);
+}
+
 /// Says which socket a TLS object uses; 0 when no call has shown one.
 #[inline(always)]
 fn bound(connection: &Connection, socket: u64, pid_tid: u64) {
     let mut header = emit::header(kind::BIND, connection.id, pid_tid);
-    header.flags = flag::PLAINTEXT;
+    header.flags = flag::PLAINTEXT | if connection.from_start == 1 { flag::FROM_START } else { 0 };
     header.extra = socket;
     emit::bare(header);
 }

@@ -261,6 +261,26 @@ fn plaintext_of_a_bound_object_takes_the_address_of_its_socket() {
 }
 
 #[test]
+fn plaintext_from_before_the_probes_of_its_library_is_not_taken_to_be_there() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    probes.data(SOCKET, direction::SENT, flag::ENCRYPTED, b"\x16\x03\x01", 500);
+    probes.record(Header { kind: kind::BIND, conn: OBJECT, extra: SOCKET, ..Header::default() }, &[]);
+    // The first response is to a request that was written before the library was probed.
+    let missing = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    let turns =
+        [(direction::RECEIVED, 0, OK), (direction::SENT, 0, GET), (direction::RECEIVED, OK.len(), missing)];
+    for (direction, position, text) in turns {
+        let (position, size) = (position as u64, text.len() as u64);
+        let flags = flag::PLAINTEXT | flag::TURN;
+        let header =
+            Header { kind: kind::DATA, conn: OBJECT, direction, flags, position, size, ..Header::default() };
+        probes.record(header, text.as_bytes());
+    }
+    assert_eq!(probes.lines, ["Client - 7 api/v1/users/{id} Some(404) Some(0) Complete tls"]);
+}
+
+#[test]
 fn a_request_in_flight_ends_with_the_socket_that_carries_its_tls() {
     let mut probes = Probes::new();
     probes.open(SOCKET, role::CLIENT);

@@ -147,24 +147,29 @@ impl fmt::Display for Uncovered {
     }
 }
 
-/// What a process was found to have.
+/// What a process was found to have beside libraries to probe.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// To probe.
-    pub covered: Vec<Library>,
     /// Known to be missed; each stack is named once, for the first file with it.
     pub uncovered: Vec<Uncovered>,
     /// Other files with code that could not be looked at, so that nothing is known about them.
     pub unread: usize,
 }
 
-/// Looks at the files that `process` has mapped by now. It may map more later.
-pub fn scan(process: &Process, cache: &mut Cache) -> Result<Scan, Unreadable> {
+/// Looks at the files that `process` has mapped by now; it may map more later. A library to probe goes to `found` before
+/// the next file is read, for the process may be about to use it.
+pub fn scan(
+    process: &Process,
+    cache: &mut Cache,
+    found: &mut dyn FnMut(Library),
+) -> Result<Scan, Unreadable> {
     let maps = process.maps()?;
     let candidates = candidates(&maps, process.exe());
     let mut scan = Scan { unread: candidates.len().saturating_sub(FILES_MAX), ..Scan::default() };
     for candidate in candidates.into_iter().take(FILES_MAX) {
-        scan.look(process, candidate, cache);
+        if let Some(library) = scan.look(process, candidate, cache) {
+            found(library);
+        }
     }
     Ok(scan)
 }
@@ -193,15 +198,17 @@ pub fn installed(process: &Process, cache: &mut Cache) -> Vec<Library> {
 }
 
 impl Scan {
+    /// Looks at one file; gives it when it is one to probe.
     fn look(
         &mut self,
         process: &Process,
         Candidate { expectation, mapping }: Candidate<'_>,
         cache: &mut Cache,
-    ) {
+    ) -> Option<Library> {
         let name = name(mapping);
         if let Expectation::Carries(stack) = expectation {
-            return self.miss(name, Why::Stack(stack));
+            self.miss(name, Why::Stack(stack));
+            return None;
         }
         let looked = open(process, mapping).and_then(|file| {
             let bytes_max =
@@ -214,22 +221,27 @@ impl Scan {
             Err(why) if expectation == Expectation::Nothing => {
                 // A file that is no ELF file has been looked at, and has no functions.
                 self.unread += usize::from(why != Why::NotElf(NotElf::Magic));
-                return;
+                return None;
             }
-            Err(why) => return self.miss(name, why),
+            Err(why) => {
+                self.miss(name, why);
+                return None;
+            }
         };
         for &stack in &points.stacks {
             self.miss(name.clone(), Why::Stack(stack));
         }
-        if points.carries_plaintext() {
-            if Machine::HOST == Some(points.machine) {
-                self.covered.push(Library { file, name, identity, points: points.functions });
-            } else {
-                self.miss(name, Why::Machine);
+        if !points.carries_plaintext() {
+            if expectation == Expectation::OpenSsl {
+                self.miss(name, Why::NoFunctions);
             }
-        } else if expectation == Expectation::OpenSsl {
-            self.miss(name, Why::NoFunctions);
+            return None;
         }
+        if Machine::HOST != Some(points.machine) {
+            self.miss(name, Why::Machine);
+            return None;
+        }
+        Some(Library { file, name, identity, points: points.functions })
     }
 
     fn miss(&mut self, name: String, why: Why) {

@@ -1,5 +1,5 @@
 //! Given: this host, and perhaps a process and a configuration. Gives: what can be seen here and what will be missed, in
-//! plain words. Refuses to know: how anything is probed; nothing is attached.
+//! plain words. Refuses to know: how anything is probed. Nothing is attached, unless that is asked for.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,6 +14,7 @@ use crate::config::{self, Config};
 use crate::probe::host::{CAP_SYS_ADMIN, CAPABILITIES, Host};
 use crate::probe::library;
 use crate::probe::tls::Means;
+use crate::probe::{Probes, Settings};
 use crate::process::Procfs;
 
 /// How a finding bears on what will be seen.
@@ -52,6 +53,9 @@ pub(super) fn check(asked: &cli::Check) -> anyhow::Result<()> {
     let mut findings = of_host(&host);
     if let Some(pid) = asked.pid {
         findings.extend(of_process(pid, config.as_ref())?);
+    }
+    if asked.load {
+        findings.extend(of_programs(&host)?);
     }
     let mut out = io::stdout().lock();
     for finding in &findings {
@@ -144,6 +148,19 @@ fn of_host(host: &Host) -> Vec<Finding> {
     findings
 }
 
+/// Loads and attaches the probes. Nothing is a target, so nothing is recorded, and they are gone when this returns.
+fn of_programs(host: &Host) -> anyhow::Result<Vec<Finding>> {
+    let probes = Probes::load(host, Settings::default())?;
+    let programs = probes.programs().into_iter().map(|program| {
+        let found = match program.verified_instructions {
+            Some(count) => format!("{}: {count} instructions verified", program.name),
+            None => format!("{}: this kernel does not say how many instructions it verified", program.name),
+        };
+        finding("program", Verdict::Ok, found, "")
+    });
+    Ok(programs.collect())
+}
+
 fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>> {
     let procfs = Procfs::new("/proc", Path::new("/etc/passwd"));
     let process = procfs.process(pid).with_context(|| format!("process {pid}"))?;
@@ -181,13 +198,14 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
             ),
         });
     }
-    match library::scan(&process, &mut library::Cache::default()) {
+    let mut covered = Vec::new();
+    match library::scan(&process, &mut library::Cache::default(), &mut |library| covered.push(library.name)) {
         Ok(scan) => {
-            for library in &scan.covered {
+            for name in &covered {
                 findings.push(finding(
                     "TLS",
                     Verdict::Ok,
-                    library.name.clone(),
+                    name.clone(),
                     "Its calls are read before they are encrypted.",
                 ));
             }
@@ -199,7 +217,7 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
                     "Its connections are counted, and not decoded.",
                 ));
             }
-            if scan.covered.is_empty() && scan.uncovered.is_empty() {
+            if covered.is_empty() && scan.uncovered.is_empty() {
                 findings.push(finding(
                     "TLS",
                     Verdict::Ok,

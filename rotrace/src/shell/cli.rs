@@ -91,6 +91,9 @@ pub(super) struct Check {
     /// Check this configuration too
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// Also load and attach the probes for a moment, and say what each takes
+    #[arg(long)]
+    pub(super) load: bool,
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,

@@ -23,11 +23,8 @@ use crate::process::{Procfs, Unreadable};
 /// Records are drained so often. Waking up for each would cost the traced threads far more than the records do.
 pub const DRAIN: Duration = Duration::from_millis(10);
 
-/// After a program has started, its libraries are looked for at these times: the dynamic linker maps them within
-/// milliseconds, an interpreter loads more while it starts.
-const SCANS_MS: [u64; 14] = [0, 1, 2, 3, 5, 7, 10, 20, 40, 80, 160, 400, 1_000, 5_000];
-
-/// And then so often, for libraries that are opened late.
+/// Libraries of a target are looked for when a program starts, whenever code of a file is mapped, and so often besides,
+/// for the record of that may have been lost.
 const RESCAN_NS: u64 = 30_000_000_000;
 
 /// A process that is captured from.
@@ -35,8 +32,8 @@ const RESCAN_NS: u64 = 30_000_000_000;
 struct Target {
     /// In the PID namespace of the user.
     pid: u32,
-    started_ns: u64,
-    scans: usize,
+    /// In the initial PID namespace.
+    initial: u32,
     next_scan_ns: u64,
     /// TLS libraries that are probed in it, by device and inode.
     libraries: BTreeMap<(u64, u64), tls::Links>,
@@ -61,6 +58,7 @@ pub(super) struct Session {
 enum Change {
     Forked { child: u32, pid: u32 },
     Executed { process: u32 },
+    Mapped { process: u32 },
     Exited { process: u32 },
 }
 
@@ -101,10 +99,12 @@ impl Session {
         let resolved = self.probes.resolve(process.pid())?;
         let now_ns = monotonic_ns();
         // The probes of its libraries come first: attaching takes long, and nobody drains meanwhile.
-        let mut target = Target::new(process.pid(), now_ns);
+        let mut target = Target::new(process.pid(), resolved.initial, now_ns);
         if self.openssl {
             let Session { probes, libraries, .. } = self;
-            target.attach(probes, library::installed(&process, libraries));
+            for library in library::installed(&process, libraries) {
+                target.attach(probes, library);
+            }
             target.scan(probes, &self.procfs, libraries, now_ns);
         }
         describe(&mut self.pipeline, &mut self.recorder, &process, resolved.initial, now_ns)?;
@@ -204,12 +204,10 @@ impl Session {
         let now_ns = monotonic_ns();
         match change {
             Change::Forked { child, pid } => {
-                self.targets.entry(child).or_insert_with(|| Target::new(pid, now_ns));
+                self.targets.entry(child).or_insert_with(|| Target::new(pid, child, now_ns));
             }
-            Change::Executed { process } => {
+            Change::Executed { process } | Change::Mapped { process } => {
                 if let Some(target) = self.targets.get_mut(&process) {
-                    target.started_ns = now_ns;
-                    target.scans = 0;
                     target.next_scan_ns = now_ns;
                 }
             }
@@ -234,33 +232,19 @@ impl Session {
 }
 
 impl Target {
-    fn new(pid: u32, now_ns: u64) -> Self {
-        Target {
-            pid,
-            started_ns: now_ns,
-            scans: 0,
-            next_scan_ns: now_ns,
-            libraries: BTreeMap::new(),
-            uncovered: Vec::new(),
-        }
+    fn new(pid: u32, initial: u32, now_ns: u64) -> Self {
+        Target { pid, initial, next_scan_ns: now_ns, libraries: BTreeMap::new(), uncovered: Vec::new() }
     }
 
-    /// Looks for TLS libraries that it has mapped by now.
+    /// Looks for TLS libraries that it has mapped by now, and attaches the probes of those that have none yet.
     fn scan(&mut self, probes: &mut Probes, procfs: &Procfs, cache: &mut library::Cache, now_ns: u64) {
-        self.scans += 1;
-        self.next_scan_ns = match SCANS_MS.get(self.scans) {
-            Some(after_ms) => self.started_ns + after_ms * 1_000_000,
-            None => now_ns + RESCAN_NS,
-        };
+        self.next_scan_ns = now_ns + RESCAN_NS;
         let scan = match procfs.process(self.pid) {
-            Ok(process) => library::scan(&process, cache),
+            Ok(process) => library::scan(&process, cache, &mut |library| self.attach(probes, library)),
             Err(why) => Err(why),
         };
         match scan {
-            Ok(Scan { covered, uncovered, unread: _ }) => {
-                self.uncovered = uncovered;
-                self.attach(probes, covered);
-            }
+            Ok(Scan { uncovered, unread: _ }) => self.uncovered = uncovered,
             // It has ended, and its exit record will say so.
             Err(why) => debug!(pid = self.pid, "cannot look for TLS libraries: {why}"),
         }
@@ -271,20 +255,19 @@ impl Target {
         self.libraries.into_values().collect()
     }
 
-    /// Attaches the probes of libraries that are not probed yet.
-    fn attach(&mut self, probes: &mut Probes, libraries: Vec<Library>) {
-        for library in libraries {
-            if self.libraries.contains_key(&library.identity) {
-                continue;
-            }
-            let links = probes.attach_tls(self.pid, &library.path(), &library.points);
-            let links = links.unwrap_or_else(|why| {
-                warn!(pid = self.pid, library = library.name, "TLS is not read: {why:#}");
-                tls::Links::default()
-            });
-            debug!(pid = self.pid, library = library.name, links = links.count(), "TLS library");
-            self.libraries.insert(library.identity, links);
+    /// Attaches the probes of a library that is not probed yet.
+    fn attach(&mut self, probes: &mut Probes, library: Library) {
+        if self.libraries.contains_key(&library.identity) {
+            return;
         }
+        let links = probes.attach_tls(self.pid, &library.path(), &library.points);
+        let links = links.unwrap_or_else(|why| {
+            warn!(pid = self.pid, library = library.name, "TLS is not read: {why:#}");
+            tls::Links::default()
+        });
+        debug!(pid = self.pid, library = library.name, links = links.count(), "TLS library");
+        self.libraries.insert(library.identity, links);
+        probes.tls_is_probed(self.initial, monotonic_ns());
     }
 }
 
@@ -297,6 +280,7 @@ impl Change {
                 Some(Change::Forked { child, pid: if namespaced == 0 { child } else { namespaced } })
             }
             kind::EXEC => Some(Change::Executed { process: header.pid }),
+            kind::MAPPED => Some(Change::Mapped { process: header.pid }),
             kind::EXIT => Some(Change::Exited { process: header.pid }),
             _ => None,
         }
@@ -381,7 +365,7 @@ fn follow(
     let (initial, pid) = match *change {
         Change::Forked { child, pid } => (child, pid),
         Change::Executed { process } => (process, targets.get(&process).map_or(process, |target| target.pid)),
-        Change::Exited { .. } => return,
+        Change::Mapped { .. } | Change::Exited { .. } => return,
     };
     let now_ns = record.header.time_ns;
     let described = match procfs.process(pid) {

@@ -86,6 +86,40 @@ async def through_httpx_async():
         await asyncio.gather(*(make(*call) for call in calls()))
 
 
+def through_pycurl():
+    """The wheel of pycurl 7.45.3 brings libcurl with OpenSSL 1.1.1. Here it is used when a line has been read."""
+    import pycurl
+
+    assert "OpenSSL/1.1.1" in pycurl.version, pycurl.version
+    print("loaded", flush=True)
+    sys.stdin.readline()
+    through_pycurl_at_once()
+
+
+def through_pycurl_at_once():
+    import io
+
+    import pycurl
+
+    curl = pycurl.Curl()
+    for method, path, body in calls():
+        if callable(body):
+            body = b"".join(body())
+        curl.reset()
+        curl.setopt(curl.URL, BASE + path)
+        curl.setopt(curl.CUSTOMREQUEST, method)
+        curl.setopt(curl.NOBODY, method == "HEAD")
+        curl.setopt(curl.WRITEDATA, io.BytesIO())
+        curl.setopt(curl.HTTP_VERSION, curl.CURL_HTTP_VERSION_1_1)
+        if body is not None:
+            curl.setopt(curl.POST, True)
+            curl.setopt(curl.POSTFIELDS, body)
+        if CERTIFICATE:
+            curl.setopt(curl.CAINFO, CERTIFICATE)
+        curl.perform()
+    curl.close()
+
+
 async def through_aiohttp():
     import aiohttp
 

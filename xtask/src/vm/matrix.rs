@@ -111,7 +111,11 @@ fn loaded(machine: &Machine, built: &Built) -> anyhow::Result<Vec<Loaded>> {
     let lines = ended.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let programs: Vec<Loaded> = lines
         .filter(|line| line["what"] == "program")
-        .filter_map(|line| Some((line["found"].as_str()?.to_owned(), line["verified_instructions"].as_u64())))
+        .filter_map(|line| {
+            let (name, rest) = line["found"].as_str()?.split_once(": ")?;
+            let count = rest.split(' ').next()?.parse().ok();
+            Some((name.to_owned(), count))
+        })
         .collect();
     if programs.is_empty() {
         bail!("no program was loaded:\n{}", ended.lines.join("\n"));
