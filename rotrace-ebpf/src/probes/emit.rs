@@ -130,15 +130,21 @@ struct OpenMessage {
     open: Open,
 }
 
-/// Writes an open record.
+/// Writes an open record. It is made where it will be read: the stack has no room for it.
 #[inline(always)]
-pub(super) fn open(mut header: Header, open: &Open) {
+pub(super) fn open(mut header: Header, fill: impl FnOnce(&mut Open)) {
     let Some(mut message) = RECORDS.reserve::<OpenMessage>(0) else {
         count(Stat::RingFull, 1);
         return;
     };
     header.length = (HEADER_BYTES + OPEN_BYTES) as u32;
-    message.write(OpenMessage { header, open: *open });
+    let message_at = message.as_mut_ptr();
+    // SAFETY: the record has room for both, and zeroes are an open record.
+    unsafe {
+        core::ptr::write(&raw mut (*message_at).header, header);
+        core::ptr::write_bytes(&raw mut (*message_at).open, 0, 1);
+        fill(&mut (*message_at).open);
+    }
     message.submit(NO_WAKEUP);
     count(Stat::Records, 1);
 }

@@ -220,12 +220,14 @@ pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, addres
         announce(sk, connection, pid_tid);
     }
     let captured = if address == 0 { 0 } else { captured as u64 };
-    let mut header = emit::header(kind::DATA, connection.id, pid_tid);
-    header.direction = direction;
-    header.flags = traits.flags() | flags | if connection.from_start == 1 { flag::FROM_START } else { 0 };
-    header.position = position + size - reported;
-    header.size = reported;
-    emit::data(&mut Draft { header, address, captured });
+    let header = emit::header(kind::DATA, connection.id, pid_tid);
+    let mut draft = Draft { header, address, captured };
+    draft.header.direction = direction;
+    draft.header.flags =
+        traits.flags() | flags | if connection.from_start == 1 { flag::FROM_START } else { 0 };
+    draft.header.position = position + size - reported;
+    draft.header.size = reported;
+    emit::data(&mut draft);
 }
 
 /// The first bytes of a piece, while the connection still needs them to be classified.
@@ -243,30 +245,22 @@ fn first_bytes(connection: &Connection, address: u64, size: u64) -> Prefix {
 /// inlined: the record is made on the stack, which is free again before the data record is made.
 #[inline(never)]
 fn announce(sk: u64, connection: &Connection, pid_tid: u64) -> u64 {
-    let mut open = addresses(sk);
-    open.role = connection.role;
-    open.connect_started_ns = connection.connect_started_ns;
-    open.established_ns = connection.established_ns;
-    open.socket = sk;
     let mut header = emit::header(kind::OPEN, connection.id, pid_tid);
     header.flags = if connection.from_start == 1 { flag::FROM_START } else { 0 };
-    emit::open(header, &open);
+    emit::open(header, |open| {
+        addresses(sk, open);
+        open.role = connection.role;
+        open.connect_started_ns = connection.connect_started_ns;
+        open.established_ns = connection.established_ns;
+        open.socket = sk;
+    });
     0
 }
 
 #[inline(always)]
-fn addresses(sk: u64) -> Open {
-    let mut open = Open {
-        local: [0; 16],
-        remote: [0; 16],
-        local_port: kernel(sk, global!(OFFSETS.sk_num)),
-        remote_port: u16::from_be(kernel(sk, global!(OFFSETS.sk_dport))),
-        role: 0,
-        reserved: [0; 3],
-        connect_started_ns: 0,
-        established_ns: 0,
-        socket: 0,
-    };
+fn addresses(sk: u64, open: &mut Open) {
+    open.local_port = kernel(sk, global!(OFFSETS.sk_num));
+    open.remote_port = u16::from_be(kernel(sk, global!(OFFSETS.sk_dport)));
     if kernel::<u16>(sk, global!(OFFSETS.sk_family)) == AF_INET6 {
         open.local = kernel(sk, global!(OFFSETS.sk_v6_rcv_saddr));
         open.remote = kernel(sk, global!(OFFSETS.sk_v6_daddr));
@@ -274,7 +268,6 @@ fn addresses(sk: u64) -> Open {
         mapped(&mut open.local, kernel(sk, global!(OFFSETS.sk_rcv_saddr)));
         mapped(&mut open.remote, kernel(sk, global!(OFFSETS.sk_daddr)));
     }
-    open
 }
 
 /// An IPv4 address as v4-mapped IPv6 (RFC 4291 §2.5.5.2).
