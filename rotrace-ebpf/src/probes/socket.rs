@@ -9,7 +9,7 @@ use rotrace_ebpf::limits::{PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{Open, flag, kind};
-use rotrace_ebpf::segments::{Step, Walk};
+use rotrace_ebpf::segments::{Step, Walk, total_of_messages};
 use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::TS_COMPAT;
 
@@ -128,7 +128,8 @@ pub(super) fn track(socket: Socket) -> Option<*mut Connection> {
     Some(fresh)
 }
 
-/// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it.
+/// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it. A call with a vector
+/// has the number of its entries in the upper half.
 #[derive(Clone, Copy)]
 pub(super) struct Traits(u64);
 
@@ -144,11 +145,82 @@ impl Traits {
     fn flags(self) -> u8 {
         (self.0 >> 8) as u8
     }
+
+    fn with_entries(self, entries: u64) -> Self {
+        Traits(self.0 | entries << 32)
+    }
+
+    fn entries(self) -> u64 {
+        self.0 >> 32
+    }
+}
+
+// Each way to say where bytes are has a global function of scalars, which the verifier walks once and for any arguments: a
+// loop in the program itself would be walked again for every way to come to it, and 6.1 would not load it.
+
+/// Writes the records of a call that moved `total` bytes of one buffer.
+#[inline(always)]
+pub(super) fn moved_buffer(socket: Socket, traits: Traits, address: u64, total: u64) {
+    let speaks = socket_piece(socket.sk, socket.inode, traits.0, address, total);
+    bind(socket, speaks);
+}
+
+/// The same of an array of `entries` iovecs.
+#[inline(always)]
+pub(super) fn moved_vector(socket: Socket, traits: Traits, vector: u64, entries: u64, total: u64) {
+    vector_pieces(socket.sk, socket.inode, traits.with_entries(entries).0, vector, total);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vector_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total: u64) -> u64 {
+    let traits = Traits(traits);
+    moved(Socket { sk, inode }, traits, total, Walk::vector(vector, traits.entries(), total));
+    0
+}
+
+/// The same of a message.
+#[inline(always)]
+pub(super) fn moved_message(socket: Socket, traits: Traits, message: u64, total: u64) {
+    message_pieces(socket.sk, socket.inode, traits.0, message, total);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn message_pieces(sk: u64, inode: u64, traits: u64, message: u64, total: u64) -> u64 {
+    let (socket, traits) = (Socket { sk, inode }, Traits(traits));
+    match Walk::message(&User, message, total) {
+        Some(walk) => moved(socket, traits, total, walk),
+        None => moved_unseen(socket, traits, total),
+    }
+    0
+}
+
+/// The same of an array of messages.
+#[inline(always)]
+pub(super) fn moved_messages(socket: Socket, traits: Traits, messages: u64, count: u64) {
+    messages_pieces(socket.sk, socket.inode, traits.0, messages, count);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn messages_pieces(sk: u64, inode: u64, traits: u64, messages: u64, count: u64) -> u64 {
+    let total = message_bytes(messages, count);
+    moved(Socket { sk, inode }, Traits(traits), total, Walk::messages(messages, count));
+    0
+}
+
+/// Bytes of all messages. A global function of its own: the loop over them would otherwise leave the verifier with a
+/// thousand ways to go on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn message_bytes(messages: u64, count: u64) -> u64 {
+    total_of_messages(&User, messages, count)
 }
 
 /// Writes the records of a call that moved `total` bytes, which are where `walk` says.
 #[inline(always)]
-pub(super) fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) {
+fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) {
     let mut left = total;
     let mut speaks = protocol::NEW as u64;
     for _ in 0..SEGMENTS_MAX {
@@ -173,7 +245,13 @@ pub(super) fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) 
         count(Stat::SegmentsBeyond, left);
         speaks = socket_piece(socket.sk, socket.inode, traits.0, 0, left);
     }
-    // Only now are the bytes known to be TLS: a library's callback may write to some other socket.
+    bind(socket, speaks);
+}
+
+/// Ties a socket to the TLS object whose function the thread is in. Only now are the bytes known to be TLS: a library's
+/// callback may write to some other socket.
+#[inline(always)]
+fn bind(socket: Socket, speaks: u64) {
     if speaks == protocol::TLS as u64 {
         tls::bind(socket.sk);
     }

@@ -15,7 +15,6 @@ use rotrace_ebpf::admit::protocol;
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{direction, kind, role};
-use rotrace_ebpf::segments::{Walk, total_of_messages};
 use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
 use super::socket::{self, Socket, Traits};
@@ -109,29 +108,22 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     if result == 0 {
         return ended(socket, buffer, register(registers, global!(REGISTERS.arguments[2])), shape);
     }
-    let (walk, total) = match shape {
-        shape::READV | shape::WRITEV => {
-            (Some(Walk::vector(buffer, register(registers, global!(REGISTERS.arguments[2])), result)), result)
-        }
-        shape::RECVMSG | shape::SENDMSG => (Walk::message(&User, buffer, result), result),
-        shape::RECVMMSG | shape::SENDMMSG => {
-            (Some(Walk::messages(buffer, result)), message_bytes(buffer, ctx.arg(1)))
-        }
-        _ => (Some(Walk::buffer(buffer, result)), result),
-    };
     let traits = Traits::new(if receives(shape) { direction::RECEIVED } else { direction::SENT }, 0);
-    match walk {
-        Some(walk) if flags & flag::MSG_TRUNC == 0 => socket::moved(socket, traits, total, walk),
-        _ => socket::moved_unseen(socket, traits, total),
+    let is_many = shape == shape::RECVMMSG || shape == shape::SENDMMSG;
+    // The bytes were thrown away, and no buffer has them.
+    if flags & flag::MSG_TRUNC != 0 {
+        let total = if is_many { socket::message_bytes(buffer, result) } else { result };
+        return socket::moved_unseen(socket, traits, total);
     }
-}
-
-/// Bytes of all messages. A global function, which the verifier walks once: the loop over them would otherwise leave it
-/// with a thousand ways to go on.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn message_bytes(address: u64, messages: u64) -> u64 {
-    total_of_messages(&User, address, messages)
+    match shape {
+        shape::READV | shape::WRITEV => {
+            let entries = register(registers, global!(REGISTERS.arguments[2]));
+            socket::moved_vector(socket, traits, buffer, entries, result);
+        }
+        shape::RECVMSG | shape::SENDMSG => socket::moved_message(socket, traits, buffer, result),
+        _ if is_many => socket::moved_messages(socket, traits, buffer, result),
+        _ => socket::moved_buffer(socket, traits, buffer, result),
+    }
 }
 
 /// Code of a file: user space looks at once for a TLS library in it, for it may be used as soon as it is there.
