@@ -11,13 +11,14 @@ use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use rotrace_ebpf::admit::Connection;
 use rotrace_ebpf::limits::{self, PREFIX_BYTES, PREFIX_WORDS};
 use rotrace_ebpf::memory::Memory;
-use rotrace_ebpf::offsets::{Offsets, Registers};
+use rotrace_ebpf::offsets::{Iterators, Offsets, Registers};
 use rotrace_ebpf::record::role;
 use rotrace_ebpf::stats::{STATS, Stat};
 use rotrace_ebpf::syscalls::SYSCALLS;
 
 mod emit;
 mod lifecycle;
+mod message;
 mod socket;
 mod syscall;
 mod tls;
@@ -29,6 +30,10 @@ static OFFSETS: Offsets = Offsets::UNKNOWN;
 /// Where `pt_regs` keeps the arguments of a system call.
 #[unsafe(no_mangle)]
 static REGISTERS: Registers = Registers::UNKNOWN;
+
+/// How messages keep their buffers.
+#[unsafe(no_mangle)]
+static ITERATORS: Iterators = Iterators::UNKNOWN;
 
 /// Shape of each system call by number, 64-bit calls first, then 32-bit ones.
 #[unsafe(no_mangle)]
@@ -108,6 +113,32 @@ impl Memory for User {
     }
 }
 
+/// The memory of the kernel.
+struct Kernel;
+
+impl Memory for Kernel {
+    #[inline(always)]
+    fn words<const N: usize>(&self, address: u64) -> Option<[u64; N]> {
+        kernel_known(address)
+    }
+
+    #[inline(always)]
+    fn half(&self, address: u64) -> Option<u32> {
+        kernel_known(address)
+    }
+
+    #[inline(always)]
+    fn fill(&self, address: u64, size: usize, into: &mut [u64; PREFIX_WORDS]) -> bool {
+        let bound = core::hint::black_box(size);
+        let size = if bound > PREFIX_BYTES { PREFIX_BYTES } else { bound };
+        // SAFETY: the helper writes `size` bytes to `into`, which has room for that many.
+        unsafe {
+            bpf_probe_read_kernel(into.as_mut_ptr().cast::<c_void>(), size as u32, address as *const c_void)
+                == 0
+        }
+    }
+}
+
 /// Reads a `T` of the current process's memory.
 #[inline(always)]
 fn user<T: Copy>(address: u64) -> Option<T> {
@@ -137,5 +168,21 @@ fn kernel<T: Copy>(address: u64, offset: u32) -> T {
             (address + offset as u64) as *const c_void,
         );
         value.assume_init()
+    }
+}
+
+/// Reads a `T` of kernel memory, where "not there" is no value.
+#[inline(always)]
+fn kernel_known<T: Copy>(address: u64) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes `size_of::<T>()` bytes to `value`, zeroes where it cannot read; every caller asks for
+    // integers or arrays of them.
+    unsafe {
+        let result = bpf_probe_read_kernel(
+            value.as_mut_ptr().cast::<c_void>(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        );
+        (result == 0).then_some(value.assume_init())
     }
 }

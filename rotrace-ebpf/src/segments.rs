@@ -5,7 +5,7 @@ use crate::limits::MESSAGES_MAX;
 use crate::memory::Memory;
 
 /// Size of `struct iovec` on 64-bit (include/uapi/linux/uio.h).
-const IOVEC_BYTES: u64 = 16;
+pub const IOVEC_BYTES: u64 = 16;
 /// Offset of `msg_iov` in `struct user_msghdr` on 64-bit (include/linux/socket.h); `msg_iovlen` is the word behind it.
 const MSGHDR_IOV: u64 = 16;
 /// Size of `struct mmsghdr` on 64-bit, and the offset of its `msg_len`.
@@ -28,6 +28,8 @@ pub struct Walk {
     next: u64,
     /// iovec entries left; [`PLAIN`] when `next` is the buffer itself.
     entries: u64,
+    /// Bytes of the first buffer that an earlier call moved.
+    skip: u64,
     /// Stream bytes of this message not yet given out.
     left: u64,
     /// Next message header, and how many there are.
@@ -55,24 +57,29 @@ const ENTRIES_MASK: u64 = PLAIN >> 1;
 impl Walk {
     /// One buffer: `read`, `write`, `recvfrom`, `sendto`.
     pub const fn buffer(address: u64, size: u64) -> Self {
-        Walk { next: address, entries: PLAIN, left: size, message: 0, messages: 0 }
+        Walk { next: address, entries: PLAIN, skip: 0, left: size, message: 0, messages: 0 }
     }
 
     /// An array of `struct iovec`: `readv`, `writev`.
     pub const fn vector(address: u64, entries: u64, size: u64) -> Self {
-        Walk { next: address, entries: entries & ENTRIES_MASK, left: size, message: 0, messages: 0 }
+        Walk { next: address, entries: entries & ENTRIES_MASK, skip: 0, left: size, message: 0, messages: 0 }
+    }
+
+    /// The same of as many entries as hold `size` bytes, without the first `skip` bytes of the first buffer.
+    pub const fn rest(address: u64, skip: u64, size: u64) -> Self {
+        Walk { next: address, entries: ENTRIES_MASK, skip, left: size, message: 0, messages: 0 }
     }
 
     /// A `struct user_msghdr`: `recvmsg`, `sendmsg`.
     #[inline(always)]
     pub fn message(memory: &impl Memory, address: u64, size: u64) -> Option<Self> {
         let [next, entries] = memory.words(address.wrapping_add(MSGHDR_IOV))?;
-        Some(Walk { next, entries: entries & ENTRIES_MASK, left: size, message: 0, messages: 0 })
+        Some(Walk { next, entries: entries & ENTRIES_MASK, skip: 0, left: size, message: 0, messages: 0 })
     }
 
     /// An array of `struct mmsghdr`: `recvmmsg`, `sendmmsg`, whose result counts messages.
     pub const fn messages(address: u64, messages: u64) -> Self {
-        Walk { next: 0, entries: 0, left: 0, message: address, messages }
+        Walk { next: 0, entries: 0, skip: 0, left: 0, message: address, messages }
     }
 
     /// Goes one step on.
@@ -92,6 +99,8 @@ impl Walk {
         let Some([address, room]) = memory.words(self.next) else { return Step::Fault };
         self.next = self.next.wrapping_add(IOVEC_BYTES);
         self.entries -= 1;
+        let (address, room) = (address.wrapping_add(self.skip), room.saturating_sub(self.skip));
+        self.skip = 0;
         let size = if room < self.left { room } else { self.left };
         self.left -= size;
         if size == 0 { Step::Again } else { Step::Segment(Segment { address, size }) }

@@ -2,7 +2,7 @@
 //! smallest class that holds it, or a counted loss. Refuses to know: why it is written.
 
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 
 use rotrace_ebpf::limits::{PAYLOAD_CLASSES, PAYLOAD_MAX};
 use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, flag, kind};
@@ -112,6 +112,14 @@ pub(super) fn bare(header: Header) {
         }
         None => count(Stat::RingFull, 1),
     }
+}
+
+/// Says that the current process has mapped code of a file.
+#[inline(always)]
+pub(super) fn mapped() {
+    // SAFETY: the helper has no preconditions.
+    bare(header(kind::MAPPED, 0, unsafe { bpf_get_current_pid_tgid() }));
+    wake();
 }
 
 /// Asks user space to drain now. The request has a ring of its own: a wake-up by the records' ring would be repeated

@@ -78,12 +78,7 @@ fn connecting(sk: u64) -> i32 {
         return 0;
     }
     let socket: u64 = kernel(sk, global!(OFFSETS.sk_socket));
-    let inode = if socket == 0 {
-        0
-    } else {
-        let inode = socket + (global!(OFFSETS.alloc_inode) as u64) - (global!(OFFSETS.alloc_socket) as u64);
-        kernel(inode, global!(OFFSETS.inode_number))
-    };
+    let inode = if socket == 0 { 0 } else { socket::inode_of(socket) };
     let Some(fresh) = socket::track(Socket { sk, inode }) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let fresh = unsafe { &mut *fresh };

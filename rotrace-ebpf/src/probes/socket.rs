@@ -1,24 +1,25 @@
 //! Given: a file descriptor of the current process, or a kernel socket. Gives: the connection it is, and records of the
 //! bytes that a call moved over it. Refuses to know: system calls.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns};
 
 use rotrace_ebpf::admit::{Admit, Connection, protocol};
 use rotrace_ebpf::classify::Prefix;
 use rotrace_ebpf::limits::{PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
-use rotrace_ebpf::record::{Open, flag, kind};
+use rotrace_ebpf::record::{Open, direction, flag, kind, role};
+use rotrace_ebpf::rewind::Start;
 use rotrace_ebpf::segments::{Step, Walk, total_of_messages};
 use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::TS_COMPAT;
 
 use super::emit::{self, Draft};
-use super::{FRESH, SOCKETS, User, count, global, kernel, tls};
+use super::{FRESH, Kernel, SOCKETS, User, count, global, kernel, tls};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
-const SOCK_STREAM: u16 = 1;
+pub(super) const SOCK_STREAM: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
@@ -84,12 +85,34 @@ fn is_32_bit_call(task: u64) -> bool {
     kernel::<u32>(thread_info, status) & TS_COMPAT != 0
 }
 
+/// The inode of a `struct socket`, which is allocated together with it (`sock_alloc_inode`, net/socket.c).
+#[inline(always)]
+pub(super) fn inode_of(socket: u64) -> u64 {
+    let inode = socket + (global!(OFFSETS.alloc_inode) as u64) - (global!(OFFSETS.alloc_socket) as u64);
+    kernel(inode, global!(OFFSETS.inode_number))
+}
+
 /// True when the socket speaks TCP over IP. A socket that is tracked has passed this before.
 #[inline(always)]
 pub(super) fn is_tcp(sk: u64) -> bool {
     let family: u16 = kernel(sk, global!(OFFSETS.sk_family));
     let protocol: u16 = kernel(sk, global!(OFFSETS.sk_protocol));
     (family == AF_INET || family == AF_INET6) && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+}
+
+/// A new socket that the process has accepted, seen from its start.
+#[inline(always)]
+pub(super) fn accepted(socket: Socket) {
+    if !is_tcp(socket.sk) {
+        return;
+    }
+    let Some(fresh) = track(socket) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let fresh = unsafe { &mut *fresh };
+    fresh.role = role::SERVER;
+    fresh.from_start = 1;
+    // SAFETY: the helper has no preconditions.
+    fresh.established_ns = unsafe { bpf_ktime_get_ns() };
 }
 
 /// What is known of a socket; it is tracked from now on when it was not.
@@ -128,8 +151,8 @@ pub(super) fn track(socket: Socket) -> Option<*mut Connection> {
     Some(fresh)
 }
 
-/// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it. A call with a vector
-/// has the number of its entries in the upper half.
+/// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it. A call with an array
+/// of buffers has a number in the upper half: of entries, or of bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Traits(u64);
 
@@ -146,11 +169,11 @@ impl Traits {
         (self.0 >> 8) as u8
     }
 
-    fn with_entries(self, entries: u64) -> Self {
-        Traits(self.0 | entries << 32)
+    fn with_number(self, number: u64) -> Self {
+        Traits(self.0 | number << 32)
     }
 
-    fn entries(self) -> u64 {
+    fn number(self) -> u64 {
         self.0 >> 32
     }
 }
@@ -168,14 +191,14 @@ pub(super) fn moved_buffer(socket: Socket, traits: Traits, address: u64, total: 
 /// The same of an array of `entries` iovecs.
 #[inline(always)]
 pub(super) fn moved_vector(socket: Socket, traits: Traits, vector: u64, entries: u64, total: u64) {
-    vector_pieces(socket.sk, socket.inode, traits.with_entries(entries).0, vector, total);
+    vector_pieces(socket.sk, socket.inode, traits.with_number(entries).0, vector, total);
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn vector_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total: u64) -> u64 {
     let traits = Traits(traits);
-    moved(Socket { sk, inode }, traits, total, Walk::vector(vector, traits.entries(), total));
+    moved(Socket { sk, inode }, traits, total, Walk::vector(vector, traits.number(), total), &User);
     0
 }
 
@@ -190,7 +213,7 @@ pub(super) fn moved_message(socket: Socket, traits: Traits, message: u64, total:
 extern "C" fn message_pieces(sk: u64, inode: u64, traits: u64, message: u64, total: u64) -> u64 {
     let (socket, traits) = (Socket { sk, inode }, Traits(traits));
     match Walk::message(&User, message, total) {
-        Some(walk) => moved(socket, traits, total, walk),
+        Some(walk) => moved(socket, traits, total, walk, &User),
         None => moved_unseen(socket, traits, total),
     }
     0
@@ -206,7 +229,28 @@ pub(super) fn moved_messages(socket: Socket, traits: Traits, messages: u64, coun
 #[inline(never)]
 extern "C" fn messages_pieces(sk: u64, inode: u64, traits: u64, messages: u64, count: u64) -> u64 {
     let total = message_bytes(messages, count);
-    moved(Socket { sk, inode }, Traits(traits), total, Walk::messages(messages, count));
+    moved(Socket { sk, inode }, Traits(traits), total, Walk::messages(messages, count), &User);
+    0
+}
+
+/// The same of an array of the kernel's own iovecs that ended at byte `offset` of the buffer of `entry`.
+#[inline(always)]
+pub(super) fn moved_before(socket: Socket, traits: Traits, entry: u64, offset: u64, total: u64) {
+    // A call moves less than 2 GiB (MAX_RW_COUNT, include/linux/fs.h), so the offset has its place in half a word.
+    rewound_pieces(socket.sk, socket.inode, traits.with_number(offset).0, entry, total);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rewound_pieces(sk: u64, inode: u64, traits: u64, entry: u64, total: u64) -> u64 {
+    let (socket, traits) = (Socket { sk, inode }, Traits(traits));
+    match Start::before(&Kernel, entry, traits.number(), total) {
+        Some(start) => moved(socket, traits, total, start.walk(entry, total), &Kernel),
+        None => {
+            count(Stat::SegmentsBeyond, total);
+            moved_unseen(socket, traits, total);
+        }
+    }
     0
 }
 
@@ -218,16 +262,17 @@ pub(super) extern "C" fn message_bytes(messages: u64, count: u64) -> u64 {
     total_of_messages(&User, messages, count)
 }
 
-/// Writes the records of a call that moved `total` bytes, which are where `walk` says.
+/// Writes the records of a call that moved `total` bytes, which are where `walk` says; `buffers` is the memory that says
+/// where they are.
 #[inline(always)]
-fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) {
+fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk, buffers: &impl Memory) {
     let mut left = total;
     let mut speaks = protocol::NEW as u64;
     for _ in 0..SEGMENTS_MAX {
         if left == 0 {
             break;
         }
-        match walk.step(&User) {
+        match walk.step(buffers) {
             Step::Segment(segment) => {
                 let size = if segment.size < left { segment.size } else { left };
                 left -= size;
@@ -261,6 +306,23 @@ fn bind(socket: Socket, speaks: u64) {
 #[inline(always)]
 pub(super) fn moved_unseen(socket: Socket, traits: Traits, total: u64) {
     socket_piece(socket.sk, socket.inode, traits.0, 0, total);
+}
+
+/// A read returned 0 and had asked for more: the peer has ended its direction.
+#[inline(always)]
+pub(super) fn ended(socket: Socket) {
+    let Some(known) = SOCKETS.get_ptr_mut(&socket.sk) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let connection = unsafe { &*known };
+    // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
+    if connection.id != socket.inode || !matches!(connection.protocol, protocol::HTTP1 | protocol::TLS) {
+        return;
+    }
+    let mut header =
+        emit::header(kind::END, connection.id, (connection.pid as u64) << 32 | connection.pid as u64);
+    header.direction = direction::RECEIVED;
+    header.position = connection.flows[1].position;
+    emit::bare(header);
 }
 
 /// Writes the record of one buffer of a socket's call, or of bytes whose buffer is not known (`address` 0). Returns what

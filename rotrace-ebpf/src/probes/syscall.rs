@@ -86,7 +86,12 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     let fd = register(registers, global!(REGISTERS.arguments[0]));
     let buffer = register(registers, global!(REGISTERS.arguments[1]));
     match shape {
-        shape::ACCEPT => return accepted(result),
+        shape::ACCEPT => {
+            if let Some(socket) = socket::of_descriptor(result) {
+                socket::accepted(socket);
+            }
+            return;
+        }
         shape::MMAP => return mapped(registers),
         shape::SENDFILE => return length_only(fd, direction::SENT, result),
         shape::SPLICE => {
@@ -106,7 +111,12 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     }
     let Some(socket) = socket::of_descriptor(fd as u32 as u64) else { return };
     if result == 0 {
-        return ended(socket, buffer, register(registers, global!(REGISTERS.arguments[2])), shape);
+        let wanted = register(registers, global!(REGISTERS.arguments[2]));
+        // Who asks for nothing gets nothing.
+        if (shape == shape::READ || shape == shape::RECVFROM) && (wanted == 0 || buffer == 0) {
+            return;
+        }
+        return socket::ended(socket);
     }
     let traits = Traits::new(if receives(shape) { direction::RECEIVED } else { direction::SENT }, 0);
     let is_many = shape == shape::RECVMMSG || shape == shape::SENDMMSG;
@@ -131,12 +141,9 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
 fn mapped(registers: *const u8) {
     let protection = register(registers, global!(REGISTERS.arguments[2]));
     let fd = register(registers, global!(REGISTERS.arguments[4])) as i32;
-    if protection & PROT_EXEC == 0 || fd < 0 {
-        return;
+    if protection & PROT_EXEC != 0 && fd >= 0 {
+        emit::mapped();
     }
-    // SAFETY: the helper has no preconditions.
-    emit::bare(emit::header(kind::MAPPED, 0, unsafe { bpf_get_current_pid_tgid() }));
-    emit::wake();
 }
 
 /// A call that moves bytes without a buffer in user space.
@@ -144,40 +151,4 @@ fn mapped(registers: *const u8) {
 fn length_only(fd: u64, direction: u8, total: u64) {
     let Some(socket) = socket::of_descriptor(fd as u32 as u64) else { return };
     socket::moved_unseen(socket, Traits::new(direction, 0), total);
-}
-
-/// A read returned 0: the peer has ended its direction, unless the caller asked for nothing.
-#[inline(always)]
-fn ended(socket: Socket, buffer: u64, wanted: u64, shape: u8) {
-    if (shape == shape::READ || shape == shape::RECVFROM) && (wanted == 0 || buffer == 0) {
-        return;
-    }
-    let Some(known) = SOCKETS.get_ptr_mut(&socket.sk) else { return };
-    // SAFETY: a value of the map, which stays valid while the program runs.
-    let connection = unsafe { &*known };
-    // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
-    if connection.id != socket.inode || !matches!(connection.protocol, protocol::HTTP1 | protocol::TLS) {
-        return;
-    }
-    let mut header =
-        emit::header(kind::END, connection.id, (connection.pid as u64) << 32 | connection.pid as u64);
-    header.direction = direction::RECEIVED;
-    header.position = connection.flows[1].position;
-    emit::bare(header);
-}
-
-/// A new socket, seen from its start.
-#[inline(always)]
-fn accepted(fd: u64) {
-    let Some(socket) = socket::of_descriptor(fd) else { return };
-    if !socket::is_tcp(socket.sk) {
-        return;
-    }
-    let Some(fresh) = socket::track(socket) else { return };
-    // SAFETY: a value of the map, which stays valid while the program runs.
-    let fresh = unsafe { &mut *fresh };
-    fresh.role = role::SERVER;
-    fresh.from_start = 1;
-    // SAFETY: the helper has no preconditions.
-    fresh.established_ns = unsafe { bpf_ktime_get_ns() };
 }
