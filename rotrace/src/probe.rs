@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::BtfTracePoint;
+use aya::programs::{BtfTracePoint, Program};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::btf::BtfKind;
 
 use rotrace_ebpf::admit::{Connection, protocol};
-use rotrace_ebpf::offsets::{ABSENT, MEMBERS, Offsets, Registers};
+use rotrace_ebpf::offsets::{ABSENT, Iterators, MEMBERS, Offsets, Registers};
 use rotrace_ebpf::record::{Record, kind};
 use rotrace_ebpf::stats::STATS;
 use rotrace_ebpf::syscalls::{SYSCALLS, shape};
@@ -27,6 +28,7 @@ use self::tls::{Function, Means};
 pub mod bpf;
 pub mod btf;
 pub mod host;
+mod iterators;
 pub mod library;
 pub mod program;
 pub mod tls;
@@ -34,19 +36,50 @@ pub mod tls;
 /// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/rotrace.bpf.o");
 
-/// Programs that are attached for as long as the probes live: name in the object, kernel event. The order matters: the
-/// program that records bytes comes last, when everything that it relies on is in place.
-const PROGRAMS: [(&str, &str); 7] = [
+/// Programs that both families attach for as long as they live: name in the object, kernel event.
+const PROGRAMS: [(&str, &str); 5] = [
     ("on_state", "inet_sock_set_state"),
     ("on_destroy", "tcp_destroy_sock"),
     ("on_fork", "sched_process_fork"),
     ("on_exec", "sched_process_exec"),
     ("on_exit", "sched_process_exit"),
-    ("on_sys_exit", "sys_exit"),
-    ("on_question", "sys_exit"),
 ];
-/// Attached only while the daemon asks for PIDs; the last of [`PROGRAMS`].
-const QUESTION_PROGRAM: &str = "on_question";
+/// Attached only while the daemon asks for PIDs: name in the object, kernel event.
+const QUESTION_PROGRAM: (&str, &str) = ("on_question", "sys_exit");
+
+/// A program of a family: what records bytes. They are attached last, when everything that they rely on is in place.
+struct Recording {
+    /// In the object.
+    name: &'static str,
+    /// The kernel's event, or its function.
+    place: &'static str,
+    /// Kernels that lack the function have another way, which is seen.
+    is_optional: bool,
+}
+
+const fn recording(name: &'static str, place: &'static str) -> Recording {
+    Recording { name, place, is_optional: false }
+}
+
+const SYSCALL_PROGRAMS: [Recording; 1] = [recording("on_sys_exit", "sys_exit")];
+const SOCKET_PROGRAMS: [Recording; 8] = [
+    recording("on_map", "vm_mmap_pgoff"),
+    recording("on_accept", "inet_accept"),
+    recording("on_send", "inet_sendmsg"),
+    recording("on_send6", "inet6_sendmsg"),
+    recording("on_receive", "inet_recvmsg"),
+    recording("on_receive6", "inet6_recvmsg"),
+    // Before 6.5; since then `splice_to_socket` sends a message (fs/splice.c).
+    Recording { name: "on_send_page", place: "inet_sendpage", is_optional: true },
+    recording("on_splice", "tcp_splice_read"),
+];
+
+fn recordings(family: Family) -> &'static [Recording] {
+    match family {
+        Family::Socket => &SOCKET_PROGRAMS,
+        Family::Syscall => &SYSCALL_PROGRAMS,
+    }
+}
 
 /// Members that the probes can do without.
 const OPTIONAL: [(&str, &str); 3] =
@@ -66,6 +99,8 @@ pub struct Settings {
     pub sockets: u32,
     /// Processes that are targets at one time.
     pub targets: u32,
+    /// The probe family that is wanted, and no other; `None` for the best that this host allows.
+    pub family: Option<Family>,
 }
 
 impl Default for Settings {
@@ -74,6 +109,7 @@ impl Default for Settings {
             ring_bytes: rotrace_ebpf::limits::RING_BYTES,
             sockets: rotrace_ebpf::limits::SOCKETS_MAX,
             targets: rotrace_ebpf::limits::TARGETS_MAX,
+            family: None,
         }
     }
 }
@@ -81,6 +117,7 @@ impl Default for Settings {
 /// The probes, loaded and attached. Dropping them removes every trace of them from the kernel.
 pub struct Probes {
     family: Family,
+    refused: Vec<(Family, String)>,
     ebpf: Ebpf,
     tls: tls::Programs,
     tls_means: Means,
@@ -97,11 +134,13 @@ pub struct Probes {
 impl Probes {
     /// Loads and attaches the probes that this host allows.
     pub fn load(host: &Host, settings: Settings) -> anyhow::Result<Probes> {
-        let family = host.family()?;
+        let families = host.families(settings.family)?;
         raise_memlock();
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").context("read /sys/kernel/btf/vmlinux")?;
-        let offsets =
-            offsets(&Btf::parse(&bytes).map_err(|why| anyhow!("the kernel's BTF is malformed: {why:?}"))?)?;
+        let btf = Btf::parse(&bytes).map_err(|why| anyhow!("the kernel's BTF is malformed: {why:?}"))?;
+        let offsets = offsets(&btf)?;
+        let iterators = iterators::values(iterators::iterators(&btf).unwrap_or(Iterators::UNKNOWN));
+        drop(btf);
         drop(bytes);
         let registers = registers()?;
         let shapes = shapes();
@@ -112,6 +151,7 @@ impl Probes {
         loader
             .btf(Some(&kernel_types))
             .override_global("OFFSETS", &values[..], true)
+            .override_global("ITERATORS", &iterators[..], true)
             .override_global("REGISTERS", &registers[..], true)
             .override_global("SHAPES", &shapes[..], true)
             .override_global("QUESTION", &question, true)
@@ -119,28 +159,32 @@ impl Probes {
             .map_max_entries("SOCKETS", settings.sockets)
             .map_max_entries("TARGETS", settings.targets);
         let mut ebpf = loader.load(OBJECT).map_err(refused)?;
-        for (name, event) in PROGRAMS {
-            let program: &mut BtfTracePoint = ebpf
-                .program_mut(name)
-                .with_context(|| format!("the object has no program {name}"))?
-                .try_into()?;
-            program
-                .load(event, &kernel_types)
-                .map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))?;
+        for (name, event) in PROGRAMS.into_iter().chain([QUESTION_PROGRAM]) {
+            load(&mut ebpf, name, event, &kernel_types)?;
         }
         let tls_means = Means::of_this_kernel();
         let tls = tls::Programs::load(&tls_means, &mut ebpf, OBJECT)?;
         for (name, event) in PROGRAMS {
-            if name != QUESTION_PROGRAM {
-                let program: &mut BtfTracePoint =
-                    ebpf.program_mut(name).context("a program was lost")?.try_into()?;
-                program.attach().with_context(|| format!("attach {name} to {event}"))?;
-            }
+            attach(&mut ebpf, name, event)?;
         }
+        let mut refused = Vec::new();
+        let family = families.into_iter().find(|&family| match start(&mut ebpf, family, &kernel_types) {
+            Ok(()) => true,
+            Err(why) => {
+                refused.push((family, format!("{why:#}")));
+                false
+            }
+        });
+        let Some(family) = family else {
+            let reasons: Vec<_> =
+                refused.iter().map(|(family, why)| format!("{}: {why}", family.name())).collect();
+            bail!("no probes can be attached: {}", reasons.join("; "));
+        };
         drop(kernel_types);
         give_memory_back();
         Ok(Probes {
             family,
+            refused,
             records: RingBuf::try_from(take(&mut ebpf, "RECORDS")?)?,
             wake: RingBuf::try_from(take(&mut ebpf, "WAKE")?)?,
             targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
@@ -158,6 +202,11 @@ impl Probes {
     /// The probe family in use.
     pub fn family(&self) -> Family {
         self.family
+    }
+
+    /// Better families that this kernel refused, with why.
+    pub fn refused(&self) -> &[(Family, String)] {
+        &self.refused
     }
 
     /// Records the calls of a process from now on.
@@ -228,7 +277,7 @@ impl Probes {
             return Ok(Resolved { initial: pid, level: 0 });
         }
         let program: &mut BtfTracePoint =
-            self.ebpf.program_mut(QUESTION_PROGRAM).context("a program was lost")?.try_into()?;
+            self.ebpf.program_mut(QUESTION_PROGRAM.0).context("a program was lost")?.try_into()?;
         let link = program.attach().context("attach the program that resolves PIDs")?;
         // SAFETY: pidfd_open takes two arguments; the third register carries the question past the kernel's eyes.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, u64::from(pid), 0u64, self.question) };
@@ -280,6 +329,50 @@ pub struct Resolved {
     pub initial: u32,
     /// How deep the daemon's PID namespace is below that.
     pub level: u32,
+}
+
+/// Loads and attaches what records bytes; leaves nothing behind where that fails.
+fn start(ebpf: &mut Ebpf, family: Family, types: &aya::Btf) -> anyhow::Result<()> {
+    let started = recordings(family).iter().try_for_each(|&Recording { name, place, is_optional }| {
+        if is_optional && types.id_by_type_name_kind(place, BtfKind::Func).is_err() {
+            return Ok(());
+        }
+        load(ebpf, name, place, types)?;
+        attach(ebpf, name, place)
+    });
+    if started.is_err() {
+        for Recording { name, .. } in recordings(family) {
+            // Those behind the one that was refused have not been loaded, which is as good.
+            let _ = match ebpf.program_mut(name) {
+                Some(Program::BtfTracePoint(program)) => program.unload(),
+                Some(Program::FExit(program)) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+    }
+    started
+}
+
+fn load(ebpf: &mut Ebpf, name: &str, place: &str, types: &aya::Btf) -> anyhow::Result<()> {
+    let loaded = match program(ebpf, name)? {
+        Program::BtfTracePoint(program) => program.load(place, types),
+        Program::FExit(program) => program.load(place, types),
+        _ => bail!("{name} is of no kind that the probes have"),
+    };
+    loaded.map_err(|why| anyhow!("load {name} for {place}: {}", verifier_tail(&why)))
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str, place: &str) -> anyhow::Result<()> {
+    let attached = match program(ebpf, name)? {
+        Program::BtfTracePoint(program) => program.attach().map(|_| ()),
+        Program::FExit(program) => program.attach().map(|_| ()),
+        _ => bail!("{name} is of no kind that the probes have"),
+    };
+    attached.map_err(|why| anyhow!("attach {name} to {place}: {}", verifier_tail(&why)))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Program> {
+    ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {

@@ -341,33 +341,70 @@ extern "C" fn socket_piece(sk: u64, inode: u64, traits: u64, address: u64, size:
     connection.protocol as u64
 }
 
+/// What is written of a piece.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Written {
+    position: u64,
+    size: u64,
+    address: u64,
+    captured: u64,
+    /// The direction, and above it bits of [`flag`], as in [`Traits`].
+    traits: u64,
+}
+
 /// Writes the record of one buffer; `sk` is 0 for a TLS object, which has no addresses of its own.
 #[inline(always)]
 pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, address: u64, size: u64) {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     connection.pid = (pid_tid >> 32) as u32;
-    let first = first_bytes(connection, address, size);
-    let direction = traits.direction();
-    let position = connection.flows[direction as usize].position;
-    let (reported, captured, flags) = match connection.admit(direction, size, &first) {
-        Admit::Ignore => return,
-        Admit::Copy { bytes, turn } => (size, bytes, if turn { flag::TURN } else { 0 }),
-        Admit::Encrypted { report, bytes } => (report, bytes, flag::ENCRYPTED),
-    };
+    let mut written = Written { position: 0, size: 0, address, captured: 0, traits: traits.0 };
+    if decide(connection, size, &mut written) == 0 {
+        return;
+    }
     if connection.announced == 0 && sk != 0 {
         connection.announced = 1;
         announce(sk, connection, pid_tid);
     }
-    let captured = if address == 0 { 0 } else { captured as u64 };
+    write(connection, &written);
+}
+
+// These are not inlined, and return numbers so that the verifier sees scalars: what one of them keeps on the stack is free
+// again for the next.
+
+/// Finds out what to write of a piece; 0 when it is nothing.
+#[inline(never)]
+fn decide(connection: &mut Connection, size: u64, written: &mut Written) -> u64 {
+    let traits = Traits(written.traits);
+    let direction = traits.direction();
+    let position = connection.flows[direction as usize].position;
+    let first = first_bytes(connection, written.address, size);
+    let (reported, captured, flags) = match connection.admit(direction, size, &first) {
+        Admit::Ignore => return 0,
+        Admit::Copy { bytes, turn } => (size, bytes, if turn { flag::TURN } else { 0 }),
+        Admit::Encrypted { report, bytes } => (report, bytes, flag::ENCRYPTED),
+    };
+    let flags = traits.flags() | flags | if connection.from_start == 1 { flag::FROM_START } else { 0 };
+    written.traits = Traits::new(direction, flags).0;
+    written.position = position + size - reported;
+    written.size = reported;
+    written.captured = if written.address == 0 { 0 } else { captured as u64 };
+    1
+}
+
+/// Writes a data record.
+#[inline(never)]
+fn write(connection: &Connection, written: &Written) -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     let header = emit::header(kind::DATA, connection.id, pid_tid);
-    let mut draft = Draft { header, address, captured };
-    draft.header.direction = direction;
-    draft.header.flags =
-        traits.flags() | flags | if connection.from_start == 1 { flag::FROM_START } else { 0 };
-    draft.header.position = position + size - reported;
-    draft.header.size = reported;
-    emit::data(&mut draft);
+    let mut draft = Draft { header, address: written.address, captured: written.captured };
+    draft.header.direction = Traits(written.traits).direction();
+    draft.header.flags = Traits(written.traits).flags();
+    draft.header.position = written.position;
+    draft.header.size = written.size;
+    emit::data(&mut draft)
 }
 
 /// The first bytes of a piece, while the connection still needs them to be classified.
@@ -381,8 +418,7 @@ fn first_bytes(connection: &Connection, address: u64, size: u64) -> Prefix {
     if User.fill(address, length, &mut first) { Prefix::of(first, length) } else { Prefix::EMPTY }
 }
 
-/// Writes the open record before the first data record of a connection; returns 0 so that the verifier sees a scalar. Not
-/// inlined: the record is made on the stack, which is free again before the data record is made.
+/// Writes the open record before the first data record of a connection.
 #[inline(never)]
 fn announce(sk: u64, connection: &Connection, pid_tid: u64) -> u64 {
     let mut header = emit::header(kind::OPEN, connection.id, pid_tid);

@@ -7,18 +7,17 @@
 //! At the end of a call `pt_regs` still holds the arguments of its beginning, so one program suffices: no entry program,
 //! no map from thread to arguments, and a read that was blocked before the tracer came is seen.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use rotrace_ebpf::admit::protocol;
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
-use rotrace_ebpf::record::{direction, kind, role};
+use rotrace_ebpf::record::direction;
 use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
-use super::socket::{self, Socket, Traits};
-use super::{SHAPES, SOCKETS, TARGETS, User, emit, global};
+use super::socket::{self, Traits};
+use super::{SHAPES, TARGETS, User, emit, global};
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
 #[inline(always)]

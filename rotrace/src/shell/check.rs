@@ -11,11 +11,14 @@ use super::cli;
 use super::output::Format;
 use crate::attribute::{Facts, Games};
 use crate::config::{self, Config};
-use crate::probe::host::{CAP_SYS_ADMIN, CAPABILITIES, Host};
+use crate::probe::host::{CAP_SYS_ADMIN, CAPABILITIES, Family, Host};
 use crate::probe::library;
 use crate::probe::tls::Means;
 use crate::probe::{Probes, Settings};
 use crate::process::Procfs;
+
+/// What no probes see, for people.
+const NEVER_SEEN: &str = "Not decoded: HTTP/2 and HTTP/3. HTTP/2 and TLS that is not decoded are counted.";
 
 /// How a finding bears on what will be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,12 +53,12 @@ struct Line<'a> {
 pub(super) fn check(asked: &cli::Check) -> anyhow::Result<()> {
     let config = asked.config.as_deref().map(config::load).transpose()?;
     let host = Host::read(Path::new("/"));
-    let mut findings = of_host(&host);
+    let mut findings = of_host(&host, asked.probes);
     if let Some(pid) = asked.pid {
         findings.extend(of_process(pid, config.as_ref())?);
     }
     if asked.load {
-        findings.extend(of_programs(&host)?);
+        findings.extend(of_programs(&host, asked.probes)?);
     }
     let mut out = io::stdout().lock();
     for finding in &findings {
@@ -93,7 +96,7 @@ fn finding(
     Finding { what, verdict, found: found.into(), means: means.into() }
 }
 
-fn of_host(host: &Host) -> Vec<Finding> {
+fn of_host(host: &Host, asked: Option<Family>) -> Vec<Finding> {
     let mut findings = vec![finding("kernel", Verdict::Ok, host.release.clone(), "")];
     findings.push(match host.btf_bytes {
         Some(bytes) => finding("BTF", Verdict::Ok, format!("/sys/kernel/btf/vmlinux, {bytes} bytes"), ""),
@@ -136,21 +139,27 @@ fn of_host(host: &Host) -> Vec<Finding> {
             "PIDs are those of this namespace.",
         ));
     }
-    findings.push(match host.family() {
-        Ok(family) => finding(
-            "probes",
-            Verdict::Ok,
-            format!("{}: one program at the end of every system call", family.name()),
-            "Not seen: io_uring, 32-bit programs, unix sockets, HTTP/2 and HTTP/3. HTTP/2 and TLS that is not decoded are counted.",
-        ),
+    findings.push(match host.families(asked) {
+        Ok(families) => {
+            let found: Vec<_> =
+                families.iter().map(|family| format!("{}, {}", family.name(), family.place())).collect();
+            let missed =
+                families.iter().map(|family| format!("Not seen by {}: {}.", family.name(), family.misses()));
+            finding(
+                "probes",
+                Verdict::Ok,
+                found.join("; where the kernel refuses that: "),
+                missed.chain([NEVER_SEEN.to_owned()]).collect::<Vec<_>>().join(" "),
+            )
+        }
         Err(refusal) => finding("probes", Verdict::Fatal, "none", refusal.to_string()),
     });
     findings
 }
 
 /// Loads and attaches the probes. Nothing is a target, so nothing is recorded, and they are gone when this returns.
-fn of_programs(host: &Host) -> anyhow::Result<Vec<Finding>> {
-    let probes = Probes::load(host, Settings::default())?;
+fn of_programs(host: &Host, asked: Option<Family>) -> anyhow::Result<Vec<Finding>> {
+    let probes = Probes::load(host, Settings { family: asked, ..Settings::default() })?;
     let programs = probes.programs().into_iter().map(|program| {
         let found = match program.verified_instructions {
             Some(count) => format!("{}: {count} instructions verified", program.name),

@@ -28,7 +28,7 @@ use crate::exchange::Role;
 use crate::keyed::Key;
 use crate::metrics::{Scrape, SelfMetrics};
 use crate::pipeline::Pipeline;
-use crate::probe::host::Host;
+use crate::probe::host::{Family, Host};
 use crate::probe::{self, Probes};
 use crate::redact::{Kept, Redactor};
 
@@ -52,7 +52,8 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], random_key()?)?);
     let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields(), key: random_key()? };
     let redactor = (!asked.unredacted).then(|| Redactor::new(kept, config.limits.connections));
-    let probes = Probes::load(&host, probe_settings(config))?;
+    let probes = Probes::load(&host, probe_settings(config, asked.probes))?;
+    tell_refused(&probes);
     let description = Description {
         rotrace: VERSION.to_owned(),
         kernel: host.release.clone(),
@@ -115,7 +116,7 @@ fn watch(
 }
 
 /// `rotrace run`.
-pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
+pub(super) fn run(path: &Path, mut config: Config, asked: Option<Family>) -> anyhow::Result<()> {
     let listener = server::bind(config.metrics.listen)?;
     let address = listener.local_addr()?;
     let published = Arc::new(Mutex::new(empty_scrape()));
@@ -126,7 +127,8 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
         Box::new(move || reader.lock().unwrap_or_else(PoisonError::into_inner).clone()),
     ));
     let host = Host::read(Path::new("/"));
-    let probes = Probes::load(&host, probe_settings(&config))?;
+    let probes = Probes::load(&host, probe_settings(&config, asked))?;
+    tell_refused(&probes);
     let family = probes.family().name();
     info!("probes: {family}, kernel {}; metrics: http://{address}/metrics", host.release);
     if let Some(clock) = host
@@ -354,11 +356,19 @@ fn random_key() -> anyhow::Result<Key> {
     Ok(Key::new(bytes))
 }
 
-fn probe_settings(config: &Config) -> probe::Settings {
+/// Says which better probes this kernel refused, and why.
+fn tell_refused(probes: &Probes) {
+    for (family, why) in probes.refused() {
+        info!("probes: not {}, for this kernel refuses them: {why}", family.name());
+    }
+}
+
+fn probe_settings(config: &Config, family: Option<Family>) -> probe::Settings {
     probe::Settings {
         ring_bytes: config.limits.ring_bytes,
         sockets: config.limits.sockets,
         targets: config.limits.targets,
+        family,
     }
 }
 
