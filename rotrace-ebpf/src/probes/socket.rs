@@ -9,7 +9,7 @@ use rotrace_ebpf::limits::{PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{Open, flag, kind};
-use rotrace_ebpf::segments::{Step, Walk, total_of_messages};
+use rotrace_ebpf::segments::{self, IOVEC_BYTES, MMSGHDR_BYTES, Vector, total_of_messages};
 use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::TS_COMPAT;
 
@@ -155,8 +155,9 @@ impl Traits {
     }
 }
 
-// Each way to say where bytes are has a global function of scalars, which the verifier walks once and for any arguments: a
-// loop in the program itself would be walked again for every way to come to it, and 6.1 would not load it.
+// What follows in many ways is a global function of scalars, which the verifier walks once and for any arguments. Loops are
+// in such functions, and leave it no choice within a round: else it walks them again for every way to come to them and
+// through them, and 6.1 gives up.
 
 /// Writes the records of a call that moved `total` bytes of one buffer.
 #[inline(always)]
@@ -165,35 +166,22 @@ pub(super) fn moved_buffer(socket: Socket, traits: Traits, address: u64, total: 
     bind(socket, speaks);
 }
 
-/// The same of an array of `entries` iovecs.
+/// The same of a vector.
 #[inline(always)]
-pub(super) fn moved_vector(socket: Socket, traits: Traits, vector: u64, entries: u64, total: u64) {
-    vector_pieces(socket.sk, socket.inode, traits.with_entries(entries).0, vector, total);
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn vector_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total: u64) -> u64 {
-    let traits = Traits(traits);
-    moved(Socket { sk, inode }, traits, total, Walk::vector(vector, traits.entries(), total));
-    0
+pub(super) fn moved_vector(socket: Socket, traits: Traits, vector: Vector, total: u64) {
+    vector_pieces(socket.sk, socket.inode, traits.with_entries(vector.entries).0, vector.address, total);
 }
 
 /// The same of a message.
 #[inline(always)]
 pub(super) fn moved_message(socket: Socket, traits: Traits, message: u64, total: u64) {
-    message_pieces(socket.sk, socket.inode, traits.0, message, total);
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn message_pieces(sk: u64, inode: u64, traits: u64, message: u64, total: u64) -> u64 {
-    let (socket, traits) = (Socket { sk, inode }, Traits(traits));
-    match Walk::message(&User, message, total) {
-        Some(walk) => moved(socket, traits, total, walk),
-        None => moved_unseen(socket, traits, total),
+    match segments::vector(&User, message) {
+        Some(vector) => moved_vector(socket, traits, vector, total),
+        None => {
+            count(Stat::Fault, 1);
+            moved_unseen(socket, traits, total);
+        }
     }
-    0
 }
 
 /// The same of an array of messages.
@@ -204,48 +192,74 @@ pub(super) fn moved_messages(socket: Socket, traits: Traits, messages: u64, coun
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn messages_pieces(sk: u64, inode: u64, traits: u64, messages: u64, count: u64) -> u64 {
-    let total = message_bytes(messages, count);
-    moved(Socket { sk, inode }, Traits(traits), total, Walk::messages(messages, count));
+extern "C" fn vector_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total: u64) -> u64 {
+    let mut left = total;
+    let mut speaks = protocol::NEW as u64;
+    for at in 0..SEGMENTS_MAX as u64 {
+        if left == 0 {
+            break;
+        }
+        let entry = vector.wrapping_add(at * IOVEC_BYTES);
+        let found = if at < Traits(traits).entries() { segments::segment(&User, entry) } else { None };
+        let Some(segment) = found else {
+            count(Stat::Fault, 1);
+            break;
+        };
+        let size = lesser(segment.size, left);
+        left = left.wrapping_sub(size);
+        speaks = socket_piece(sk, inode, traits, segment.address, size);
+    }
+    if left > 0 {
+        count(Stat::SegmentsBeyond, left);
+        speaks = socket_piece(sk, inode, traits, 0, left);
+    }
+    bind(Socket { sk, inode }, speaks);
     0
 }
 
-/// Bytes of all messages. A global function of its own: the loop over them would otherwise leave the verifier with a
-/// thousand ways to go on.
+/// The lesser of two numbers, of which the verifier knows nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lesser(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn messages_pieces(sk: u64, inode: u64, traits: u64, messages: u64, count: u64) -> u64 {
+    let (socket, traits) = (Socket { sk, inode }, Traits(traits));
+    let mut message = messages;
+    for at in 0..SEGMENTS_MAX as u64 {
+        if at >= count {
+            return 0;
+        }
+        message_pieces(sk, inode, traits.0, message);
+        message = message.wrapping_add(MMSGHDR_BYTES);
+    }
+    let rest = message_bytes(message, count.wrapping_sub(SEGMENTS_MAX as u64));
+    if rest > 0 {
+        super::count(Stat::SegmentsBeyond, rest);
+        moved_unseen(socket, traits, rest);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn message_pieces(sk: u64, inode: u64, traits: u64, message: u64) -> u64 {
+    match segments::size_of_message(&User, message) {
+        Some(0) => {}
+        Some(size) => moved_message(Socket { sk, inode }, Traits(traits), message, size),
+        None => count(Stat::Fault, 1),
+    }
+    0
+}
+
+/// Bytes of all messages.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn message_bytes(messages: u64, count: u64) -> u64 {
     total_of_messages(&User, messages, count)
-}
-
-/// Writes the records of a call that moved `total` bytes, which are where `walk` says.
-#[inline(always)]
-fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) {
-    let mut left = total;
-    let mut speaks = protocol::NEW as u64;
-    for _ in 0..SEGMENTS_MAX {
-        if left == 0 {
-            break;
-        }
-        match walk.step(&User) {
-            Step::Segment(segment) => {
-                let size = if segment.size < left { segment.size } else { left };
-                left -= size;
-                speaks = socket_piece(socket.sk, socket.inode, traits.0, segment.address, size);
-            }
-            Step::Again => {}
-            Step::Done => break,
-            Step::Fault => {
-                count(Stat::Fault, 1);
-                break;
-            }
-        }
-    }
-    if left > 0 {
-        count(Stat::SegmentsBeyond, left);
-        speaks = socket_piece(socket.sk, socket.inode, traits.0, 0, left);
-    }
-    bind(socket, speaks);
 }
 
 /// Ties a socket to the TLS object whose function the thread is in. Only now are the bytes known to be TLS: a library's
@@ -273,7 +287,7 @@ extern "C" fn socket_piece(sk: u64, inode: u64, traits: u64, address: u64, size:
     let Some(connection) = connection(Socket { sk, inode }) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &mut *connection };
-    if connection.protocol != protocol::IGNORED {
+    if connection.protocol != protocol::IGNORED && size > 0 {
         piece(sk, connection, Traits(traits), address, size);
     }
     connection.protocol as u64

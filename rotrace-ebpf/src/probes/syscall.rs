@@ -15,6 +15,7 @@ use rotrace_ebpf::admit::protocol;
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{direction, kind, role};
+use rotrace_ebpf::segments::Vector;
 use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
 use super::socket::{self, Socket, Traits};
@@ -118,7 +119,7 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     match shape {
         shape::READV | shape::WRITEV => {
             let entries = register(registers, global!(REGISTERS.arguments[2]));
-            socket::moved_vector(socket, traits, buffer, entries, result);
+            socket::moved_vector(socket, traits, Vector { address: buffer, entries }, result);
         }
         shape::RECVMSG | shape::SENDMSG => socket::moved_message(socket, traits, buffer, result),
         _ if is_many => socket::moved_messages(socket, traits, buffer, result),
