@@ -37,6 +37,22 @@ pub(super) struct Socket {
 /// arguments are not what they seem: then it is counted.
 #[inline(always)]
 pub(super) fn of_descriptor(fd: u64) -> Option<Socket> {
+    let mut found = Socket { sk: 0, inode: 0 };
+    look_up(fd, &mut found);
+    (found.sk != 0).then_some(found)
+}
+
+/// Fills in the socket of a descriptor, if it is one. Not inlined: what it reads on the way leaves the stack with it.
+#[inline(never)]
+fn look_up(fd: u64, found: &mut Socket) -> u64 {
+    if let Some(socket) = walk(fd) {
+        *found = socket;
+    }
+    0
+}
+
+#[inline(always)]
+fn walk(fd: u64) -> Option<Socket> {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = kernel(task, global!(OFFSETS.task_files));
