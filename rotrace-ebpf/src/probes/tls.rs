@@ -53,8 +53,7 @@ struct Session {
 
 /// A session of which nothing is known; see `FRESH` of connections.
 #[unsafe(no_mangle)]
-static FRESH_SESSION: Session =
-    Session { connection: Connection::new(0, role::UNKNOWN, false), socket: 0 };
+static FRESH_SESSION: Session = Session { connection: Connection::new(0, role::UNKNOWN, false), socket: 0 };
 
 #[map]
 static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CALLS_MAX, 0);

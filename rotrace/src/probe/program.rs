@@ -42,11 +42,8 @@ mod tests {
     #[test]
     fn what_an_old_kernel_does_not_say_is_not_known() {
         let new = "prog_type:\t26\nprog_jited:\t1\nrecursion_misses:\t3\nverified_insns:\t4711\n";
-        let expect = Loaded {
-            name: "p".to_owned(),
-            verified_instructions: Some(4711),
-            recursion_misses: Some(3),
-        };
+        let expect =
+            Loaded { name: "p".to_owned(), verified_instructions: Some(4711), recursion_misses: Some(3) };
         assert_eq!(Loaded::read("p", new), expect);
         let expect = Loaded { verified_instructions: None, recursion_misses: None, ..expect };
         assert_eq!(Loaded::read("p", "prog_type:\t26\n"), expect);

@@ -16,7 +16,8 @@ const INIT: &str = include_str!("init.sh");
 
 /// Programs of busybox that it runs.
 const APPLETS: [&str; 13] = [
-    "cat", "chroot", "insmod", "ip", "kill", "ln", "mkdir", "mount", "poweroff", "sh", "sleep", "stty", "uname",
+    "cat", "chroot", "insmod", "ip", "kill", "ln", "mkdir", "mount", "poweroff", "sh", "sleep", "stty",
+    "uname",
 ];
 
 /// Modules for the devices and file systems of the machine, and for what the tests use. A kernel that has one built in, or
@@ -60,7 +61,8 @@ impl Modules<'_> {
         if !self.seen.insert(name.to_owned()) {
             return Ok(());
         }
-        let is_it = |file: &str| file.split_once(".ko").is_some_and(|(stem, _)| stem.replace('-', "_") == name);
+        let is_it =
+            |file: &str| file.split_once(".ko").is_some_and(|(stem, _)| stem.replace('-', "_") == name);
         let Some(file) = find(self.directory, &is_it)? else { return Ok(()) };
         let module = read(&file)?;
         for other in depends(&module) {
@@ -84,7 +86,11 @@ fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
 fn depends(module: &[u8]) -> Vec<String> {
     let fields = module.split(|&byte| byte == 0).filter_map(|field| field.strip_prefix(b"depends="));
     let text: Vec<_> = fields.map(|field| String::from_utf8_lossy(field).replace('-', "_")).collect();
-    text.iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    text.iter()
+        .flat_map(|names| names.split(','))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]
@@ -93,7 +99,10 @@ mod tests {
 
     #[test]
     fn a_module_says_what_it_depends_on() {
-        assert_eq!(depends(b"\x7fELF\0license=GPL\0depends=virtio,virtio-ring\0name=x\0"), ["virtio", "virtio_ring"]);
+        assert_eq!(
+            depends(b"\x7fELF\0license=GPL\0depends=virtio,virtio-ring\0name=x\0"),
+            ["virtio", "virtio_ring"]
+        );
         assert!(depends(b"\0depends=\0name=x\0").is_empty());
     }
 }

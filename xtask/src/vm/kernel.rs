@@ -44,8 +44,7 @@ const WANTED: [&str; 9] = [
 ];
 
 /// Compressions that an image may carry its kernel in: the first bytes, and the program that undoes it.
-const COMPRESSIONS: [(&[u8], &str); 2] =
-    [(b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")];
+const COMPRESSIONS: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")];
 
 const ELF: &[u8] = b"\x7fELF";
 
@@ -130,7 +129,8 @@ fn unpack(package: &Path, into: &Path) -> anyhow::Result<()> {
 fn uncompressed(image: &[u8]) -> anyhow::Result<Vec<u8>> {
     for (mark, program) in COMPRESSIONS {
         // The mark may stand in the loader by chance, so each place is tried.
-        for at in image.windows(mark.len()).enumerate().filter(|(_, bytes)| *bytes == mark).map(|(at, _)| at) {
+        for at in image.windows(mark.len()).enumerate().filter(|(_, bytes)| *bytes == mark).map(|(at, _)| at)
+        {
             let kernel = decompress(program, &image[at..])?;
             if kernel.starts_with(ELF) {
                 return Ok(kernel);

@@ -86,10 +86,9 @@ impl Machine {
         command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
         command.arg("-kernel").arg(self.files.directory.join("vmlinux"));
         command.arg("-initrd").arg(&self.initramfs);
-        command.arg("-append").arg(format!(
-            "console=ttyS1 quiet panic=-1 mitigations=off rotrace.job={}",
-            job.display()
-        ));
+        command
+            .arg("-append")
+            .arg(format!("console=ttyS1 quiet panic=-1 mitigations=off rotrace.job={}", job.display()));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         // SAFETY: between fork and exec only prctl(2) is called, which allocates nothing and takes no lock.
         unsafe {

@@ -53,7 +53,11 @@ impl Suite {
     /// Downloads packages to a directory.
     pub(super) fn download(&self, packages: &[String], into: &Path) -> anyhow::Result<Vec<PathBuf>> {
         // As root, apt complains that its own user cannot write there; it downloads all the same.
-        run(self.apt("apt-get").args(["-o", "APT::Sandbox::User=root", "download"]).args(packages).current_dir(into))?;
+        run(self
+            .apt("apt-get")
+            .args(["-o", "APT::Sandbox::User=root", "download"])
+            .args(packages)
+            .current_dir(into))?;
         let files = fs::read_dir(into).with_context(|| format!("list {}", into.display()))?;
         let mut files: Vec<PathBuf> = files.flatten().map(|entry| entry.path()).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
@@ -89,7 +93,8 @@ fn mirror(sources: &str, is_security: bool) -> &str {
 
 /// Names in the `Depends` and `Pre-Depends` of a package's description.
 fn dependencies(shown: &str) -> Vec<String> {
-    let fields = shown.lines().filter_map(|line| line.strip_prefix("Pre-").unwrap_or(line).strip_prefix("Depends:"));
+    let fields =
+        shown.lines().filter_map(|line| line.strip_prefix("Pre-").unwrap_or(line).strip_prefix("Depends:"));
     let names = fields.flat_map(|field| field.split(',')).filter_map(|one| one.split_whitespace().next());
     names.map(str::to_owned).collect()
 }
