@@ -6,7 +6,7 @@
 
 use crate::limits::SEGMENTS_MAX;
 use crate::memory::Memory;
-use crate::segments::{IOVEC_BYTES, Walk};
+use crate::segments::IOVEC_BYTES;
 
 /// Where in an array of `struct iovec` a call began, from where it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub struct Start {
     /// Bytes of that entry's buffer that were moved by an earlier call.
     pub skip: u64,
 }
+
+/// No word of a [`Start`], whose lowest byte is small.
+const NONE: u64 = u64::MAX;
+const ENTRIES_BITS: u32 = 8;
 
 impl Start {
     /// Steps back by the `moved` bytes before byte `offset` of the buffer of `entry`; `None` where that takes more than
@@ -38,10 +42,26 @@ impl Start {
         None
     }
 
-    /// The buffers of the `moved` bytes, from the entry at which the call ended.
+    /// Where its entry is, from the one at which the call ended.
     #[inline(always)]
-    pub const fn walk(self, entry: u64, moved: u64) -> Walk {
-        Walk::rest(entry.wrapping_sub(self.entries_back * IOVEC_BYTES), self.skip, moved)
+    pub const fn address(self, entry: u64) -> u64 {
+        entry.wrapping_sub(self.entries_back * IOVEC_BYTES)
+    }
+
+    /// Both in one word, as a function of the probes returns it.
+    pub const fn word(start: Option<Start>) -> u64 {
+        match start {
+            Some(Start { entries_back, skip }) => skip << ENTRIES_BITS | entries_back,
+            None => NONE,
+        }
+    }
+
+    /// The reverse.
+    pub const fn of_word(word: u64) -> Option<Start> {
+        if word == NONE {
+            return None;
+        }
+        Some(Start { entries_back: word & ((1 << ENTRIES_BITS) - 1), skip: word >> ENTRIES_BITS })
     }
 }
 
@@ -49,7 +69,7 @@ impl Start {
 mod tests {
     use super::*;
     use crate::limits::PREFIX_WORDS;
-    use crate::segments::{Segment, Step};
+    use crate::segments::{Segment, segment};
     use proptest::prelude::*;
     use std::vec::Vec;
 
@@ -89,18 +109,16 @@ mod tests {
         (entry, bytes)
     }
 
-    /// The bytes of a walk, each by its address.
-    fn addresses(memory: &Buffers, mut walk: Walk) -> Vec<u64> {
+    /// Where `moved` bytes are from a place in the array on, each by its address.
+    fn addresses(memory: &Buffers, mut entry: u64, mut skip: u64, moved: u64) -> Vec<u64> {
         let mut addresses = Vec::new();
-        for _ in 0..10_000 {
-            match walk.step(memory) {
-                Step::Segment(Segment { address, size }) => addresses.extend(address..address + size),
-                Step::Again => {}
-                Step::Done => return addresses,
-                Step::Fault => panic!("a buffer could not be read"),
-            }
+        while addresses.len() < moved as usize {
+            let Segment { address, size } = segment(memory, entry).expect("as many bytes as were moved");
+            addresses.extend(address + skip..address + size);
+            (entry, skip) = (entry + IOVEC_BYTES, 0);
         }
-        panic!("the walk does not end");
+        addresses.truncate(moved as usize);
+        addresses
     }
 
     fn buffers(rooms: &[u64]) -> Vec<Segment> {
@@ -113,8 +131,13 @@ mod tests {
         let all: Vec<u64> = memory.0.iter().flat_map(|it| it.address..it.address + it.size).collect();
         let (entry, offset) = advanced(&memory.0, before + moved);
         let start = Start::before(&memory, entry, offset, moved).expect("few buffers");
+        assert_eq!(Start::of_word(Start::word(Some(start))), Some(start));
         let expect = &all[before as usize..(before + moved) as usize];
-        assert_eq!(addresses(&memory, start.walk(entry, moved)), expect, "{rooms:?} {before} {moved}");
+        assert_eq!(
+            addresses(&memory, start.address(entry), start.skip, moved),
+            expect,
+            "{rooms:?} {before} {moved}"
+        );
     }
 
     #[test]
@@ -140,6 +163,7 @@ mod tests {
         let many = Buffers(buffers(&[1; SEGMENTS_MAX + 1]));
         let (entry, offset) = advanced(&many.0, SEGMENTS_MAX as u64 + 1);
         assert_eq!(Start::before(&many, entry, offset, SEGMENTS_MAX as u64 + 1), None);
+        assert_eq!(Start::of_word(Start::word(None)), None);
     }
 
     proptest! {

@@ -52,7 +52,10 @@ impl Step {
                 let live = ["test", "--package=rotrace", "--test=live", "--test=dashboard"];
                 run_command(cargo().args(live).args(["--", "--test-threads=1"]))
             }
-            Step::Vm => vm::matrix(),
+            Step::Vm => {
+                setup::set_up(Some(setup::Part::Vm))?;
+                vm::matrix()
+            }
         }
     }
 

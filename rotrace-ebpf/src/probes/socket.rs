@@ -10,7 +10,7 @@ use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{Open, direction, flag, kind, role};
 use rotrace_ebpf::rewind::Start;
-use rotrace_ebpf::segments::{Step, Walk, total_of_messages};
+use rotrace_ebpf::segments::{self, IOVEC_BYTES, MMSGHDR_BYTES, Vector, total_of_messages};
 use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::TS_COMPAT;
 
@@ -38,6 +38,22 @@ pub(super) struct Socket {
 /// arguments are not what they seem: then it is counted.
 #[inline(always)]
 pub(super) fn of_descriptor(fd: u64) -> Option<Socket> {
+    let mut found = Socket { sk: 0, inode: 0 };
+    look_up(fd, &mut found);
+    (found.sk != 0).then_some(found)
+}
+
+/// Fills in the socket of a descriptor, if it is one. Not inlined: what it reads on the way leaves the stack with it.
+#[inline(never)]
+fn look_up(fd: u64, found: &mut Socket) -> u64 {
+    if let Some(socket) = walk(fd) {
+        *found = socket;
+    }
+    0
+}
+
+#[inline(always)]
+fn walk(fd: u64) -> Option<Socket> {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = kernel(task, global!(OFFSETS.task_files));
@@ -151,8 +167,8 @@ pub(super) fn track(socket: Socket) -> Option<*mut Connection> {
     Some(fresh)
 }
 
-/// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it. A call with an array
-/// of buffers has a number in the upper half: of entries, or of bytes.
+/// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it. A call with a vector
+/// has a number in the upper half: of entries, or of bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Traits(u64);
 
@@ -178,8 +194,9 @@ impl Traits {
     }
 }
 
-// Each way to say where bytes are has a global function of scalars, which the verifier walks once and for any arguments: a
-// loop in the program itself would be walked again for every way to come to it, and 6.1 would not load it.
+// What follows in many ways is a global function of scalars, which the verifier walks once and for any arguments. Loops are
+// in such functions, and leave it no choice within a round: else it walks them again for every way to come to them and
+// through them, and 6.1 gives up.
 
 /// Writes the records of a call that moved `total` bytes of one buffer.
 #[inline(always)]
@@ -188,35 +205,22 @@ pub(super) fn moved_buffer(socket: Socket, traits: Traits, address: u64, total: 
     bind(socket, speaks);
 }
 
-/// The same of an array of `entries` iovecs.
+/// The same of a vector.
 #[inline(always)]
-pub(super) fn moved_vector(socket: Socket, traits: Traits, vector: u64, entries: u64, total: u64) {
-    vector_pieces(socket.sk, socket.inode, traits.with_number(entries).0, vector, total);
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn vector_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total: u64) -> u64 {
-    let traits = Traits(traits);
-    moved(Socket { sk, inode }, traits, total, Walk::vector(vector, traits.number(), total), &User);
-    0
+pub(super) fn moved_vector(socket: Socket, traits: Traits, vector: Vector, total: u64) {
+    vector_pieces(socket.sk, socket.inode, traits.with_number(vector.entries).0, vector.address, total);
 }
 
 /// The same of a message.
 #[inline(always)]
 pub(super) fn moved_message(socket: Socket, traits: Traits, message: u64, total: u64) {
-    message_pieces(socket.sk, socket.inode, traits.0, message, total);
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn message_pieces(sk: u64, inode: u64, traits: u64, message: u64, total: u64) -> u64 {
-    let (socket, traits) = (Socket { sk, inode }, Traits(traits));
-    match Walk::message(&User, message, total) {
-        Some(walk) => moved(socket, traits, total, walk, &User),
-        None => moved_unseen(socket, traits, total),
+    match segments::vector(&User, message) {
+        Some(vector) => moved_vector(socket, traits, vector, total),
+        None => {
+            count(Stat::Fault, 1);
+            moved_unseen(socket, traits, total);
+        }
     }
-    0
 }
 
 /// The same of an array of messages.
@@ -227,70 +231,113 @@ pub(super) fn moved_messages(socket: Socket, traits: Traits, messages: u64, coun
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn messages_pieces(sk: u64, inode: u64, traits: u64, messages: u64, count: u64) -> u64 {
-    let total = message_bytes(messages, count);
-    moved(Socket { sk, inode }, Traits(traits), total, Walk::messages(messages, count), &User);
+extern "C" fn vector_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total: u64) -> u64 {
+    let vector = Vector { address: vector, entries: Traits(traits).number() };
+    pieces(Socket { sk, inode }, Traits(traits), vector, 0, total, &User);
     0
 }
 
-/// The same of an array of the kernel's own iovecs that ended at byte `offset` of the buffer of `entry`.
+/// The same of an array of the kernel's own iovecs in which the call ended at byte `offset` of the buffer of `entry`.
 #[inline(always)]
 pub(super) fn moved_before(socket: Socket, traits: Traits, entry: u64, offset: u64, total: u64) {
-    // A call moves less than 2 GiB (MAX_RW_COUNT, include/linux/fs.h), so the offset has its place in half a word.
-    rewound_pieces(socket.sk, socket.inode, traits.with_number(offset).0, entry, total);
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn rewound_pieces(sk: u64, inode: u64, traits: u64, entry: u64, total: u64) -> u64 {
-    let (socket, traits) = (Socket { sk, inode }, Traits(traits));
-    match Start::before(&Kernel, entry, traits.number(), total) {
-        Some(start) => moved(socket, traits, total, start.walk(entry, total), &Kernel),
+    match Start::of_word(start_before(entry, offset, total)) {
+        Some(start) => {
+            // A call moves less than 2 GiB (MAX_RW_COUNT, include/linux/fs.h), so this has its place in half a word.
+            let traits = traits.with_number(start.skip);
+            rewound_pieces(socket.sk, socket.inode, traits.0, start.address(entry), total);
+        }
         None => {
             count(Stat::SegmentsBeyond, total);
             moved_unseen(socket, traits, total);
         }
     }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn start_before(entry: u64, offset: u64, total: u64) -> u64 {
+    Start::word(Start::before(&Kernel, entry, offset, total))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rewound_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total: u64) -> u64 {
+    let vector = Vector { address: vector, entries: SEGMENTS_MAX as u64 };
+    pieces(Socket { sk, inode }, Traits(traits), vector, Traits(traits).number(), total, &Kernel);
     0
 }
 
-/// Bytes of all messages. A global function of its own: the loop over them would otherwise leave the verifier with a
-/// thousand ways to go on.
+/// Writes the records of `total` bytes in the buffers of a vector that `memory` holds, without the first `skip` bytes.
+#[inline(always)]
+fn pieces(socket: Socket, traits: Traits, vector: Vector, mut skip: u64, total: u64, memory: &impl Memory) {
+    let Socket { sk, inode } = socket;
+    let mut left = total;
+    let mut speaks = protocol::NEW as u64;
+    for at in 0..SEGMENTS_MAX as u64 {
+        if left == 0 {
+            break;
+        }
+        let entry = vector.address.wrapping_add(at * IOVEC_BYTES);
+        let found = if at < vector.entries { segments::segment(memory, entry) } else { None };
+        let Some(segment) = found else {
+            count(Stat::Fault, 1);
+            break;
+        };
+        let size = lesser(segment.size.wrapping_sub(skip), left);
+        left = left.wrapping_sub(size);
+        speaks = socket_piece(sk, inode, traits.0, segment.address.wrapping_add(skip), size);
+        skip = 0;
+    }
+    if left > 0 {
+        count(Stat::SegmentsBeyond, left);
+        speaks = socket_piece(sk, inode, traits.0, 0, left);
+    }
+    bind(socket, speaks);
+}
+
+/// The lesser of two numbers, of which the verifier knows nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lesser(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn messages_pieces(sk: u64, inode: u64, traits: u64, messages: u64, count: u64) -> u64 {
+    let (socket, traits) = (Socket { sk, inode }, Traits(traits));
+    let mut message = messages;
+    for at in 0..SEGMENTS_MAX as u64 {
+        if at >= count {
+            return 0;
+        }
+        message_pieces(sk, inode, traits.0, message);
+        message = message.wrapping_add(MMSGHDR_BYTES);
+    }
+    let rest = message_bytes(message, count.wrapping_sub(SEGMENTS_MAX as u64));
+    if rest > 0 {
+        super::count(Stat::SegmentsBeyond, rest);
+        moved_unseen(socket, traits, rest);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn message_pieces(sk: u64, inode: u64, traits: u64, message: u64) -> u64 {
+    match segments::size_of_message(&User, message) {
+        Some(0) => {}
+        Some(size) => moved_message(Socket { sk, inode }, Traits(traits), message, size),
+        None => count(Stat::Fault, 1),
+    }
+    0
+}
+
+/// Bytes of all messages.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn message_bytes(messages: u64, count: u64) -> u64 {
     total_of_messages(&User, messages, count)
-}
-
-/// Writes the records of a call that moved `total` bytes, which are where `walk` says; `buffers` is the memory that says
-/// where they are.
-#[inline(always)]
-fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk, buffers: &impl Memory) {
-    let mut left = total;
-    let mut speaks = protocol::NEW as u64;
-    for _ in 0..SEGMENTS_MAX {
-        if left == 0 {
-            break;
-        }
-        match walk.step(buffers) {
-            Step::Segment(segment) => {
-                let size = if segment.size < left { segment.size } else { left };
-                left -= size;
-                speaks = socket_piece(socket.sk, socket.inode, traits.0, segment.address, size);
-            }
-            Step::Again => {}
-            Step::Done => break,
-            Step::Fault => {
-                count(Stat::Fault, 1);
-                break;
-            }
-        }
-    }
-    if left > 0 {
-        count(Stat::SegmentsBeyond, left);
-        speaks = socket_piece(socket.sk, socket.inode, traits.0, 0, left);
-    }
-    bind(socket, speaks);
 }
 
 /// Ties a socket to the TLS object whose function the thread is in. Only now are the bytes known to be TLS: a library's
@@ -335,7 +382,7 @@ extern "C" fn socket_piece(sk: u64, inode: u64, traits: u64, address: u64, size:
     let Some(connection) = connection(Socket { sk, inode }) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &mut *connection };
-    if connection.protocol != protocol::IGNORED {
+    if connection.protocol != protocol::IGNORED && size > 0 {
         piece(sk, connection, Traits(traits), address, size);
     }
     connection.protocol as u64

@@ -14,6 +14,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::direction;
+use rotrace_ebpf::segments::Vector;
 use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
 use super::socket::{self, Traits};
@@ -127,7 +128,7 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     match shape {
         shape::READV | shape::WRITEV => {
             let entries = register(registers, global!(REGISTERS.arguments[2]));
-            socket::moved_vector(socket, traits, buffer, entries, result);
+            socket::moved_vector(socket, traits, Vector { address: buffer, entries }, result);
         }
         shape::RECVMSG | shape::SENDMSG => socket::moved_message(socket, traits, buffer, result),
         _ if is_many => socket::moved_messages(socket, traits, buffer, result),

@@ -35,7 +35,7 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
 }
 
 /// Metrics of calls and of the daemon.
-static FAMILIES: [Family; 34] = [
+static FAMILIES: [Family; 35] = [
     Family {
         stem: "rotrace_http_client_requests",
         unit: None,
@@ -348,6 +348,17 @@ static FAMILIES: [Family; 34] = [
         help: "Which probes are attached.",
         labels: &["family"],
         samples: |scrape, samples| scrape.own.probe_family.map_or(Ok(()), |family| samples.info(&[family])),
+    },
+    Family {
+        stem: "rotrace_probe_recursion_misses",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Events that a probe missed because it was running on the same processor.",
+        labels: &["program"],
+        samples: |scrape, samples| {
+            let misses = &scrape.own.recursion_misses;
+            misses.iter().try_for_each(|(program, &count)| samples.counter(&[program], count))
+        },
     },
     Family {
         stem: "rotrace_build",

@@ -29,6 +29,7 @@ use crate::keyed::Key;
 use crate::metrics::{Scrape, SelfMetrics};
 use crate::pipeline::Pipeline;
 use crate::probe::host::{Family, Host};
+use crate::probe::program::Loaded;
 use crate::probe::{self, Probes};
 use crate::redact::{Kept, Redactor};
 
@@ -304,12 +305,15 @@ impl Daemon {
 
     fn publish(&mut self) {
         let targets = self.session.targets() as u64;
+        let missed = |program: Loaded| Some((program.name.into(), program.recursion_misses?));
+        let recursion_misses = self.session.programs().into_iter().filter_map(missed).collect();
         let pipeline = &mut self.session.pipeline;
         let (cpu_seconds, resident_bytes) = own_cost();
         let endpoints = pipeline.endpoints();
         let own = SelfMetrics {
             version: VERSION,
             probe_family: Some(self.family),
+            recursion_misses,
             cpu_seconds,
             resident_bytes,
             processes: pipeline.processes_by_game(),
