@@ -109,7 +109,7 @@ impl Memory for User {
     #[inline(always)]
     fn fill(&self, address: u64, size: usize, into: &mut [u64; PREFIX_WORDS]) -> bool {
         // The bound must stand right before the helper: the verifier loses it over a spill.
-        let bound = unknown(size as u64) as usize;
+        let bound = core::hint::black_box(size);
         let size = if bound > PREFIX_BYTES { PREFIX_BYTES } else { bound };
         // SAFETY: the helper writes `size` bytes to `into`, which has room for that many.
         unsafe {
