@@ -8,7 +8,7 @@ use rotrace_ebpf::limits::{PAYLOAD_CLASSES, PAYLOAD_MAX};
 use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, flag, kind};
 use rotrace_ebpf::stats::Stat;
 
-use super::{RECORDS, WAKE, count};
+use super::{RECORDS, WAKE, count, unknown};
 
 /// User space drains on a timer: waking it would cost the traced thread far more than the record does.
 const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
@@ -53,11 +53,12 @@ pub(super) fn header(kind: u8, conn: u64, pid_tid: u64) -> Header {
 #[inline(never)]
 pub(super) fn data(draft: &mut Draft) -> u64 {
     let [small, medium, large, _] = PAYLOAD_CLASSES;
-    if draft.captured <= small as u64 {
+    let captured = unknown(draft.captured);
+    if captured <= small as u64 {
         class::<{ PAYLOAD_CLASSES[0] }>(draft);
-    } else if draft.captured <= medium as u64 {
+    } else if captured <= medium as u64 {
         class::<{ PAYLOAD_CLASSES[1] }>(draft);
-    } else if draft.captured <= large as u64 {
+    } else if captured <= large as u64 {
         class::<{ PAYLOAD_CLASSES[2] }>(draft);
     } else {
         class::<PAYLOAD_MAX>(draft);
@@ -73,7 +74,7 @@ fn class<const N: usize>(draft: &mut Draft) {
         return;
     };
     // The bound must stand right before the helper: the verifier loses it over a spill.
-    let bound = core::hint::black_box(draft.captured);
+    let bound = unknown(draft.captured);
     let captured = if bound > N as u64 { N as u64 } else { bound };
     let message_at = message.as_mut_ptr();
     let mut copied = 0;
@@ -168,7 +169,7 @@ pub(super) fn exec(pid_tid: u64, address: u64, size: u64) {
     let message_at = message.as_mut_ptr();
     let mut header = header(kind::EXEC, 0, pid_tid);
     // The bound must stand right before the helper: kernels before 5.16 lose it over a spill.
-    let bound = core::hint::black_box(size);
+    let bound = unknown(size);
     let size = if bound > ARGUMENT_BYTES as u64 { ARGUMENT_BYTES as u64 } else { bound };
     if size > 0 {
         // SAFETY: the record has room for `ARGUMENT_BYTES` and `size` is at most that.
