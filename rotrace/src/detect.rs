@@ -12,6 +12,7 @@ mod excess;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod in_flight;
 pub mod labels;
 pub mod ledger;
 pub mod limit;
@@ -60,15 +61,12 @@ pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values}
 use self::episodes::Episodes;
 use self::finding::{Amount, Class, Finding, FindingId, Severity};
 use self::labels::Labels;
-use self::ledger::{Ledger, RING_CALLS};
 use self::limit::LimitUse;
 use self::observation::Observation;
 use self::order::Order;
 pub use self::pattern::Pattern;
 use self::phase::{Phase, Phases};
-use self::request::Requests;
 use self::subject::{Api, Names, Subject};
-use self::table::Table;
 
 /// Every detector.
 pub const TABLE: &[&Row] = &[
@@ -89,9 +87,6 @@ pub const TABLE: &[&Row] = &[
     &uncompressed_payload::ROW,
     &wasted_response::ROW,
 ];
-
-/// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
-const SUBJECTS: usize = 8192;
 
 /// Findings that are over and can still be asked for; 1 MiB.
 const OVER_MAX: usize = 1000;
@@ -170,12 +165,7 @@ pub struct Wasted {
 impl Detectors {
     /// Sets all detectors up that are not turned off.
     pub fn new(settings: &Settings) -> Self {
-        let full_bytes: usize = TABLE.iter().map(|row| row.full_bytes).sum::<usize>()
-            + Phases::FULL_BYTES
-            + RING_CALLS * Ledger::ENTRY_BYTES
-            + SUBJECTS * Table::<Subject>::ENTRY_BYTES
-            + Requests::FULL_BYTES;
-        let budget = Budget { share: settings.budget_bytes as f64 / full_bytes as f64 };
+        let budget = Budget { share: settings.budget_bytes as f64 / full_bytes() as f64 };
         let detectors = TABLE.iter().filter_map(|row| {
             let values = match settings.values.get(&row.pattern) {
                 Some(None) => return None,
@@ -186,9 +176,9 @@ impl Detectors {
         });
         Detectors {
             labels: Labels::new(settings.key),
-            order: Order::default(),
+            order: Order::new(budget),
             detectors: detectors.collect(),
-            desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS), Requests::new(budget)),
+            desk: Desk::new(budget),
             phases: Phases::new(budget),
             realtime_offset_ns: None,
             next_seq: 0,
@@ -311,6 +301,7 @@ impl Detectors {
                 phases.observe(call, offset_ns);
             }
         });
+        desk.passed_ns = order.passed_ns();
     }
 
     /// What is held in memory for all of them.
@@ -340,6 +331,14 @@ impl Detectors {
         }
         changes
     }
+}
+
+/// What everything takes when it is full and the budget is no smaller.
+fn full_bytes() -> usize {
+    TABLE.iter().map(|row| row.full_bytes).sum::<usize>()
+        + Order::FULL_BYTES
+        + Phases::FULL_BYTES
+        + Desk::FULL_BYTES
 }
 
 fn names(call: &Call) -> Names {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::detector::State;
+use super::detector::{Budget, State};
 use super::finding::{
     Amount, Class, Confidence, Estimate, Evidence, Fact, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
 };
@@ -18,6 +18,9 @@ use super::table::Table;
 use super::totals::Owner;
 use crate::keyed::combine;
 use crate::summary::MAX_GAMES;
+
+/// Endpoints of games that are remembered unless the budget says otherwise; 4 MiB.
+const SUBJECTS: usize = 8192;
 
 /// Cases that are open at one time; another one ends the oldest, which is counted.
 pub const CASES_MAX: usize = 4096;
@@ -64,6 +67,8 @@ pub struct Desk {
     evicted_cases: u64,
     pub(super) loss: Loss,
     pub(super) now_ns: u64,
+    /// Detectors have seen all calls that began before, but for late ones.
+    pub(super) passed_ns: u64,
 }
 
 /// Names a case: a pattern, and what it is about.
@@ -115,11 +120,15 @@ struct Told {
 }
 
 impl Desk {
-    pub(super) fn new(ledger_calls: usize, subjects: usize, requests: Requests) -> Self {
+    /// Memory of what it keeps for all detectors, when that is full.
+    pub(super) const FULL_BYTES: usize =
+        Ledger::FULL_BYTES + SUBJECTS * Table::<Subject>::ENTRY_BYTES + Requests::FULL_BYTES;
+
+    pub(super) fn new(budget: Budget) -> Self {
         Desk {
-            ledger: Ledger::new(ledger_calls),
-            subjects: Table::new(subjects),
-            requests,
+            ledger: Ledger::new(budget),
+            subjects: Table::new(budget.entries(SUBJECTS)),
+            requests: Requests::new(budget),
             repeat: Repeat::default(),
             spent_ucu: Table::new(SPENDERS_MAX),
             cases: BTreeMap::new(),
@@ -127,6 +136,7 @@ impl Desk {
             evicted_cases: 0,
             loss: Loss::default(),
             now_ns: 0,
+            passed_ns: 0,
         }
     }
 

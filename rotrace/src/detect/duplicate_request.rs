@@ -40,7 +40,7 @@ pub(super) const ROW: Row = Row {
 };
 
 /// Endpoints of processes that have duplicates.
-const TRACKS: usize = 4096;
+const TRACKS: usize = 2048;
 
 /// Duplicates that are remembered one by one.
 const RECENT: usize = 8;

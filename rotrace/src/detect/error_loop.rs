@@ -41,7 +41,7 @@ pub(super) const ROW: Row = Row {
 };
 
 /// Requests that were refused.
-const REFUSED: usize = 8192;
+const REFUSED: usize = 4096;
 
 /// Endpoints of processes that have refused.
 const ENDPOINTS: usize = 1024;

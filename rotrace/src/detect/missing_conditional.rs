@@ -35,7 +35,7 @@ pub(super) const ROW: Row = Row {
 };
 
 /// Endpoints of processes that have such answers.
-const TRACKS: usize = 1024;
+const TRACKS: usize = 512;
 
 /// Calls that wait for the warning threshold, and are then claimed.
 const PENDING_MAX: usize = 64;

@@ -54,7 +54,7 @@ const WAITING: usize = 512;
 const HOPS_MAX: usize = 4;
 
 /// Endpoints of processes that redirect; 1 MiB.
-const TRACKS: usize = 512;
+const TRACKS: usize = 256;
 
 /// Requests whose last address is remembered.
 const REQUESTS: usize = 4096;
@@ -323,7 +323,6 @@ impl Leads {
 mod tests {
     use super::*;
     use crate::detect::fixture::{Found, Made, found, get, send};
-    use crate::detect::request::Requests;
     use crate::detect::subject::{Api, Names};
     use crate::exchange::signals::url;
     use crate::keyed::Key;
@@ -452,7 +451,7 @@ mod tests {
     fn what_was_not_followed_is_forgotten() {
         let values = Values::of(&ROW);
         let mut detector = RedirectChain::new(&values, Budget { share: 1.0 });
-        let mut desk = Desk::new(16, 16, Requests::new(Budget { share: 1.0 }));
+        let mut desk = Desk::new(Budget { share: 1.0 });
         let call = redirect(get("/old"), 301, "/new").observation();
         detector.observe(&call, &mut desk);
         detector.tick(call.ended_ns + RETENTION_NS, &mut desk);

@@ -59,7 +59,16 @@ fn a_call_that_was_given_up_kept_the_server_busy_until_then() {
 }
 
 #[test]
-fn the_table_names_every_pattern_at_most_once_and_the_budget_is_kept() {
+fn everything_that_detectors_may_remember_fits_the_budget() {
+    let rows = TABLE.iter().map(|row| (row.pattern.name(), row.full_bytes));
+    let shared = [("order", Order::FULL_BYTES), ("phases", Phases::FULL_BYTES), ("desk", Desk::FULL_BYTES)];
+    let all: Vec<String> =
+        rows.chain(shared).map(|(holder, bytes)| format!("{holder} {} KiB", bytes >> 10)).collect();
+    assert!(full_bytes() <= Settings::default().budget_bytes, "{} KiB of {all:#?}", full_bytes() >> 10);
+}
+
+#[test]
+fn the_table_names_every_pattern_at_most_once() {
     let mut patterns: Vec<Pattern> = TABLE.iter().map(|row| row.pattern).collect();
     patterns.sort_unstable();
     patterns.dedup();
