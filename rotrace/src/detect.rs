@@ -96,6 +96,8 @@ const OVER_MAX: usize = 1000;
 pub struct Settings {
     /// Memory that all of them may take, in bytes.
     pub budget_bytes: usize,
+    /// Calls to the host itself are looked at as well.
+    pub loopback: bool,
     /// Thresholds by pattern, where they are not the default; `None` turns the detector off.
     pub values: BTreeMap<Pattern, Option<Values>>,
     /// Hashes what must not be kept.
@@ -104,7 +106,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { budget_bytes: 64 << 20, values: BTreeMap::new(), key: Key::default() }
+        Settings { budget_bytes: 64 << 20, loopback: true, values: BTreeMap::new(), key: Key::default() }
     }
 }
 
@@ -112,6 +114,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Detectors {
     labels: Labels,
+    loopback: bool,
     order: Order,
     detectors: Vec<(Pattern, Box<dyn Detector>)>,
     desk: Desk,
@@ -145,7 +148,7 @@ pub struct Snapshot {
     pub late_calls: u64,
     /// Claims of calls that had made room for others.
     pub claims_too_late: u64,
-    /// Endpoints and games whose counts of waste and episodes were forgotten since they were idle.
+    /// Endpoints and games whose counts of waste, episodes and first calls were forgotten since they were idle.
     pub expired: u64,
 }
 
@@ -176,6 +179,7 @@ impl Detectors {
         });
         Detectors {
             labels: Labels::new(settings.key),
+            loopback: settings.loopback,
             order: Order::new(budget),
             detectors: detectors.collect(),
             desk: Desk::new(budget),
@@ -207,7 +211,7 @@ impl Detectors {
         });
         subject.record(&observation);
         // Nobody asks too often whether a service is up.
-        if subject.is_probe {
+        if subject.is_probe || subject.is_loopback && !self.loopback {
             return Some(observation.seq);
         }
         ledger.push(&observation);
@@ -245,6 +249,12 @@ impl Detectors {
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64, summary: &Summary) {
         self.desk.ledger.totals.expire(now_ns, idle_ns, summary);
         self.episodes.expire(now_ns, idle_ns, summary);
+        let subjects = &self.desk.subjects;
+        let is_called = |endpoint| {
+            let names = subjects.peek(endpoint).map(|subject| &subject.names);
+            names.is_some_and(|names| summary.has_endpoint(&names.game, &names.endpoint))
+        };
+        self.phases.expire(now_ns, idle_ns, is_called);
     }
 
     /// Nothing more will come: everything that is open ends.
@@ -287,7 +297,7 @@ impl Detectors {
             phases: phases.iter().filter_map(phase).collect(),
             late_calls: order.late(),
             claims_too_late: desk.ledger.too_late,
-            expired: totals.expired() + episodes.expired(),
+            expired: totals.expired() + episodes.expired() + phases.expired(),
         }
     }
 

@@ -11,7 +11,7 @@ use super::finding::{
 use super::ledger::{Claim, Ledger, Outcome};
 use super::loss::Loss;
 use super::observation::{Observation, Verb};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Pool};
 use super::request::{Repeat, Requests};
 use super::subject::{Api, Names, Subject};
 use super::table::Table;
@@ -46,6 +46,10 @@ const WARNING_SHARE: f64 = 0.2;
 
 /// Cost units an hour from which a case is critical.
 const CRITICAL_CU_PER_HOUR: f64 = 1000.0;
+
+/// Calls of an endpoint in an hour, which is the longest time that detectors look at, below which nothing of it is more than
+/// good to know.
+pub const FEW_CALLS: u64 = 20;
 
 /// Part of the events that may be lost before findings count half: what was not seen may have been what speaks against them.
 const LOSS_SHARE: f64 = 0.05;
@@ -104,6 +108,8 @@ pub struct Case {
     told: Option<Told>,
     /// The process has just started.
     is_cold: bool,
+    /// Its endpoint is called too rarely to say much.
+    is_rare: bool,
     /// Many events were lost while it was open.
     is_lossy: bool,
 }
@@ -220,6 +226,7 @@ impl Desk {
                 spent_before_ucu: spent_ucu.peek(call.game).copied().unwrap_or(0),
                 told: None,
                 is_cold: false,
+                is_rare: false,
                 is_lossy: false,
             }
         });
@@ -275,7 +282,7 @@ impl Desk {
     pub(super) fn tick(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         self.ledger.settle(now_ns);
-        let Desk { cases, changes, spent_ucu, loss, .. } = self;
+        let Desk { cases, changes, spent_ucu, loss, subjects, .. } = self;
         let lost_share = Some(loss.share()).filter(|&share| share > LOSS_SHARE);
         cases.retain(|_, case| {
             let spent_ucu = spent_ucu.peek(case.owner.game).copied().unwrap_or(0);
@@ -283,6 +290,11 @@ impl Desk {
                 case.is_lossy = true;
                 case.finding.evidence.set("lost_share", Fact::Ratio(share));
             }
+            // What moves too many bytes does so in few calls; and a case of an authority has a threshold of its own.
+            let is_of_bytes = case.finding.pattern.pool() == Pool::Bytes;
+            let calls =
+                subjects.peek(case.owner.endpoint).map(|subject| subject.recent_calls(case.finding.last_ns));
+            case.is_rare = !is_of_bytes && calls.is_some_and(|calls| calls < FEW_CALLS);
             case.judge(spent_ucu.saturating_sub(case.spent_before_ucu));
             let is_over = now_ns.saturating_sub(case.finding.last_ns) > case.idle_ns;
             let now = Told::of(&case.finding, now_ns);
@@ -392,7 +404,7 @@ impl Case {
             || score >= WARNING_CU_PER_HOUR / 10.0
                 && cost_ucu >= WARNING_SHARE * (spent_ucu as f64 + cost_ucu);
         let judged = match self.grade {
-            _ if self.is_cold => Severity::Info,
+            _ if self.is_cold || self.is_rare => Severity::Info,
             Grade::Info => Severity::Info,
             Grade::Harmful => Severity::Critical,
             _ if score >= CRITICAL_CU_PER_HOUR => Severity::Critical,
@@ -405,6 +417,11 @@ impl Case {
 }
 
 impl Sample {
+    /// The last that was seen of it.
+    pub fn ended_ns(&self) -> u64 {
+        self.started_ns.saturating_add(self.duration_ns)
+    }
+
     /// Of a call; `what` is a number of what it asked for.
     pub fn of(call: &Observation, what: u64) -> Self {
         Sample {

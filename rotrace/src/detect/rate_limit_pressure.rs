@@ -5,7 +5,7 @@
 //! limit is near is seen in two ways: fields of the answers say what is left, or the catalogue has the limit of one server
 //! process, and its calls are counted. Nothing is wasted by that yet, so it stays good to know.
 
-use super::desk::{Case, CaseId, Desk, Grade};
+use super::desk::{Case, CaseId, Desk, FEW_CALLS, Grade};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Class, Confidence, Evidence, Fact, Sample};
 use super::limit::{Limit, LimitUse, Limits};
@@ -194,7 +194,10 @@ impl RateLimitPressure {
         let started_ns = own.pending.started_ns().unwrap_or(call.started_ns);
         let id = CaseId::new(Pattern::RateLimitPressure, key);
         let case = desk.authority_case(id, call, started_ns, IDLE_NS);
-        case.allow(Grade::Scored);
+        if calls >= FEW_CALLS {
+            // What one is turned away for, others may want: it is a warning however little such an answer costs.
+            case.allow(Grade::Warned);
+        }
         case.finding.calls += own.pending.tell(rejected).saturating_sub(1);
         case.count(Sample::of(call, call.resource));
         let finding = &mut case.finding;
@@ -381,9 +384,9 @@ mod tests {
     }
 
     #[test]
-    fn rejections_that_cost_little_are_good_to_know() {
+    fn rejections_are_a_warning_however_little_they_cost() {
         let found = of(limited(600, 588, 1).map(|made| made.cost(0.05)), no_api);
-        assert_eq!(found.lines(), ["rate_limit_pressure rejected info 12"]);
+        assert_eq!(found.lines(), ["rate_limit_pressure rejected warning 12"]);
     }
 
     #[test]

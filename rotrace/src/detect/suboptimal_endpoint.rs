@@ -238,10 +238,6 @@ impl SuboptimalEndpoint {
     }
 
     fn queue(&mut self, call: &Observation, desk: &mut Desk) {
-        // Those that were under way when a late call began are gone.
-        if call.is_late {
-            return;
-        }
         let lane = self.lanes.of(combine(call.process, call.authority), Lane::default);
         let under_way = lane.take(call);
         if under_way < self.queue_calls || call.server_ns < self.queue_ns {

@@ -51,11 +51,11 @@ fn calls_that_run_into_a_timeout_are_wasted() {
 
 #[test]
 fn a_slow_caller_is_found_as_well() {
-    let calls = (0..12).map(|n| {
+    let calls = (0..24).map(|n| {
         let made = get(&format!("/v1/search?q={n}")).at_ms(n * 50_000);
-        if n < 11 { given_up(made).lasting_ms(200) } else { made }
+        if n < 23 { given_up(made).lasting_ms(200) } else { made }
     });
-    assert_eq!(of(calls).lines(), ["wasted_response timeout warning 11"]);
+    assert_eq!(of(calls).lines(), ["wasted_response timeout warning 23"]);
 }
 
 #[test]
