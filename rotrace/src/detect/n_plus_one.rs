@@ -205,6 +205,8 @@ impl NPlusOne {
     /// The burst that the call belongs to is one, and has grown since it was told.
     fn tell(&mut self, call: &Observation, desk: &mut Desk) {
         let Some(track) = self.tracks.find(call.scope) else { return };
+        // A case that is over takes what it has claimed with it.
+        track.is_claimed &= desk.open_case(CaseId::of(Pattern::NPlusOne, call)).is_some();
         let Some(burst) = &track.burst else { return };
         let (ids, shape) = (burst.ids(), burst.shape());
         let paced_ids = ids + track.carried.filter(|_| shape == Shape::Paced).map_or(0, |(_, ids)| ids);
@@ -219,8 +221,16 @@ impl NPlusOne {
         let (heads, server, slow) = desk.subject(call).map_or((0, 0, 0), |subject| {
             (subject.heads.quantile(0.5), subject.server.quantile(0.1), subject.server.quantile(0.9))
         });
+        // Players who come and go while a script does its work are no part of it.
+        if shape == Shape::Uneven && track.is_claimed {
+            return;
+        }
         let id = CaseId::of(Pattern::NPlusOne, call);
         let case = desk.case(id, call, burst.started_ns, 2 * RECURRENCE_NS);
+        if large == 1 && ids >= self.warn_ids && shape != Shape::Uneven && !track.is_claimed {
+            // So far the case was about bursts that are too small or too uneven for a script.
+            (case.finding.started_ns, case.finding.calls) = (burst.started_ns, 0);
+        }
         case.finding.kind = shape.name();
         case.finding.calls = case.finding.calls.max(u64::from(burst.calls));
         case.finding.confidence =
@@ -316,10 +326,12 @@ impl Track {
         let is_one = burst.varying.count_ones() == 1 && burst.shape() != Shape::Uneven;
         let ids = if is_one { burst.ids() } else { 0 };
         self.carried = (!is_over).then(|| (burst.started_ns, ids + self.carried.map_or(0, |(_, ids)| ids)));
-        self.recent[self.recurrences as usize % self.recent.len()] =
-            (burst.ended_ns, ids.min(u32::MAX.into()) as u32);
-        self.recurrences = self.recurrences.wrapping_add(1);
-        if ids < min_ids {
+        if ids >= min_ids {
+            // Single calls in between are no bursts, and must not flush those that are.
+            self.recent[self.recurrences as usize % self.recent.len()] =
+                (burst.ended_ns, ids.min(u32::MAX.into()) as u32);
+            self.recurrences = self.recurrences.wrapping_add(1);
+        } else {
             self.pending.truncate(burst.pending_from);
             if self.pending.is_empty() {
                 self.pending = Vec::new();
@@ -461,58 +473,4 @@ impl Shape {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::detect::fixture::{Made, found, get};
-    use crate::detect::subject::{Api, Batch, Names};
-
-    fn users(count: u64, distance_ms: u64, from_ms: u64) -> impl Iterator<Item = Made> {
-        (0..count).map(move |n| get(&format!("/v1/users/{}", 100 + n)).at_ms(from_ms + n * distance_ms))
-    }
-
-    fn batch_of_100(_: &Names) -> Api {
-        let batch = Batch { endpoint: "POST api.test/v1/users".into(), max: 100, cost_ucu: 21_000_000 };
-        Api { batch: Some(batch), ..Api::default() }
-    }
-
-    #[test]
-    fn a_large_burst_is_a_warning_and_one_call_in_a_hundred_remains() {
-        let found = found(users(140, 2, 0), batch_of_100);
-        assert_eq!(found.lines(), ["n_plus_one concurrent warning 138"]);
-        assert_eq!(found.wasted(Pattern::NPlusOne), (138, 0));
-    }
-
-    #[test]
-    fn three_bursts_of_ten_in_ten_minutes_are_a_warning() {
-        let bursts = |count: u64| (0..count).flat_map(|n| users(12, 25, n * 60_000));
-        assert_eq!(found(bursts(2), batch_of_100).lines(), ["n_plus_one loop info 0"]);
-        assert_eq!(found(bursts(3), batch_of_100).lines(), ["n_plus_one loop warning 33"]);
-    }
-
-    #[test]
-    fn an_even_pace_is_a_burst_as_well() {
-        assert_eq!(found(users(60, 210, 0), batch_of_100).lines(), ["n_plus_one paced warning 58"]);
-    }
-
-    #[test]
-    fn without_a_batch_endpoint_the_waste_is_potential() {
-        let found = found(users(40, 2, 0), |_| Api::default());
-        assert_eq!(found.wasted(Pattern::NPlusOne), (0, 39));
-    }
-
-    #[test]
-    fn near_misses_are_none() {
-        let twice = (0..20).map(|n| get(&format!("/v1/users/{}", n % 4)).at_ms(n * 30));
-        let pages = (0..20).map(|n| get(&format!("/v1/items?limit=100&cursor=c{n}")).at_ms(n * 30));
-        let both = (0..20).map(|n| get(&format!("/v1/users/{n}/items/{n}")).at_ms(n * 30));
-        let apart = users(20, 5000, 0);
-        for calls in [twice.collect::<Vec<_>>(), pages.collect(), both.collect(), apart.collect()] {
-            let found = found(calls, batch_of_100);
-            assert!(
-                found.findings.iter().all(|finding| finding.pattern != Pattern::NPlusOne),
-                "{:?}",
-                found.lines()
-            );
-        }
-    }
-}
+mod tests;
