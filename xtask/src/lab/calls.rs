@@ -113,7 +113,8 @@ impl Maker {
         due
     }
 
-    fn call(&self, planned: &Planned) -> Call {
+    /// The call that is made of a planned one.
+    pub(crate) fn call(&self, planned: &Planned) -> Call {
         let Planned { start_ns, process, api, target, ask, reply, conn, .. } = planned;
         let terms = api.terms();
         let process = Arc::clone(&self.processes[*process as usize]);

@@ -63,6 +63,12 @@ struct OfPattern {
     /// Truths of which only something good to know was said, by intensity.
     infos: [u64; 3],
     errors: Errors,
+    /// Of the time that servers were busy, in seconds.
+    server_errors: Errors,
+    /// Of cost units.
+    cost_errors: Errors,
+    /// Games whose wasted calls lie between what is claimed at least and at most.
+    coverage: Share,
     latencies_s: Vec<f64>,
 }
 
@@ -150,7 +156,7 @@ impl Score {
         self.false_warnings.add(world, wrong as f64, played.benign_calls as f64 / 1e6);
         self.add_look_alikes(played);
         if intensity != Intensity::Below {
-            let off = self.add_errors(played);
+            let off = self.add_errors(world, played);
             self.faults.extend(off.into_iter().map(fault));
         }
         self.calls += played.calls;
@@ -213,7 +219,7 @@ impl Score {
     }
 
     /// What the ledger has of a game and a pattern, beside what is true.
-    fn add_errors(&mut self, played: &Played) -> Vec<String> {
+    fn add_errors(&mut self, world: usize, played: &Played) -> Vec<String> {
         let mut off = Vec::new();
         let mut games: BTreeMap<(&str, Pattern), (f64, f64)> = BTreeMap::new();
         for wasted in &played.snapshot.wasted {
@@ -226,7 +232,17 @@ impl Score {
             games.entry((game, episode.pattern)).or_default().1 +=
                 episode.wasted_calls + episode.wasted_bytes;
         }
+        self.add_amounts(played);
+        let bounds = bounds(played);
         for ((game, pattern), (claimed, truth)) in games {
+            if let Some(&(low, high)) = bounds.get(&(game, pattern)) {
+                let is_inside = low <= truth.ceil() && truth.floor() <= high;
+                self.patterns.entry(pattern).or_default().coverage.add(
+                    world,
+                    f64::from(u8::from(is_inside)),
+                    1.0,
+                );
+            }
             self.patterns.entry(pattern).or_default().errors.add(claimed, truth);
             if (claimed - truth).abs() > ERROR_LISTED * truth.max(claimed) {
                 off.push(format!("{} of {game} claims {claimed} of {truth:.0}", pattern.name()));
@@ -234,6 +250,39 @@ impl Score {
         }
         off
     }
+
+    /// What the ledger has of server time and cost, beside all of the calls that need not have been made.
+    fn add_amounts(&mut self, played: &Played) {
+        let mut games: BTreeMap<(&str, Pattern), (Amount, Amount)> = BTreeMap::new();
+        for wasted in played.snapshot.wasted.iter().filter(|wasted| wasted.pattern.pool() != Pool::Bytes) {
+            let own = games.entry((&*wasted.names.game, wasted.pattern)).or_default();
+            own.0 = own.0.plus(wasted.amount);
+        }
+        for (&(game, pattern), &amount) in &played.marked {
+            let own = games.entry((played.world.game_name(game), pattern)).or_default();
+            own.1 = own.1.plus(amount);
+        }
+        for ((_, pattern), (claimed, truth)) in games {
+            let own = self.patterns.entry(pattern).or_default();
+            own.server_errors.add(claimed.server_ns as f64 / 1e9, truth.server_ns as f64 / 1e9);
+            own.cost_errors.add(claimed.cost_ucu as f64 / 1e6, truth.cost_ucu as f64 / 1e6);
+        }
+    }
+}
+
+/// What the warnings of each game and pattern claim at least and at most, in calls or, where those waste nothing but
+/// bytes, in bytes.
+fn bounds(played: &Played) -> BTreeMap<(&str, Pattern), (f64, f64)> {
+    let mut bounds: BTreeMap<(&str, Pattern), (f64, f64)> = BTreeMap::new();
+    for Told { finding, .. } in played.findings.iter().filter(|told| told.warned_ns.is_some()) {
+        let counted =
+            |amount: Amount| if finding.pattern.pool() == Pool::Bytes { amount.bytes } else { amount.calls };
+        let (low, high) = (counted(finding.waste.low()), counted(finding.waste.high()));
+        let game = &*finding.game;
+        let own = bounds.entry((game, finding.pattern)).or_default();
+        *own = (own.0 + low as f64, own.1 + high as f64);
+    }
+    bounds
 }
 
 /// A warning below the threshold is as good as none; and a response that is given up takes its connection with it.

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rotrace::accounts::Accounts;
-use rotrace::detect::finding::{Finding, FindingId, Severity};
+use rotrace::call::Call;
+use rotrace::cost::Prices;
+use rotrace::detect::finding::{Amount, Finding, FindingId, Severity};
 use rotrace::detect::{Pattern, Snapshot, TABLE};
+use rotrace::exchange::Exchange;
 use rotrace::summary::Summary;
 
 use super::api::prices;
@@ -44,6 +47,8 @@ pub(crate) struct Played {
     pub(crate) episodes: Vec<Episode>,
     pub(crate) findings: Vec<Told>,
     pub(crate) snapshot: Snapshot,
+    /// All of the calls that are marked as wasted, by the index of their game and by pattern.
+    pub(crate) marked: BTreeMap<(usize, Pattern), Amount>,
     pub(crate) calls: u64,
     /// Calls that no scenario has made.
     pub(crate) benign_calls: u64,
@@ -73,12 +78,21 @@ pub(crate) fn play(
         calls: 0,
         spent: Duration::ZERO,
     };
+    // The truth has prices of its own: what the product takes for a call is what it has remembered.
+    let mut prices_of_truth = prices()?;
+    let mut marked: BTreeMap<(usize, Pattern), Amount> = BTreeMap::new();
     let mut benign_calls = 0;
     let is_benign: BTreeMap<u32, bool> =
         schedule.instances.iter().map(|instance| (instance.cause, instance.is_benign)).collect();
-    for slice in schedule.by_ref() {
+    while let Some(slice) = schedule.next() {
         for call in &slice.calls {
             benign_calls += u64::from(is_benign.get(&call.cause).is_none_or(|&is_benign| is_benign));
+            if let Some(pattern) = call.wasted {
+                let game = schedule.world.process(call.process).game;
+                let amount = whole(&maker.call(call), &mut prices_of_truth);
+                let own = marked.entry((game, pattern)).or_default();
+                *own = own.plus(amount);
+            }
             look(call);
         }
         player.play(maker.make(&slice));
@@ -93,12 +107,24 @@ pub(crate) fn play(
         episodes,
         findings: told.into_values().collect(),
         snapshot: accounts.detectors().snapshot(),
+        marked,
         calls,
         benign_calls,
         dropped: maker.dropped,
         spent,
         resident_bytes: resident_bytes()?,
     })
+}
+
+/// Everything that a call takes.
+fn whole(call: &Call, prices: &mut Prices) -> Amount {
+    let Exchange { started_ns, first_byte_ns, .. } = call.exchange;
+    Amount {
+        calls: 1,
+        bytes: 0,
+        server_ns: first_byte_ns.map_or(0, |first_byte_ns| first_byte_ns.saturating_sub(started_ns)),
+        cost_ucu: prices.price(call).map_or(0, |cost| cost.0),
+    }
 }
 
 struct Player {

@@ -104,6 +104,11 @@ impl World {
         &self.processes[index as usize]
     }
 
+    /// The name of a game by its index.
+    pub(crate) fn game_name(&self, game: usize) -> &str {
+        &self.games[game].name
+    }
+
     pub(crate) fn game(&self, process: u32) -> &Game {
         &self.games[self.process(process).game]
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use rotrace::detect::{Pattern, TABLE};
 use serde_json::json;
 
-use super::figures::{Share, quantile};
+use super::figures::{Errors, Share, quantile};
 use super::{OfPattern, Score, View, look_alikes, operations};
 use crate::lab::comparators;
 use crate::lab::schedule::Settings;
@@ -34,6 +34,7 @@ pub(super) fn text(
         operations(),
     );
     text += &detectors(score);
+    text += &amounts(score);
     text += &confusion(score);
     text += &look_alike_table(score);
     let _ = writeln!(
@@ -64,7 +65,7 @@ fn detectors(score: &Score) -> String {
          latency s |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (pattern, own) in &score.patterns {
-        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s } = own;
+        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s, .. } = own;
         let has_row = TABLE.iter().any(|row| row.pattern == *pattern);
         let _ = writeln!(
             text,
@@ -83,6 +84,27 @@ fn detectors(score: &Score) -> String {
             number(errors.bias()),
             number(quantile(latencies_s, 0.5)),
         );
+    }
+    text
+}
+
+/// How right claims are beyond the number of calls.
+fn amounts(score: &Score) -> String {
+    let mut text = String::from(
+        "\n| pattern | server seconds: |error| median | p90 | bias | cost units: |error| median | p90 | bias | truth between \
+         low and high (95 %) |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for (pattern, own) in &score.patterns {
+        let OfPattern { server_errors, cost_errors, coverage, .. } = own;
+        if server_errors.bias().is_none() && coverage.value().is_none() {
+            continue;
+        }
+        let of = |errors: &Errors| {
+            let (median, p90) = (percent(errors.relative(0.5)), percent(errors.relative(0.9)));
+            format!("{median} | {p90} | {}", number(errors.bias()))
+        };
+        let (server, cost, covered) = (of(server_errors), of(cost_errors), figure(coverage));
+        let _ = writeln!(text, "| {} | {server} | {cost} | {covered} |", pattern.name());
     }
     text
 }
@@ -127,12 +149,14 @@ fn json(score: &Score, seeds: &RangeInclusive<u64>, settings: &Settings) -> serd
     let share =
         |share: &Share| json!({ "value": share.value(), "of": share.whole(), "interval": share.interval() });
     let pattern = |(pattern, own): (&Pattern, &OfPattern)| {
-        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s } = own;
+        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s, .. } = own;
+        let amount = |errors: &Errors| json!({ "median_error": errors.relative(0.5), "p90_error": errors.relative(0.9), "bias": errors.bias() });
         json!({
             "pattern": pattern.name(), "precision": share(precision),
             "recall": { "clear": share(clear), "above": share(above), "below": share(below) },
             "info_only": infos,
-            "waste": { "median_error": errors.relative(0.5), "p90_error": errors.relative(0.9), "bias": errors.bias() },
+            "waste": amount(errors), "server_seconds": amount(&own.server_errors),
+            "cost_units": amount(&own.cost_errors), "coverage": share(&own.coverage),
             "latency_s": quantile(latencies_s, 0.5),
         })
     };
