@@ -30,19 +30,22 @@ const GAMES: [(&str, bool); 3] = [("obby-rush", false), ("tower-siege", false), 
 const PLATFORM: &str = "platform";
 
 /// What may be 0 while all is well. Everything else must be more with this traffic.
-const MAY_BE_ZERO: [&str; 16] = [
+const MAY_BE_ZERO: [&str; 19] = [
     "rotrace_events_lost_total",
     "rotrace_lost_bytes_total",
     "rotrace_game_names_changed_total",
     "rotrace_unpaired_total",
+    "rotrace_unnamed_calls_total",
     "rotrace_tls_opaque_connections_total",
     "rotrace_tls_opaque_bytes_total",
     "rotrace_opaque_connections_total",
     "rotrace_endpoint_overflow_total",
+    "rotrace_endpoint_dictionary_refused_total",
     "rotrace_series_overflow_total",
     "rotrace_detector_evictions_total",
     "rotrace_late_calls_total",
     "rotrace_unclaimed_calls_total",
+    "rotrace_waste_expired_total",
     "rotrace_first_calls_total",
     // The game in the middle is no distance from it.
     "robust_z",
@@ -369,11 +372,12 @@ impl Stage {
         let config = format!(
             "roles = [\"client\", \"server\"]\n[[target]]\nexe = \"{}\"\n[[game]]\n\
              cmdline = '--game=(?P<game>[a-z-]+)'\n[metrics]\nlisten = \"{}\"\n\
-             [catalogue]\nfiles = [\"{}\"]\n[cost]\nplayers = \"{}\"\n",
+             [catalogue]\nfiles = [\"{}\"]\n[cost]\nplayers = \"{}\"\n[endpoints]\ndictionary = \"{}\"\n",
             self.game_server().display(),
             self.listen,
             repository().join("xtask/demo/catalogue.toml").display(),
             self.file("players.toml").display(),
+            self.file("learned.json").display(),
         );
         let players: String = GAMES.iter().map(|(game, _)| format!("{game} = {PLAYERS}\n")).collect();
         fs::write(self.file("players.toml"), players).expect("the counts of players");

@@ -33,6 +33,8 @@ mod captures;
 mod clients;
 #[path = "live/compat.rs"]
 mod compat;
+#[path = "live/http2.rs"]
+mod http2;
 #[path = "live/identity.rs"]
 mod identity;
 #[path = "live/lifetime.rs"]

@@ -8,6 +8,10 @@
 
 #[path = "replay/conversation.rs"]
 mod conversation;
+#[path = "replay/traffic.rs"]
+mod traffic;
+#[path = "replay/waste.rs"]
+mod waste;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -21,6 +21,8 @@ pub enum Beginning {
     ClientHello = 5,
     /// Another TLS record.
     Tls = 6,
+    /// A SETTINGS frame, which is what a server of HTTP/2 sends first (RFC 9113 §3.4).
+    Http2Server = 7,
 }
 
 /// The first bytes of a direction as three little-endian words; what stands behind their length is 0.
@@ -70,6 +72,38 @@ impl Prefix {
             *word = u64::from_ne_bytes(whole);
         }
         Prefix::of(words, if bytes.len() < PREFIX_BYTES { bytes.len() } else { PREFIX_BYTES })
+    }
+
+    /// How many bytes there are.
+    #[inline(always)]
+    pub fn length(&self) -> usize {
+        self.length as usize
+    }
+
+    /// The bytes, as little-endian words.
+    #[inline(always)]
+    pub fn words(&self) -> [u64; PREFIX_WORDS] {
+        self.words
+    }
+
+    /// What stands behind the first `passed` bytes, at most two words of it: enough for the header of a frame.
+    #[inline(always)]
+    pub fn behind(&self, passed: usize) -> Prefix {
+        let bits = (passed % WORD_BYTES * 8) as u64;
+        // `<< 1 << (63 - bits)` is `<< (64 - bits)` that is also right, and 0, for no bits.
+        let carry = |word: u64| word << 1 << (63 - bits);
+        let [a, b, c] = self.words;
+        let [a, b, c] = match passed / WORD_BYTES {
+            0 => [a, b, c],
+            1 => [b, c, 0],
+            2 => [c, 0, 0],
+            _ => [0, 0, 0],
+        };
+        Prefix {
+            words: [a >> bits | carry(b), b >> bits | carry(c), 0],
+            length: self.length.saturating_sub(passed as u32),
+            reserved: 0,
+        }
     }
 
     /// True when there are no bytes.
@@ -153,6 +187,9 @@ impl Prefix {
         if begins(a, STATUS_LINE, length, STATUS_LINE_BYTES) {
             return if length >= STATUS_LINE_BYTES { Beginning::Response } else { Beginning::Unfinished };
         }
+        if first == 0 && passed == 0 {
+            return http2_server([a, b], length);
+        }
         let [pa, pb, pc] = HTTP2_PREFACE;
         if passed == 0
             && begins(a, pa, length, 8)
@@ -196,6 +233,20 @@ fn tls(word: u64, length: usize) -> Beginning {
         return Beginning::Other;
     }
     if kind == 0x16 && message == 1 { Beginning::ClientHello } else { Beginning::Tls }
+}
+
+/// The header of a SETTINGS frame of at most 42 settings, of which RFC 9113 has 6: two zeroes, a multiple of 6, type 4, and
+/// zeroes for flags and stream.
+#[inline(always)]
+fn http2_server([a, b]: [u64; 2], length: usize) -> Beginning {
+    const SIZE: u64 = 0xff << 16;
+    const SETTINGS: u64 = 4 << 24;
+    let size = (a & SIZE) >> 16;
+    // Behind the bytes that there are, the words are 0.
+    if !begins(a & !SIZE, SETTINGS, length, WORD_BYTES) || b as u8 != 0 || !size.is_multiple_of(6) {
+        return Beginning::Other;
+    }
+    if length > WORD_BYTES { Beginning::Http2Server } else { Beginning::Unfinished }
 }
 
 /// A method, a space and the first byte of a target. `words` begins with a letter.
@@ -286,6 +337,17 @@ mod tests {
                 _ => Beginning::Other,
             };
         }
+        if first == 0 && passed == 0 {
+            let fits = |at: usize, byte: u8| match at {
+                2 => byte.is_multiple_of(6),
+                3 => byte == 4,
+                _ => byte == 0,
+            };
+            if !bytes.iter().take(9).enumerate().all(|(at, &byte)| fits(at, byte)) {
+                return Beginning::Other;
+            }
+            return if bytes.len() < 9 { Beginning::Unfinished } else { Beginning::Http2Server };
+        }
         for (pattern, whole) in
             [(&b"HTTP/1."[..], Beginning::Response), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Beginning::Http2)]
         {
@@ -350,6 +412,13 @@ mod tests {
         check(b"\r\n220 mail", Beginning::Other);
         check(b"PING\r\n", Beginning::Other);
         check(b"\x00\x01\x02", Beginning::Other);
+        check(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03", Beginning::Http2Server);
+        check(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", Beginning::Http2Server);
+        check(b"\x00\x00\x12\x04\x00\x00\x00\x00", Beginning::Unfinished);
+        check(b"\x00\x00\x12\x04\x01", Beginning::Other);
+        check(b"\x00\x00\x13", Beginning::Other);
+        check(b"\x00\x00\x12\x05", Beginning::Other);
+        check(b"\x00", Beginning::Unfinished);
         check(b"{\"a\": 1}", Beginning::Other);
         check(b"", Beginning::Unfinished);
     }
@@ -362,9 +431,19 @@ mod tests {
             "[\\x14-\\x17]\\x03[\\x00-\\x05].{0,6}".prop_map(String::into_bytes),
             "(HTTP/1[.]1|PRI [*] HTTP/2[.]0\\r\\n\\r\\nSM\\r\\n\\r\\n).{0,4}".prop_map(String::into_bytes),
             "[\\r\\n]{0,6}(HTTP/1[.]1|[A-Z]{1,18} ?[/a*-]?|PRI [*] HTTP/2).{0,4}".prop_map(String::into_bytes),
+            "\\x00\\x00[\\x00\\x06\\x0c\\x12\\x13]\\x04\\x00{3,6}[\\x00\\x01]{0,3}".prop_map(String::into_bytes),
         ], cut in 0usize..30) {
             let bytes = &bytes[..bytes.len().min(cut)];
             prop_assert_eq!(Prefix::from_bytes(bytes).beginning(), reference(bytes));
+        }
+
+        #[test]
+        fn what_is_behind_is_the_rest(bytes in proptest::collection::vec(any::<u8>(), 0..30), passed in 0usize..30) {
+            let whole = Prefix::from_bytes(&bytes);
+            let rest = bytes[..whole.length()].get(passed..).unwrap_or_default();
+            let behind = whole.behind(passed);
+            prop_assert_eq!(behind.length(), rest.len());
+            prop_assert_eq!(behind.words()[..2].to_vec(), Prefix::from_bytes(rest).words()[..2].to_vec());
         }
 
         #[test]

@@ -13,3 +13,6 @@ pub const WRITE_EX: u64 = 4;
 pub const FREE: u64 = 5;
 /// `int SSL_get_error(const SSL *ssl, int ret)`; only its return is of interest.
 pub const GET_ERROR: u64 = 6;
+/// `ssize_t gnutls_record_recv(gnutls_session_t session, void *data, size_t data_size)`, and functions of other libraries
+/// like it: 0 says that the peer has ended its direction.
+pub const RECEIVE: u64 = 7;

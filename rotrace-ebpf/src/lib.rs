@@ -14,6 +14,7 @@ extern crate std;
 
 pub mod admit;
 pub mod classify;
+pub mod frames;
 pub mod function;
 pub mod limits;
 pub mod memory;

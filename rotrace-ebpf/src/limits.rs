@@ -15,6 +15,24 @@ pub const CREDIT_BYTES: u64 = 20 * 1024;
 /// keeps the framing of bodies that are sent in small chunks.
 pub const ALWAYS_COPIED_BYTES: u64 = PAYLOAD_CLASSES[0] as u64;
 
+/// Bytes of a DATA frame's payload that are copied with its header: the length of its padding, and the prefix of a gRPC
+/// message.
+pub const DATA_COPIED_BYTES: u64 = 6;
+
+/// A DATA frame with so small a payload is copied whole: it is no more than the header of the next record would be.
+pub const DATA_WHOLE_BYTES: u32 = 56;
+
+/// Frames of HTTP/2 that one record carries. Only the last can be DATA that is not copied whole.
+pub const FRAMES_IN_RECORD: usize = 8;
+
+/// Records of one buffer of HTTP/2: enough for 64 KiB of frames of 8 bytes each. What lies behind them is length only, and
+/// frames are looked for again.
+pub const PARTS_MAX: usize = 1024;
+
+/// Turns of the traffic of HTTP/1 at which the client preface of HTTP/2 may come: a request to upgrade, its answer, and
+/// then the preface (RFC 7540 §3.2).
+pub const UPGRADE_TURNS: u8 = 3;
+
 /// First bytes of a direction that are kept to classify a start line which arrives in several calls. The longest
 /// thing to recognise is the HTTP/2 client preface.
 pub const PREFIX_BYTES: usize = PREFIX_WORDS * 8;

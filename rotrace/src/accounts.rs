@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use crate::call::Call;
-use crate::cost::Prices;
+use crate::cost::players::{Estimate, Players};
+use crate::cost::{Handshake, MicroCu, Prices};
 use crate::detect::finding::Finding;
 use crate::detect::subject::Api;
 use crate::detect::{self, ConnectionEnd, Detectors};
+use crate::exchange::Role;
+use crate::summary::Summary;
 
 /// Time between two looks at what has gone on without a call.
 const TICK_NS: u64 = 1_000_000_000;
@@ -17,13 +20,15 @@ const TICK_NS: u64 = 1_000_000_000;
 pub struct Accounts {
     prices: Prices,
     detectors: Detectors,
+    /// Whether, and from what, players are estimated.
+    estimate: Option<Estimate>,
     next_tick_ns: u64,
 }
 
 impl Accounts {
     /// Without a call.
     pub fn new(prices: Prices, detect: &detect::Settings) -> Self {
-        Accounts { prices, detectors: Detectors::new(detect), next_tick_ns: 0 }
+        Accounts { prices, detectors: Detectors::new(detect), estimate: None, next_tick_ns: 0 }
     }
 
     /// Takes other prices from now on. What was counted stays.
@@ -31,16 +36,35 @@ impl Accounts {
         self.prices = prices;
     }
 
-    /// Prices a call, and lets the detectors see it.
-    pub fn record(&mut self, call: &mut Call) {
-        let Accounts { prices, detectors, .. } = self;
-        call.cost_ucu = prices.price(call).map(|cost| cost.0);
+    /// Prices a call, and lets the detectors see it. The first call of a TLS connection pays for the handshake.
+    pub fn record(&mut self, call: &mut Call, handshake: Option<Handshake>) {
+        let Accounts { prices, detectors, estimate, .. } = self;
+        let opened = handshake.map_or(MicroCu::default(), |handshake| prices.of_handshake(handshake));
+        call.cost_ucu = prices.price(call).map(|cost| (cost + opened).0);
         detectors.observe(call, call.cost_ucu.unwrap_or(0), &mut |names| Arc::new(Api::of(names, prices)));
+        if let (Some(estimate), Some(game), Role::Client) = (estimate, &call.game, call.exchange.role) {
+            estimate.observe(game, &call.endpoint, &call.path, call.exchange.started_ns);
+        }
+    }
+
+    /// Estimates from now on how many players games have, or does not.
+    pub fn estimate_players(&mut self, estimate: Option<Estimate>) {
+        self.estimate = estimate;
+    }
+
+    /// How many players calls let estimate; of no game when that is not wanted.
+    pub fn estimated_players(&mut self, now_ns: u64) -> Players {
+        self.estimate.as_mut().map_or_else(Players::default, |estimate| estimate.players(now_ns))
     }
 
     /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC.
     pub fn set_realtime_offset_ns(&mut self, offset_ns: i64) {
         self.detectors.set_realtime_offset_ns(offset_ns);
+    }
+
+    /// So many more events were lost and seen until now.
+    pub fn count_loss(&mut self, now_ns: u64, lost: u64, seen: u64) {
+        self.detectors.count_loss(now_ns, lost, seen);
     }
 
     /// A connection has ended.
@@ -57,6 +81,11 @@ impl Accounts {
         self.detectors.tick(now_ns)
     }
 
+    /// Forgets what has been idle for `idle_ns`, as far as `summary` has its calls.
+    pub fn expire(&mut self, now_ns: u64, idle_ns: u64, summary: &Summary) {
+        self.detectors.expire(now_ns, idle_ns, summary);
+    }
+
     /// Nothing more will come: findings end.
     pub fn finish(&mut self) -> Vec<Finding> {
         self.detectors.finish()
@@ -70,5 +99,54 @@ impl Accounts {
     /// What was found.
     pub fn detectors(&self) -> &Detectors {
         &self.detectors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Mode, Weights};
+    use crate::summary::fixture::call;
+
+    fn accounts(mode: Mode) -> Accounts {
+        let prices = Prices::new(Weights::default().with_mode(mode), Arc::default()).unwrap();
+        Accounts::new(prices, &detect::Settings::default())
+    }
+
+    #[test]
+    fn the_first_call_of_a_connection_pays_for_the_handshake() {
+        let check = |mode: Mode, handshake: Option<Handshake>, expect_cu: f64| {
+            let cost_ucu = |handshake| {
+                let mut call = call("chess", "api.test/a");
+                accounts(mode).record(&mut call, handshake);
+                call.cost_ucu.unwrap()
+            };
+            assert_eq!((cost_ucu(handshake) - cost_ucu(None)) as f64 / 1e6, expect_cu, "{mode}");
+        };
+        check(Mode::Blend, Some(Handshake::Full), 0.5);
+        check(Mode::Blend, Some(Handshake::Resumed), 0.2);
+        check(Mode::Blend, None, 0.0);
+        check(Mode::List, Some(Handshake::Full), 0.0);
+        check(Mode::Busy, Some(Handshake::Full), 0.0);
+    }
+
+    #[test]
+    fn players_are_estimated_from_calls_made_when_that_is_wanted() {
+        let mut accounts = accounts(Mode::List);
+        let observe = |accounts: &mut Accounts, role: Role| {
+            for user in 0..3 {
+                let mut call = call("chess", "api.test/v1/users/{id}");
+                call.path = format!("/v1/users/{user}").into();
+                call.exchange.role = role;
+                accounts.record(&mut call, None);
+            }
+            accounts.estimated_players(2_000_000_000)
+        };
+        assert_eq!(observe(&mut accounts, Role::Client), Players::default());
+        accounts.estimate_players(Some(Estimate::default()));
+        assert_eq!(observe(&mut accounts, Role::Server), Players::default());
+        assert_eq!(observe(&mut accounts, Role::Client), Players([("chess".into(), 3)].into()));
+        accounts.estimate_players(None);
+        assert_eq!(accounts.estimated_players(2_000_000_000), Players::default());
     }
 }

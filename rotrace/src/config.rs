@@ -8,8 +8,10 @@
 mod detect;
 mod keys;
 mod table;
+mod url;
 mod value;
 
+pub use url::Url;
 pub use value::{duration, size_bytes};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +85,7 @@ pub struct Catalogue {
 }
 
 /// The table `[cost]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// The weights file; the built-in weights when `None`.
     pub weights: Option<PathBuf>,
@@ -91,6 +93,12 @@ pub struct Cost {
     pub mode: Option<Mode>,
     /// A file of counts of players.
     pub players: Option<PathBuf>,
+    /// Where counts of players are asked for, `http://…`.
+    pub players_url: Option<Url>,
+    /// So long after an answer it is asked for again.
+    pub players_every: Duration,
+    /// Where nobody says how many players there are, the users that calls are about are counted.
+    pub estimate_players: bool,
 }
 
 /// The table `[detect]`.
@@ -172,6 +180,19 @@ impl Default for Endpoints {
             templates: 2000,
             authorities: 256,
             dictionary: None,
+        }
+    }
+}
+
+impl Default for Cost {
+    fn default() -> Cost {
+        Cost {
+            weights: None,
+            mode: None,
+            players: None,
+            players_url: None,
+            players_every: Duration::from_secs(30),
+            estimate_players: false,
         }
     }
 }

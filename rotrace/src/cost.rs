@@ -60,7 +60,7 @@ impl MicroCu {
     }
 
     /// `number` of `whole` parts, to the nearest millionth; nothing of no parts.
-    fn ratio(self, number: u64, whole: u64) -> Self {
+    pub(crate) fn ratio(self, number: u64, whole: u64) -> Self {
         let product = u128::from(self.0) * u128::from(number) + u128::from(whole / 2);
         let ratio = product.checked_div(u128::from(whole)).unwrap_or_default();
         Self(u64::try_from(ratio).unwrap_or(u64::MAX))

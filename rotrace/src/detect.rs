@@ -7,6 +7,7 @@
 
 pub mod desk;
 pub mod detector;
+mod episodes;
 mod excess;
 pub mod finding;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) mod fixture;
 pub mod labels;
 pub mod ledger;
 pub mod limit;
+mod loss;
 pub mod observation;
 pub mod order;
 pub mod pattern;
@@ -24,6 +26,7 @@ pub mod query;
 pub mod request;
 pub mod subject;
 pub mod table;
+pub mod totals;
 mod window;
 
 mod chatty_writes;
@@ -49,11 +52,12 @@ use std::sync::Arc;
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
 use crate::keyed::Key;
-use crate::summary::UNKNOWN_GAME;
+use crate::summary::{Summary, UNKNOWN_GAME};
 
 use self::desk::Desk;
 use self::detector::Budget;
 pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values};
+use self::episodes::Episodes;
 use self::finding::{Amount, Class, Finding, FindingId, Severity};
 use self::labels::Labels;
 use self::ledger::{Ledger, RING_CALLS};
@@ -119,7 +123,7 @@ pub struct Detectors {
     phases: Phases,
     realtime_offset_ns: Option<i64>,
     next_seq: u64,
-    episodes: BTreeMap<(Arc<str>, Pattern, Severity), u64>,
+    episodes: Episodes,
     /// As they were told last: those that are open, and the last that are over.
     told: BTreeMap<FindingId, Arc<Finding>>,
     over: VecDeque<FindingId>,
@@ -135,7 +139,8 @@ pub struct Snapshot {
     /// Findings that are open, and the last that are over, as they were told last.
     pub findings: Vec<Arc<Finding>>,
     /// What each detector holds in memory, by its name; then what is held for all of them: endpoints and requests
-    /// (`shared`), first calls (`phases`) and open findings (`findings`).
+    /// (`shared`), first calls (`phases`), open findings (`findings`), and endpoints that have wasted something
+    /// (`wasted`), where an amount that found no room is counted for its game as a whole.
     pub states: Vec<(&'static str, State)>,
     /// How much of limits is used.
     pub limits: Vec<LimitUse>,
@@ -145,6 +150,8 @@ pub struct Snapshot {
     pub late_calls: u64,
     /// Claims of calls that had made room for others.
     pub claims_too_late: u64,
+    /// Endpoints and games whose counts of waste and episodes were forgotten since they were idle.
+    pub expired: u64,
 }
 
 /// Waste that was counted for good.
@@ -185,7 +192,7 @@ impl Detectors {
             phases: Phases::new(budget),
             realtime_offset_ns: None,
             next_seq: 0,
-            episodes: BTreeMap::new(),
+            episodes: Episodes::default(),
             told: BTreeMap::new(),
             over: VecDeque::new(),
         }
@@ -202,13 +209,17 @@ impl Detectors {
         self.next_seq += 1;
         let Desk { subjects, ledger, spent_ucu, now_ns, .. } = &mut self.desk;
         *now_ns = (*now_ns).max(observation.ended_ns);
-        *spent_ucu.entry(observation.game).or_default() += cost_ucu;
+        *spent_ucu.of(observation.game, || 0) += cost_ucu;
         let subject = subjects.of(observation.endpoint, || {
             let names = names(call);
             let api = api(&names);
             Subject::new(names, api)
         });
         subject.record(&observation);
+        // Nobody asks too often whether a service is up.
+        if subject.is_probe {
+            return Some(observation.seq);
+        }
         ledger.push(&observation);
         self.in_order(|order, out| order.push(observation, out));
         Some(observation.seq)
@@ -217,6 +228,11 @@ impl Detectors {
     /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC. Before it is known, no phases are counted.
     pub fn set_realtime_offset_ns(&mut self, offset_ns: i64) {
         self.realtime_offset_ns = Some(offset_ns);
+    }
+
+    /// So many more events were lost and seen until now.
+    pub fn count_loss(&mut self, now_ns: u64, lost: u64, seen: u64) {
+        self.desk.loss.count(now_ns, lost, seen);
     }
 
     /// A connection has ended.
@@ -232,6 +248,13 @@ impl Detectors {
         detectors.iter_mut().for_each(|(_, detector)| detector.tick(now_ns, desk));
         desk.tick(now_ns);
         self.changes()
+    }
+
+    /// Forgets what was counted of endpoints and games that have been idle for `idle_ns`, as far as `summary` has their
+    /// calls.
+    pub fn expire(&mut self, now_ns: u64, idle_ns: u64, summary: &Summary) {
+        self.desk.ledger.totals.expire(now_ns, idle_ns, summary);
+        self.episodes.expire(now_ns, idle_ns, summary);
     }
 
     /// Nothing more will come: everything that is open ends.
@@ -251,15 +274,14 @@ impl Detectors {
         let phase = |(endpoint, phase): (u64, &Phase)| {
             Some((Arc::clone(&desk.subjects.peek(endpoint)?.names), *phase))
         };
-        let totals = desk.ledger.totals().filter_map(|((endpoint, pattern, class), amount)| {
-            let names = Arc::clone(desk.names.get(&endpoint)?);
-            Some(Wasted { names, pattern, class, amount })
-        });
-        let mut wasted: Vec<Wasted> = totals.collect();
+        let totals = &desk.ledger.totals;
+        let of =
+            |(names, pattern, class, amount)| Wasted { names: Arc::clone(names), pattern, class, amount };
+        let mut wasted: Vec<Wasted> = totals.iter().map(of).collect();
         wasted.sort_by(|a, b| (&a.names, a.pattern, a.class).cmp(&(&b.names, b.pattern, b.class)));
         Snapshot {
             wasted,
-            episodes: episodes.clone(),
+            episodes: episodes.iter().collect(),
             findings: told.values().cloned().collect(),
             states: detectors
                 .iter()
@@ -268,12 +290,14 @@ impl Detectors {
                     ("shared", self.shared_state()),
                     ("phases", phases.state()),
                     ("findings", desk.cases_state()),
+                    ("wasted", totals.state()),
                 ])
                 .collect(),
             limits: detectors.iter().flat_map(|(_, detector)| detector.limits(desk.now_ns)).collect(),
             phases: phases.iter().filter_map(phase).collect(),
             late_calls: order.late(),
             claims_too_late: desk.ledger.too_late,
+            expired: totals.expired() + episodes.expired(),
         }
     }
 
@@ -302,8 +326,7 @@ impl Detectors {
             let from = self.told.insert(finding.id, Arc::new(finding.clone())).map(|told| told.severity);
             for severity in Severity::ALL {
                 if severity <= finding.severity && from.is_none_or(|from| severity > from) {
-                    let key = (Arc::clone(&finding.game), finding.pattern, severity);
-                    *self.episodes.entry(key).or_default() += 1;
+                    self.episodes.count(&finding.game, finding.pattern, severity, self.desk.now_ns);
                 }
             }
             if finding.is_over {

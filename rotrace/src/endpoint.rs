@@ -83,7 +83,7 @@ pub enum Tier {
     Overflow,
     /// A rule says that the call is left out.
     Ignored,
-    /// The authority is not known.
+    /// The authority is not known, or the path.
     Unknown,
 }
 
@@ -215,6 +215,12 @@ impl Endpoints {
     /// The endpoint of a call of which nothing is learned. A call that finds no place is counted.
     pub fn resolve(&mut self, authority: Option<&str>, method: &str, target: &str) -> Resolved {
         self.resolve_of(authority, method, target, || None)
+    }
+
+    /// The endpoint of a call whose path is not known.
+    pub fn unknown(&self) -> Resolved {
+        let (endpoint, path) = (Arc::clone(&self.unknown), "".into());
+        Resolved { endpoint, path, tier: Tier::Unknown, is_doubtful: false }
     }
 
     /// The endpoint of a call, of which is learned if there is a source. `source` is asked only where it matters.

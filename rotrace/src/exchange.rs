@@ -6,6 +6,7 @@ mod ahead;
 mod decoder;
 #[cfg(test)]
 pub(crate) mod fates;
+mod http2;
 mod pending;
 mod print;
 #[cfg(test)]
@@ -73,16 +74,17 @@ pub struct Exchange {
     pub role: Role,
     /// Of the request.
     pub protocol: Protocol,
-    /// The method as sent.
+    /// The method as sent; empty when it is not known, which only happens to HTTP/2.
     pub method: Cow<'static, str>,
     /// The request target as sent: origin-form, absolute-form, authority-form or `*`; not UTF-8 bytes replaced,
-    /// and cut to [`TARGET_BYTES_MAX`].
+    /// and cut to [`TARGET_BYTES_MAX`]. Of HTTP/2 the path, and for CONNECT the authority. Empty when it is not known; then
+    /// `unnamed` says why.
     pub target: Box<str>,
     /// From the target or the Host field, lower case; `None` when neither names one.
     pub authority: Option<Arc<str>>,
     /// Of the final response.
     pub status: Option<u16>,
-    /// Start line and fields with their line ends.
+    /// Start line and fields with their line ends; of HTTP/2 the frames of the header block, as compressed.
     pub request_head_bytes: u64,
     /// Payload bytes, without chunk framing and trailers. `None` as well when the response was over before it.
     pub request_body_bytes: Option<u64>,
@@ -106,6 +108,46 @@ pub struct Exchange {
     pub fields: Vec<(usize, Box<str>)>,
     /// What it says to those who look for waste.
     pub signals: Signals,
+    /// What it says of itself as a call of gRPC; `None` when it is none.
+    pub grpc: Option<Grpc>,
+    /// Why its target is not known; `None` when it is.
+    pub unnamed: Option<Unnamed>,
+}
+
+/// A call of gRPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grpc {
+    /// `grpc-status`: 0 is success.
+    pub status: Option<u32>,
+    /// Messages of the request; `None` when the begin of one was not seen.
+    pub request_messages: Option<u64>,
+    /// Messages of the response, likewise.
+    pub response_messages: Option<u64>,
+}
+
+impl Grpc {
+    /// The status of HTTP that stands for its own (google/rpc/code.proto); `None` when it said none, or one that nobody knows.
+    pub fn http_status(&self) -> Option<u16> {
+        const BY_CODE: [u16; 17] =
+            [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401];
+        BY_CODE.get(self.status? as usize).copied()
+    }
+}
+
+/// Why the target of a request is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unnamed {
+    /// It is an index of a header table that was filled before the connection was watched.
+    JoinedLate,
+    /// It is an index of a header table, and a header block was lost that filled it, or was cut.
+    BlockLost,
+    /// The request names none.
+    Missing,
+}
+
+impl Unnamed {
+    /// Each of them.
+    pub const ALL: [Unnamed; 3] = [Unnamed::JoinedLate, Unnamed::BlockLost, Unnamed::Missing];
 }
 
 impl Exchange {
@@ -113,6 +155,15 @@ impl Exchange {
     /// how long that is.
     pub fn ttfb_ns(&self) -> Option<u64> {
         self.first_byte_ns?.checked_sub(self.started_ns)
+    }
+
+    /// The status that says how the call went: of gRPC not that of HTTP, which is 200 for nearly all, but the one that stands
+    /// for its own.
+    pub fn status_of_call(&self) -> Option<u16> {
+        match (self.status, self.grpc) {
+            (Some(200), Some(grpc)) => grpc.http_status(),
+            (status, _) => status,
+        }
     }
 
     /// Time from the request to the last byte of the response, or to the end of the connection for an aborted exchange.

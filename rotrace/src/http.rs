@@ -2,6 +2,8 @@
 
 mod byte_set;
 pub mod h1;
+pub mod h2;
+pub mod hpack;
 pub mod sniff;
 
 pub(crate) use byte_set::ByteSet;
@@ -13,6 +15,8 @@ pub enum Protocol {
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 impl Protocol {
@@ -21,6 +25,7 @@ impl Protocol {
         match self {
             Protocol::Http10 => "http/1.0",
             Protocol::Http11 => "http/1.1",
+            Protocol::Http2 => "http/2",
         }
     }
 }

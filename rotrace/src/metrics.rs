@@ -18,6 +18,7 @@ use prometheus_client::encoding::{
 use prometheus_client::registry::Registry;
 
 use crate::detect::Snapshot;
+use crate::endpoint::learned::Label;
 use crate::summary::{DURATION_BOUNDS_NS, Series, Summary};
 
 /// What the daemon knows of itself. What it does not know is `None`, and has no sample.
@@ -39,6 +40,10 @@ pub struct SelfMetrics {
     pub endpoint_templates: BTreeMap<(Box<str>, &'static str), u64>,
     /// Calls whose path went to the catch-all template of its authority.
     pub endpoint_overflow: BTreeMap<Box<str>, u64>,
+    /// The dictionary of endpoints that was read or written last.
+    pub endpoint_dictionary: Option<Label>,
+    /// Templates that were not learned in full.
+    pub endpoint_dictionary_refused: u64,
     /// Players times seconds, by game and who says how many players there are.
     pub player_seconds: BTreeMap<(Box<str>, &'static str), f64>,
     /// Mode and version of what calls are priced by.
@@ -225,6 +230,8 @@ mod tests {
             processes: [("chess".into(), 3)].into(),
             endpoint_templates: [(("api.example.com".into(), "shape"), 1)].into(),
             endpoint_overflow: [("api.example.com".into(), 0)].into(),
+            endpoint_dictionary: Some(Label { version: 1, hash: 0xc0ffee }),
+            endpoint_dictionary_refused: 2,
             player_seconds: [(("chess".into(), "reported"), 120.5)].into(),
             cost_model: Some(("list".into(), "1".into())),
         };

@@ -129,6 +129,8 @@ pub struct Pipeline {
     accounts: Accounts,
     next_settle_ns: u64,
     records: u64,
+    /// Of them, those that came before the last record of losses.
+    records_judged: u64,
     captured_bytes: u64,
     malformed: u64,
     evicted: u64,
@@ -150,6 +152,7 @@ impl Pipeline {
             summary: Summary::default(),
             next_settle_ns: 0,
             records: 0,
+            records_judged: 0,
             captured_bytes: 0,
             malformed: 0,
             evicted: 0,
@@ -193,7 +196,7 @@ impl Pipeline {
                 self.unbound.remove(&record.header.pid);
             }
             kind::PROCESS => self.process(&record),
-            kind::LOSS => self.losses(record.payload),
+            kind::LOSS => self.losses(&record),
             // An exec is followed by what user space knows of the process now; the rest is answers to questions.
             _ => {}
         }
@@ -279,6 +282,7 @@ impl Pipeline {
     /// Forgets figures of endpoints and games that have been idle for `idle_ns`.
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64) {
         self.summary.expire(now_ns, idle_ns);
+        self.accounts.expire(now_ns, idle_ns, &self.summary);
     }
 
     /// Everything that is counted, as of now.
@@ -443,8 +447,12 @@ impl Pipeline {
         let Connection { state, .. } = connection;
         match &mut state.speaks {
             Speaks::Http(decoder) => {
-                let header = Header { conn, pid: state.pid, ..Header::default() };
-                let shared = Shared::of(state.open.as_ref(), &state.process, &header);
+                let shared = Shared {
+                    open: state.open.as_ref(),
+                    known: &state.process,
+                    conn,
+                    is_from_start: state.from_start,
+                };
                 let mut emit = Emit { settings, games, summary, accounts, out };
                 decoder.close(at_ns, &mut |event| emit.event(&shared, event));
             }
@@ -485,16 +493,21 @@ impl Pipeline {
         self.processes.insert(record.header.pid, Arc::new(Known { process: Arc::new(process), by_process }));
     }
 
-    fn losses(&mut self, payload: &[u8]) {
-        let Ok(losses) = serde_json::from_slice::<Losses>(payload) else {
+    fn losses(&mut self, record: &Record<'_>) {
+        let Ok(losses) = serde_json::from_slice::<Losses>(record.payload) else {
             self.malformed += 1;
             return;
         };
         let count =
             |stage, reason| losses.get(stage).and_then(|stage| stage.get(reason)).copied().unwrap_or(0);
+        let mut lost = 0_u64;
         for (_, reason) in LOSSES {
-            self.summary.losses.insert((KERNEL, reason), count(KERNEL, reason));
+            let total = count(KERNEL, reason);
+            let before = self.summary.losses.insert((KERNEL, reason), total).unwrap_or(0);
+            lost = lost.saturating_add(total.saturating_sub(before));
         }
+        let seen = self.records - std::mem::replace(&mut self.records_judged, self.records);
+        self.accounts.count_loss(record.header.time_ns, lost, seen);
         for (_, reason) in LOST_BYTES {
             self.summary.shortfall.bytes.insert((KERNEL, reason), count(KERNEL_BYTES, reason));
         }

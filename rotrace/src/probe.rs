@@ -3,6 +3,7 @@
 //!
 //! Start-up goes in three steps: facts about the host ([`host`]), a decision made of facts alone, and the load.
 
+use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
@@ -221,7 +222,7 @@ impl Probes {
         let link = program.attach().context("attach the program that resolves PIDs")?;
         // SAFETY: pidfd_open takes two arguments; the third register carries the question past the kernel's eyes.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, u64::from(pid), 0u64, self.question) };
-        let error = std::io::Error::last_os_error();
+        let error = io::Error::last_os_error();
         program.detach(link)?;
         if fd < 0 {
             bail!("no process {pid}: {error}");
@@ -342,14 +343,20 @@ pub fn shapes() -> [u8; 2 * SYSCALLS] {
 
 /// A number that no other program passes as an unused argument.
 fn question() -> u64 {
-    let mut bytes = [0u8; 8];
-    // SAFETY: the kernel writes at most 8 bytes to `bytes`; should it fail, the process id and an address still differ.
-    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    let random = u64::from_ne_bytes(bytes);
-    if filled == 8 && random != 0 {
-        random
-    } else {
-        u64::from(std::process::id()) << 32 | &raw const bytes as u64
+    let random = random().map_or(0, u64::from_ne_bytes);
+    // Without it, the process and an address still differ.
+    if random != 0 { random } else { u64::from(std::process::id()) << 32 | &raw const random as u64 }
+}
+
+/// Bytes that nobody can guess.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: the kernel writes at most `N` bytes to `bytes`.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    match usize::try_from(filled) {
+        Ok(filled) if filled == N => Ok(bytes),
+        Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(_) => Err(io::Error::last_os_error()),
     }
 }
 
@@ -404,6 +411,6 @@ mod tests {
 
     #[test]
     fn the_shapes_of_all_calls_fit_the_table() {
-        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 16 + 17 + 1);
+        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 17 + 17 + 1);
     }
 }

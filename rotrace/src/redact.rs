@@ -203,7 +203,8 @@ impl Redactor {
             self.queue.decide(number, &mut vec![OVERWRITTEN; overlap].as_slice());
         }
         decoder.witness_mut().apply(&self.redaction, &mut self.queue);
-        if decoder.is_opaque() {
+        // Of HTTP/2 nothing is kept: what its header blocks say cannot be overwritten in place.
+        if decoder.is_opaque() || decoder.is_http2() {
             state.speaks = Speaks::Opaque;
         }
     }

@@ -4,6 +4,7 @@
 //! Whatever traffic says reaches a line only through [`visible`]: no query value that is not allowed, and no byte that a
 //! terminal would obey.
 
+pub mod cost;
 pub mod finding;
 pub mod json;
 pub mod text;

@@ -8,6 +8,7 @@ pub mod cost;
 mod dictionary;
 mod offline;
 mod output;
+pub mod players;
 mod recorder;
 mod seeker;
 pub mod server;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::call::Call;
-use crate::exchange::{Role, Unpaired};
+use crate::exchange::{Role, Unnamed, Unpaired};
 pub use held::HELD_NS;
 use held::Held;
 use series::last_ns;
@@ -80,6 +80,8 @@ pub struct Coverage {
     pub opaque: BTreeMap<&'static str, u64>,
     /// What did not become a call, by the name of its [`Unpaired`].
     pub unpaired: BTreeMap<&'static str, u64>,
+    /// Calls whose path is not known, by the name of its [`Unnamed`].
+    pub unnamed: BTreeMap<&'static str, u64>,
     /// Connections that were made while they were watched.
     pub opened: ByRole<Opened>,
     /// Time from `connect` to the established connection, summed over connections where both were seen.
@@ -245,6 +247,16 @@ impl Summary {
         self.keys = keys;
     }
 
+    /// True while the game has calls or anything else that is not idle.
+    pub fn has_game(&self, game: &str) -> bool {
+        self.games.contains_key(game)
+    }
+
+    /// True while the endpoint of the game has calls that are not idle.
+    pub fn has_endpoint(&self, game: &str, endpoint: &str) -> bool {
+        self.games.get(game).is_some_and(|game| game.endpoints.contains_key(endpoint))
+    }
+
     /// The games, in the order of their names.
     pub fn games(&self) -> impl Iterator<Item = (&str, &Game)> {
         self.games.iter().map(|(name, game)| (&**name, game))
@@ -293,6 +305,11 @@ impl Coverage {
         *self.unpaired.entry(unpaired_reason(unpaired)).or_default() += 1;
     }
 
+    /// Counts a call whose path is not known.
+    pub fn add_unnamed(&mut self, unnamed: Unnamed) {
+        *self.unnamed.entry(unnamed_reason(unnamed)).or_default() += 1;
+    }
+
     /// Counts a connection that was given up.
     pub fn add_opaque(&mut self, reason: &'static str) {
         *self.opaque.entry(reason).or_default() += 1;
@@ -301,6 +318,15 @@ impl Coverage {
 
 /// Reasons for which the pipeline gives a connection up.
 pub const OPAQUE_REASONS: [&str; 2] = ["not_http", "upgraded"];
+
+/// As in the `reason` label.
+pub fn unnamed_reason(unnamed: Unnamed) -> &'static str {
+    match unnamed {
+        Unnamed::JoinedLate => "joined_late",
+        Unnamed::BlockLost => "block_lost",
+        Unnamed::Missing => "missing",
+    }
+}
 
 /// As in the `reason` label.
 pub fn unpaired_reason(unpaired: Unpaired) -> &'static str {

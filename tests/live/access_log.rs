@@ -54,13 +54,14 @@ struct NginxLine {
     content_length: String,
     transfer_encoding: String,
     sent_transfer_encoding: String,
+    sent_content_length: String,
     expect: String,
     https: String,
 }
 
 /// `log_format` of nginx. `$msec` is the time of the log line, `$request_time` reaches from the first bytes of the
 /// request to it (ngx_http_log_module); `$body_bytes_sent` includes chunk framing.
-pub(crate) const NGINX_FORMAT: &str = r#"escape=json '{"connection":$connection,"ordinal":$connection_requests,"msec":$msec,"request_time":$request_time,"method":"$request_method","target":"$request_uri","protocol":"$server_protocol","status":$status,"body_bytes_sent":$body_bytes_sent,"bytes_sent":$bytes_sent,"request_length":$request_length,"content_length":"$content_length","transfer_encoding":"$http_transfer_encoding","sent_transfer_encoding":"$sent_http_transfer_encoding","expect":"$http_expect","https":"$https"}'"#;
+pub(crate) const NGINX_FORMAT: &str = r#"escape=json '{"connection":$connection,"ordinal":$connection_requests,"msec":$msec,"request_time":$request_time,"method":"$request_method","target":"$request_uri","protocol":"$server_protocol","status":$status,"body_bytes_sent":$body_bytes_sent,"bytes_sent":$bytes_sent,"request_length":$request_length,"content_length":"$content_length","transfer_encoding":"$http_transfer_encoding","sent_transfer_encoding":"$sent_http_transfer_encoding","sent_content_length":"$sent_http_content_length","expect":"$http_expect","https":"$https"}'"#;
 
 /// Reads a log of [`NGINX_FORMAT`].
 pub(crate) fn read_nginx(path: &Path) -> Vec<Served> {
@@ -74,7 +75,9 @@ fn nginx(line: NginxLine) -> Served {
     let interim = if line.expect.eq_ignore_ascii_case("100-continue") { CONTINUE_BYTES } else { 0 };
     let request_is_chunked = !line.transfer_encoding.is_empty();
     let response_is_chunked = !line.sent_transfer_encoding.is_empty();
-    Served {
+    let has_no_body = line.method == "HEAD" || matches!(line.status, 204 | 304);
+    let sent_content_length = line.sent_content_length.parse().ok();
+    let served = Served {
         connection: line.connection,
         ordinal: line.ordinal,
         started_us: microseconds(line.msec - line.request_time),
@@ -88,6 +91,17 @@ fn nginx(line: NginxLine) -> Served {
         response_bytes: (!response_is_chunked).then(|| line.bytes_sent - interim),
         response_body_bytes: (!response_is_chunked).then(|| line.body_bytes_sent - interim),
         tls: Some(line.https == "on"),
+    };
+    if served.protocol != "HTTP/2.0" {
+        return served;
+    }
+    // Of HTTP/2 nginx counts frames as sent; what it says of payload is in the fields that it sent.
+    Served {
+        protocol: "HTTP/2".to_owned(),
+        request_bytes: None,
+        response_bytes: None,
+        response_body_bytes: if has_no_body { Some(0) } else { sent_content_length },
+        ..served
     }
 }
 

@@ -14,7 +14,10 @@ pub(crate) struct Call {
     pub(crate) role: Role,
     pub(crate) method: String,
     pub(crate) authority: Option<String>,
+    /// Empty when it is not known.
+    #[serde(deserialize_with = "or_empty")]
     pub(crate) path: String,
+    pub(crate) path_unknown: Option<String>,
     pub(crate) endpoint: String,
     pub(crate) status: Option<u16>,
     pub(crate) protocol: String,
@@ -26,6 +29,13 @@ pub(crate) struct Call {
     pub(crate) ttfb_ns: Option<u64>,
     pub(crate) duration_ns: Option<u64>,
     pub(crate) complete: bool,
+    pub(crate) grpc_status: Option<u32>,
+    pub(crate) grpc_request_messages: Option<u64>,
+    pub(crate) grpc_response_messages: Option<u64>,
+}
+
+fn or_empty<'de, D: serde::Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    Option::<String>::deserialize(value).map(Option::unwrap_or_default)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

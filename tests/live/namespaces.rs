@@ -8,7 +8,7 @@ use crate::compare::assert_equal;
 use crate::needs;
 use crate::nginx::Nginx;
 use crate::process::{Running, until};
-use crate::tracer::Tracer;
+use crate::tracer::{Tracer, trace};
 
 /// `unshare` with a new PID namespace that ends with it.
 fn inside() -> Command {
@@ -32,6 +32,29 @@ fn a_tracer_in_a_pid_namespace_takes_and_shows_its_pids() {
     assert_eq!(log.len(), 10);
     assert_equal(&seen.calls, &log);
     assert!(seen.calls.iter().all(|call| call.pid == pid), "the PID that the user typed");
+}
+
+/// As in most containers: on overlayfs `stat` and `/proc/PID/maps` give a file different devices.
+#[test]
+fn a_process_whose_files_are_on_an_overlay() {
+    let nginx = Nginx::start();
+    let directory = tempfile::TempDir::with_prefix("rotrace-live-").unwrap();
+    let root = directory.path().to_str().unwrap();
+    // The upper layer may not itself be on an overlay, so all of it is in memory.
+    let script = format!(
+        "mount -t tmpfs none {root} && mkdir {root}/upper {root}/work {root}/all && \
+         mount -t overlay overlay -o lowerdir=/,upperdir={root}/upper,workdir={root}/work {root}/all && \
+         mount --rbind /dev {root}/all/dev && read -r _ && exec chroot {root}/all \"$@\""
+    );
+    let mut command = Command::new(needs::program("unshare"));
+    command.args(["--mount", "/bin/sh", "-c", &script, "sh"]).arg(needs::program("curl"));
+    command.args(["-s", "-o", "/dev/null", "--http1.1", "--insecure", &nginx.tls_url("/v1/overlay/[1-10]")]);
+    let client = Running::start(command);
+    let seen = trace(client);
+    let log = nginx.quit();
+    assert_eq!(log.len(), 10);
+    assert_equal(&seen.calls, &log);
+    assert!(seen.calls.iter().all(|call| call.tls));
 }
 
 #[test]

@@ -19,6 +19,10 @@ pub(crate) struct Nginx {
     pub(crate) port: u16,
     /// TLS on 127.0.0.1.
     pub(crate) tls_port: u16,
+    /// HTTP/2 by prior knowledge on 127.0.0.1.
+    pub(crate) http2_port: u16,
+    /// TLS on 127.0.0.1, with HTTP/2 for those who ask for it.
+    pub(crate) http2_tls_port: u16,
 }
 
 impl Nginx {
@@ -37,13 +41,13 @@ impl Nginx {
         for name in ["files", "files/upload", "temporary"] {
             std::fs::create_dir(root.join(name)).unwrap();
         }
-        let [port, tls_port] = free_ports();
-        std::fs::write(root.join("nginx.conf"), configuration(root, workers, port, tls_port, locations))
-            .unwrap();
+        let ports = free_ports();
+        std::fs::write(root.join("nginx.conf"), configuration(root, workers, ports, locations)).unwrap();
         let mut command = Command::new(needs::program("nginx"));
         command.arg("-p").arg(root).arg("-c").arg(root.join("nginx.conf")).args(["-e", "error.log"]);
         let running = Running::start(command);
-        let nginx = Nginx { running, directory, port, tls_port };
+        let [port, tls_port, http2_port, http2_tls_port] = ports;
+        let nginx = Nginx { running, directory, port, tls_port, http2_port, http2_tls_port };
         // The master listens before it forks.
         until("the workers of nginx", || (nginx.workers().len() == workers).then_some(()));
         // A connection that sends nothing leaves no line in the log.
@@ -59,6 +63,16 @@ impl Nginx {
     /// `https://localhost:PORT` and the path.
     pub(crate) fn tls_url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.tls_port)
+    }
+
+    /// `http://127.0.0.1:PORT` and the path, for HTTP/2 by prior knowledge.
+    pub(crate) fn http2_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http2_port)
+    }
+
+    /// `https://localhost:PORT` and the path, for HTTP/2.
+    pub(crate) fn http2_tls_url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.http2_tls_port)
     }
 
     /// The certificate that clients must trust.
@@ -100,8 +114,9 @@ impl Nginx {
     }
 }
 
-fn configuration(root: &Path, workers: usize, port: u16, tls_port: u16, locations: &str) -> String {
+fn configuration(root: &Path, workers: usize, ports: [u16; 4], locations: &str) -> String {
     let root = root.display();
+    let [port, tls_port, http2_port, http2_tls_port] = ports;
     format!(
         r#"
 daemon off;
@@ -119,6 +134,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=4096; listen [::1]:{port} backlog=4096;
         listen 127.0.0.1:{tls_port} ssl;
+        listen 127.0.0.1:{http2_port} http2; listen 127.0.0.1:{http2_tls_port} ssl http2;
         ssl_certificate {root}/certificate.pem; ssl_certificate_key {root}/key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
         access_log {root}/access.log calls;

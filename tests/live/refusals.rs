@@ -18,7 +18,11 @@ pub(crate) fn rotrace(arguments: &[&str]) -> Command {
 
 /// Fails with `status` and says each of `says` on stderr, nothing on stdout.
 fn refused(arguments: &[&str], status: i32, says: &[&str]) {
-    let (ended, printed, complaints) = outcome(rotrace(arguments));
+    assert_refused(rotrace(arguments), arguments, status, says);
+}
+
+fn assert_refused(command: Command, arguments: &[&str], status: i32, says: &[&str]) {
+    let (ended, printed, complaints) = outcome(command);
     assert_eq!(ended, Some(status), "{arguments:?}: {complaints}");
     for said in says {
         assert!(complaints.contains(said), "{arguments:?}: does not say {said:?}: {complaints}");
@@ -49,6 +53,30 @@ fn a_pid_that_is_not_there() {
     gone.next_step();
     gone.succeeded();
     refused(&["attach", &pid], 1, &[&pid]);
+}
+
+/// `attach` to a process of this test, in a mount namespace of its own in which `mounts` was run.
+fn refused_where(mounts: &str, says: &[&str]) {
+    let game = Running::hold("/bin/true", [""; 0]);
+    let pid = game.pid().to_string();
+    let script = format!("{mounts} && exec \"$@\"");
+    let mut command = Command::new(needs::program("unshare"));
+    command.args(["--mount", "/bin/sh", "-c", &script, "sh"]).arg(needs::rotrace()).args(["attach", &pid]);
+    assert_refused(command, &["attach", &pid], 1, says);
+}
+
+#[test]
+fn a_kernel_that_does_not_describe_its_types() {
+    refused_where("mount -t tmpfs none /sys/kernel/btf", &["CONFIG_DEBUG_INFO_BTF"]);
+}
+
+#[test]
+fn a_kernel_in_lockdown() {
+    let lockdown = "echo none integrity [confidentiality] > /sys/kernel/security/lockdown";
+    refused_where(
+        &format!("mount -t tmpfs none /sys/kernel/security && {lockdown}"),
+        &["lockdown", "confidentiality", "integrity"],
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Given: servers as traced processes. Gives: proof that the calls they serve, and those they pass on, are those of the
 //! logs. Refuses to know: TLS.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::call::Role;
+use crate::access_log::Served;
+use crate::call::{Role, Seen};
 use crate::compare::assert_equal;
 use crate::needs;
 use crate::nginx::Nginx;
@@ -12,24 +14,36 @@ use crate::python::{PythonServer, Transport};
 use crate::tracer::{Tracer, trace};
 
 /// Runs a client that nobody traces.
-fn load(program: &str, arguments: &[&str]) {
-    let mut command = Command::new(needs::program(program));
+pub(crate) fn load(program: impl AsRef<Path>, arguments: &[&str]) {
+    let mut command = Command::new(program.as_ref());
     command.args(arguments);
     let (status, _, complaints) = outcome(command);
-    assert_eq!(status, Some(0), "{program} {arguments:?}: {complaints}");
+    assert_eq!(status, Some(0), "{} {arguments:?}: {complaints}", program.as_ref().display());
+}
+
+fn curl() -> PathBuf {
+    needs::program("curl")
+}
+
+/// Traces nginx while clients call it, so many times; gives what was seen and what it logged.
+pub(crate) fn serve(nginx: Nginx, requests: usize, clients: impl FnOnce(&Nginx)) -> (Seen, Vec<Served>) {
+    let tracer = Tracer::attach(&nginx.pids());
+    clients(&nginx);
+    let log = nginx.quit();
+    let seen = tracer.finish();
+    assert_eq!(log.len(), requests, "the clients made other calls than the test expects");
+    assert!(seen.calls.iter().all(|call| call.role == Role::Server));
+    (seen, log)
 }
 
 #[test]
 fn nginx_with_two_workers_serves_what_its_log_says() {
-    let nginx = Nginx::with(2, "");
-    let tracer = Tracer::attach(&nginx.pids());
-    load("ab", &["-q", "-k", "-n", "2000", "-c", "8", &nginx.url("/v1/price")]);
-    load("curl", &["-s", "-d", "some=body", &nginx.url("/echo/[1-5]")]);
-    load("curl", &["-s", &nginx.url("/missing/[1-5]")]);
-    let log = nginx.quit();
-    let seen = tracer.finish();
-    assert_eq!(log.len(), 2010);
-    assert!(seen.calls.iter().all(|call| call.role == Role::Server));
+    let (seen, log) = serve(Nginx::with(2, ""), 2010, |nginx| {
+        let ab = needs::program("ab");
+        load(ab, &["-q", "-k", "-n", "2000", "-c", "8", &nginx.url("/v1/price")]);
+        load(curl(), &["-s", "-d", "some=body", &nginx.url("/echo/[1-5]")]);
+        load(curl(), &["-s", &nginx.url("/missing/[1-5]")]);
+    });
     assert_equal(&seen.calls, &log);
 }
 
@@ -41,13 +55,12 @@ fn nginx_with_sendfile_has_exact_lengths() {
     for size in sizes {
         nginx.serve_file(&format!("file-{size}"), size);
     }
-    let tracer = Tracer::attach(&nginx.pids());
-    let urls = sizes.map(|size| nginx.url(&format!("/file-{size}")));
-    let mut arguments = vec!["-s", "-o", "/dev/null"];
-    arguments.extend(urls.iter().map(String::as_str));
-    load("curl", &arguments);
-    let log = nginx.quit();
-    let seen = tracer.finish();
+    let (seen, log) = serve(nginx, sizes.len(), |nginx| {
+        let urls = sizes.map(|size| nginx.url(&format!("/file-{size}")));
+        let mut arguments = vec!["-s", "-o", "/dev/null"];
+        arguments.extend(urls.iter().map(String::as_str));
+        load(curl(), &arguments);
+    });
     let bodies: Vec<_> = seen.calls.iter().map(|call| call.response_body_bytes).collect();
     assert_eq!(bodies, sizes.map(Some));
     assert_equal(&seen.calls, &log);
@@ -62,8 +75,8 @@ fn nginx_as_proxy_has_both_roles() {
     );
     let proxy = Nginx::with(1, &keeps);
     let tracer = Tracer::attach(&proxy.pids());
-    load("curl", &["-s", &proxy.url("/api/users/[1-20]"), &proxy.url("/v1/own")]);
-    load("ab", &["-q", "-k", "-n", "500", "-c", "4", &proxy.url("/api/price")]);
+    load(curl(), &["-s", &proxy.url("/api/users/[1-20]"), &proxy.url("/v1/own")]);
+    load(needs::program("ab"), &["-q", "-k", "-n", "500", "-c", "4", &proxy.url("/api/price")]);
     let served = proxy.quit();
     let seen = tracer.finish();
     let passed_on = upstream.quit();
@@ -77,8 +90,8 @@ fn python_server_with_rare_framings() {
     let server = PythonServer::start(Transport::Plain);
     let tracer = Tracer::attach(&[server.pid()]);
     let urls = RARE.map(|path| server.url(path));
-    load("curl", &[&["-s"], &urls.each_ref().map(String::as_str)[..]].concat());
-    load("curl", &["-s", "-I", &server.url("/drip/50"), &server.url("/plain/50")]);
+    load(curl(), &[&["-s"], &urls.each_ref().map(String::as_str)[..]].concat());
+    load(curl(), &["-s", "-I", &server.url("/drip/50"), &server.url("/plain/50")]);
     let log = server.quit();
     let seen = tracer.finish();
     assert_eq!(log.len(), RARE.len() + 2);

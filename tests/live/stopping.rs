@@ -15,8 +15,8 @@ use crate::refusals::rotrace;
 /// Processes that are watched.
 const TARGETS: usize = 8;
 
-/// Links by which the TLS library of a process is probed: entries, returns, and why nothing was moved.
-const LINKS_EACH: usize = 3;
+/// Of OpenSSL entries, returns, and those of `SSL_get_error`; of GnuTLS, which wget brings, the first two.
+const LINKS_EACH: usize = 3 + 2;
 
 /// From SIGTERM to the end of the process.
 const PROMISED: Duration = Duration::from_secs(2);

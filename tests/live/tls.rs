@@ -10,6 +10,7 @@ use crate::needs;
 use crate::nginx::Nginx;
 use crate::process::{Running, outcome, words};
 use crate::python::{PythonServer, Transport};
+use crate::servers::{load, serve};
 use crate::tracer::{Tracer, trace};
 
 #[test]
@@ -135,6 +136,31 @@ fn asyncio_server_over_tls_through_memory() {
     assert_equal(&seen.calls, &log);
 }
 
+/// wget has GnuTLS on Debian.
+#[test]
+fn wget_over_tls_of_gnutls() {
+    let nginx = Nginx::start();
+    nginx.serve_file("page", 3_000_000);
+    let arguments = ["-q", "-O", "/dev/null", "--no-config", "--ca-certificate", &nginx.certificate()];
+    let paths = ["/v1/items/1", "/v1/items/2", "/page", "/v1/items/3"].map(|path| nginx.tls_url(path));
+    let arguments = arguments.into_iter().map(str::to_owned).chain(paths);
+    let seen = clients::check(nginx, needs::program("wget"), arguments, 4);
+    assert!(seen.calls.iter().all(|call| call.tls));
+}
+
+/// GnuTLS says by a result of 0 that the peer has ended its direction.
+#[test]
+fn wget_reads_a_response_that_ends_with_close_notify() {
+    let server = PythonServer::start(Transport::Tls);
+    let arguments = ["-q", "-O", "/dev/null", "--no-config", "--ca-certificate", &server.certificate()];
+    let paths = ["/close/1000", "/close/1001"].map(|path| server.tls_url(path));
+    let seen =
+        trace(Running::hold(needs::program("wget"), arguments.into_iter().map(str::to_owned).chain(paths)));
+    let log = server.quit();
+    assert_eq!(log.len(), 2);
+    assert_equal(&seen.calls, &log);
+}
+
 /// Reads responses that end with their connections, through an API of `scripts/until_close.py`.
 fn until_close(api: &str, paths: &[&str]) {
     let server = PythonServer::start(Transport::Tls);
@@ -175,15 +201,11 @@ fn curl_reads_a_response_that_ends_with_close_notify() {
 fn nginx_as_traced_server_over_tls() {
     let nginx = Nginx::start();
     nginx.serve_file("page", 3_000_000);
-    let tracer = Tracer::attach(&nginx.pids());
-    let mut curl = Command::new(needs::program("curl"));
-    curl.args(["-s", "--http1.1", "-o", "/dev/null", "--cacert", &nginx.certificate()]);
-    curl.args([nginx.tls_url("/v1/items/[1-10]"), nginx.tls_url("/page")]);
-    assert_eq!(outcome(curl).0, Some(0));
-    let log = nginx.quit();
-    let seen = tracer.finish();
-    assert_eq!(log.len(), 11);
-    assert!(seen.calls.iter().all(|call| call.role == Role::Server));
+    let (seen, log) = serve(nginx, 11, |nginx| {
+        let options = ["-s", "--http1.1", "-o", "/dev/null", "--cacert", &nginx.certificate()];
+        let urls = [&*nginx.tls_url("/v1/items/[1-10]"), &nginx.tls_url("/page")];
+        load(needs::program("curl"), &[&options[..], &urls].concat());
+    });
     assert_equal(&seen.calls, &log);
 }
 

@@ -1,4 +1,4 @@
-//! Given: what a process sends and receives on one connection. Gives: the redacted capture of it, as the probes and the
+//! Given: what a process sends and receives on its connections. Gives: the redacted capture of it, as the probes and the
 //! recorder would have made it. Refuses to know: HTTP.
 
 use rotrace::capture::{Description, ProcessFacts, Writer, process_record};
@@ -11,10 +11,14 @@ const WALL_CLOCK_OFFSET_NS: i64 = 1_767_225_600_000_000_000;
 const STEP_NS: u64 = 1_000_000;
 const PID: u32 = 4711;
 const CONN: u64 = 815;
+/// Connections of a capture at one time.
+const CONNECTIONS_MAX: usize = 64;
 
 /// A connection of one process.
 pub(crate) struct Conversation {
-    records: Vec<Vec<u8>>,
+    /// Each with its time.
+    records: Vec<(u64, Vec<u8>)>,
+    conn: u64,
     now_ns: u64,
     sent: u64,
     received: u64,
@@ -24,16 +28,22 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     pub(crate) fn of_client() -> Self {
-        Conversation::opened(role::CLIENT)
+        Conversation::opened(role::CLIENT, CONN, 0)
     }
 
     pub(crate) fn of_server() -> Self {
-        Conversation::opened(role::SERVER)
+        Conversation::opened(role::SERVER, CONN, 0)
+    }
+
+    /// One of several, opened at this time.
+    pub(crate) fn numbered(number: u64, now_ns: u64) -> Self {
+        Conversation::opened(role::CLIENT, CONN + number, now_ns)
     }
 
     pub(crate) fn joined_late() -> Self {
         let mut conversation = Conversation {
             records: Vec::new(),
+            conn: CONN,
             now_ns: 0,
             sent: 0,
             received: 0,
@@ -47,8 +57,13 @@ impl Conversation {
             game: Some("obby".to_owned()),
             headers_before: 0,
         };
-        conversation.records.push(process_record(0, PID, &facts).unwrap());
+        conversation.records.push((0, process_record(0, PID, &facts).unwrap()));
         conversation
+    }
+
+    /// What comes next comes at this time.
+    pub(crate) fn wait_until(&mut self, now_ns: u64) {
+        self.now_ns = now_ns - STEP_NS;
     }
 
     pub(crate) fn send(&mut self, text: &str) {
@@ -79,25 +94,13 @@ impl Conversation {
 
     /// The file.
     pub(crate) fn capture(&self) -> Vec<u8> {
-        let description = Description {
-            rotrace: "0.1.0".to_owned(),
-            kernel: "6.12.0".to_owned(),
-            wall_clock_offset_ns: WALL_CLOCK_OFFSET_NS,
-            redacted: true,
-        };
-        let mut bytes = Vec::new();
-        let mut writer = Writer::new(&mut bytes, &description).unwrap();
-        let mut redactor = Redactor::new(Kept::default(), 1);
-        for record in &self.records {
-            redactor.feed(record, &mut |record| writer.write(record).unwrap());
-        }
-        redactor.finish(&mut |record| writer.write(record).unwrap());
-        bytes
+        capture([self], Kept::default())
     }
 
-    fn opened(role: u8) -> Self {
+    fn opened(role: u8, conn: u64, now_ns: u64) -> Self {
         let late = Conversation::joined_late();
-        let mut conversation = Conversation { last: None, from_start: flag::FROM_START, ..late };
+        let mut conversation =
+            Conversation { conn, now_ns, last: None, from_start: flag::FROM_START, ..late };
         let mut address = [0; 16];
         address[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
         let open = Open {
@@ -106,8 +109,8 @@ impl Conversation {
             local_port: 40_000,
             remote_port: 80,
             role,
-            connect_started_ns: 1,
-            established_ns: STEP_NS,
+            connect_started_ns: now_ns + 1,
+            established_ns: now_ns + STEP_NS,
             socket: 0xffff_8880_0000_0000,
             ..Open::default()
         };
@@ -140,11 +143,33 @@ impl Conversation {
             length,
             version: VERSION,
             time_ns: self.now_ns,
-            conn: CONN,
+            conn: self.conn,
             pid: PID,
             tid: PID,
             ..header
         };
-        self.records.push([&header.to_bytes()[..], payload].concat());
+        self.records.push((self.now_ns, [&header.to_bytes()[..], payload].concat()));
     }
+}
+
+/// The file of all connections of the process.
+pub(crate) fn capture<'a>(of: impl IntoIterator<Item = &'a Conversation>, kept: Kept) -> Vec<u8> {
+    let description = Description {
+        rotrace: "0.1.0".to_owned(),
+        kernel: "6.12.0".to_owned(),
+        wall_clock_offset_ns: WALL_CLOCK_OFFSET_NS,
+        redacted: true,
+    };
+    let mut records: Vec<&(u64, Vec<u8>)> = of.into_iter().flat_map(|one| &one.records).collect();
+    records.sort_by_key(|(time_ns, _)| *time_ns);
+    // Each connection says which process it is of.
+    records.dedup();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, &description).unwrap();
+    let mut redactor = Redactor::new(kept, CONNECTIONS_MAX);
+    for (_, record) in records {
+        redactor.feed(record, &mut |record| writer.write(record).unwrap());
+    }
+    redactor.finish(&mut |record| writer.write(record).unwrap());
+    bytes
 }

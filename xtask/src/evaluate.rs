@@ -1,6 +1,8 @@
 //! Given: labelled paths, or OpenAPI documents. Gives: how many paths get exactly the template that they should, and of how
-//! many operations the documents say more than their path. Refuses to know: how templates are found. For evaluation with
-//! data that this repository does not hold.
+//! many operations the documents say more than their path. Of header blocks, see [`hpack`]. Refuses to know: how templates
+//! are found. For evaluation with data that this repository does not hold.
+
+mod hpack;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -19,9 +21,13 @@ pub(crate) fn run(
     table: Option<PathBuf>,
     documents: &[PathBuf],
     catalogue: &[PathBuf],
+    header_blocks: Option<PathBuf>,
 ) -> anyhow::Result<()> {
-    if table.is_none() && documents.is_empty() && catalogue.is_empty() {
-        bail!("nothing to evaluate: name --cases FILE, --openapi FILE or --catalogue FILE");
+    if table.is_none() && documents.is_empty() && catalogue.is_empty() && header_blocks.is_none() {
+        bail!("nothing to evaluate: name --cases FILE, --openapi FILE, --catalogue FILE or --hpack PATH");
+    }
+    if let Some(path) = header_blocks {
+        hpack::run(&path)?;
     }
     if let Some(path) = table {
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;

@@ -64,6 +64,9 @@ enum Command {
         /// OpenAPI documents whose limits, alternatives and page sizes are counted
         #[arg(long, value_name = "FILE", num_args = 1..)]
         catalogue: Vec<PathBuf>,
+        /// The corpus hpack-test-case: its directory, or a compressed archive of it
+        #[arg(long, value_name = "PATH")]
+        hpack: Option<PathBuf>,
     },
     /// All checks and tests, in order
     Test {
@@ -103,7 +106,9 @@ fn main() -> ExitCode {
         Command::BuildEbpf { check: true } => ebpf::compare(),
         Command::BuildEbpf { check: false } => ebpf::build(),
         Command::Dashboards => dashboards::run(),
-        Command::Evaluate { cases, openapi, catalogue } => evaluate::run(cases, &openapi, &catalogue),
+        Command::Evaluate { cases, openapi, catalogue, hpack } => {
+            evaluate::run(cases, &openapi, &catalogue, hpack)
+        }
         Command::Test { no_live, only } => steps::run(|step| match only {
             Some(only) => step == only,
             None => !(no_live && step == steps::Step::Live),

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_tas
 
 use rotrace_ebpf::admit::{Admit, Connection, protocol};
 use rotrace_ebpf::classify::Prefix;
-use rotrace_ebpf::limits::{PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX};
+use rotrace_ebpf::limits::{PARTS_MAX, PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{Open, flag, kind, role};
@@ -121,7 +121,7 @@ pub(super) fn connection(socket: Socket) -> Option<*mut Connection> {
 
 /// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it.
 #[derive(Clone, Copy)]
-pub(super) struct Traits(u64);
+pub(super) struct Traits(pub(super) u64);
 
 impl Traits {
     pub(super) const fn new(direction: u8, flags: u8) -> Self {
@@ -151,6 +151,9 @@ pub(super) fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) 
                 let size = if segment.size < left { segment.size } else { left };
                 left -= size;
                 speaks = socket_piece(socket.sk, socket.inode, traits.0, segment.address, size);
+                if speaks == protocol::HTTP2 as u64 {
+                    http2_piece(socket.sk, 0, traits.0, segment.address, size);
+                }
             }
             Step::Again => {}
             Step::Done => break,
@@ -162,7 +165,7 @@ pub(super) fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) 
     }
     if left > 0 {
         count(Stat::SegmentsBeyond, left);
-        speaks = socket_piece(socket.sk, socket.inode, traits.0, 0, left);
+        speaks = unseen(socket, traits, left);
     }
     // Only now are the bytes known to be TLS: a library's callback may write to some other socket.
     if speaks == protocol::TLS as u64 {
@@ -173,11 +176,20 @@ pub(super) fn moved(socket: Socket, traits: Traits, total: u64, mut walk: Walk) 
 /// Writes the record of a call that moved `total` bytes without a buffer that can be read.
 #[inline(always)]
 pub(super) fn moved_unseen(socket: Socket, traits: Traits, total: u64) {
-    socket_piece(socket.sk, socket.inode, traits.0, 0, total);
+    unseen(socket, traits, total);
+}
+
+#[inline(always)]
+fn unseen(socket: Socket, traits: Traits, size: u64) -> u64 {
+    let speaks = socket_piece(socket.sk, socket.inode, traits.0, 0, size);
+    if speaks == protocol::HTTP2 as u64 {
+        http2_part(socket.sk, 0, traits.0, 0, size);
+    }
+    speaks
 }
 
 /// Writes the record of one buffer of a socket's call, or of bytes whose buffer is not known (`address` 0). Returns what
-/// the socket speaks.
+/// the socket speaks; when that is HTTP/2, it is for [`http2_piece`] to write records.
 ///
 /// A global function of scalars: the verifier walks it once, for any arguments, and not once for each way to reach it.
 #[unsafe(no_mangle)]
@@ -192,23 +204,75 @@ extern "C" fn socket_piece(sk: u64, inode: u64, traits: u64, address: u64, size:
     connection.protocol as u64
 }
 
-/// Writes the record of one buffer; `sk` is 0 for a TLS object, which has no addresses of its own.
-#[inline(always)]
-pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, address: u64, size: u64) {
+/// Writes the records of one buffer of HTTP/2, of the socket `sk` or, where that is 0, of a TLS object. Global functions of
+/// scalars, as above: the loop over the parts of a piece costs the verifier nothing but itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn http2_piece(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
+    let mut at = 0;
+    for _ in 0..PARTS_MAX {
+        if at >= size {
+            return 0;
+        }
+        at += http2_part(sk, object, traits, address + at, size - at);
+    }
+    if at < size {
+        count(Stat::SegmentsBeyond, size - at);
+        http2_part(sk, object, traits, 0, size - at);
+    }
+    0
+}
+
+/// Writes the record of the first part of a buffer, and returns how many bytes that has.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn http2_part(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
+    let known = if sk != 0 { SOCKETS.get_ptr_mut(&sk) } else { tls::connection(object) };
+    let Some(connection) = known else { return size };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let connection = unsafe { &mut *connection };
+    let traits = Traits(traits);
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     connection.pid = (pid_tid >> 32) as u32;
-    let first = first_bytes(connection, address, size);
     let direction = traits.direction();
+    let position = connection.flows[direction as usize].position;
+    let (part, turn) = connection.part(direction, &User, address, size);
+    let mut header = emit::header(kind::DATA, connection.id, pid_tid);
+    header.direction = direction;
+    header.flags = traits.flags()
+        | if connection.from_start == 1 { flag::FROM_START } else { 0 }
+        | if turn { flag::TURN } else { 0 };
+    header.position = position;
+    header.size = part.size;
+    emit::data(&mut Draft { header, address, captured: part.captured });
+    part.size
+}
+
+/// Writes the record of one buffer, unless it is HTTP/2; `sk` is 0 for a TLS object, which has no addresses of its own.
+#[inline(always)]
+pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, address: u64, size: u64) {
+    if connection.protocol == protocol::HTTP2 {
+        return;
+    }
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    connection.pid = (pid_tid >> 32) as u32;
+    let direction = traits.direction();
+    let first = first_bytes(connection, direction, address, size);
     let position = connection.flows[direction as usize].position;
     let (reported, captured, flags) = match connection.admit(direction, size, &first) {
         Admit::Ignore => return,
+        Admit::Frames => (0, 0, 0),
         Admit::Copy { bytes, turn } => (size, bytes, if turn { flag::TURN } else { 0 }),
         Admit::Encrypted { report, bytes } => (report, bytes, flag::ENCRYPTED),
     };
     if connection.announced == 0 && sk != 0 {
         connection.announced = 1;
         announce(sk, connection, pid_tid);
+    }
+    if connection.protocol == protocol::HTTP2 {
+        return;
     }
     let captured = if address == 0 { 0 } else { captured as u64 };
     let mut header = emit::header(kind::DATA, connection.id, pid_tid);
@@ -221,8 +285,8 @@ pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, addres
 
 /// The first bytes of a piece, while the connection still needs them to be classified.
 #[inline(always)]
-fn first_bytes(connection: &Connection, address: u64, size: u64) -> Prefix {
-    if connection.protocol != protocol::NEW || address == 0 {
+fn first_bytes(connection: &Connection, direction: u8, address: u64, size: u64) -> Prefix {
+    if address == 0 || !connection.asks(direction) {
         return Prefix::EMPTY;
     }
     let length = if size < PREFIX_BYTES as u64 { size as usize } else { PREFIX_BYTES };

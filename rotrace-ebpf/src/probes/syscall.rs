@@ -165,7 +165,8 @@ fn ended(socket: Socket, buffer: u64, wanted: u64, shape: u8) {
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &*known };
     // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
-    if connection.id != socket.inode || !matches!(connection.protocol, protocol::HTTP1 | protocol::TLS) {
+    let has_end = matches!(connection.protocol, protocol::HTTP1 | protocol::HTTP2 | protocol::TLS);
+    if connection.id != socket.inode || !has_end {
         return;
     }
     let mut header =

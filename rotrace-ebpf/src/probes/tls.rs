@@ -1,4 +1,4 @@
-//! Given: the entries and returns of OpenSSL's reads and writes. Gives: records of the plaintext and of its end, each TLS
+//! Given: the entries and returns of TLS libraries' reads and writes. Gives: records of the plaintext and of its end, each TLS
 //! object a connection of its own, and which socket an object was seen to use. Refuses to know: where in which library
 //! the functions are; the daemon attaches these programs.
 //!
@@ -34,6 +34,8 @@ struct Call {
     /// Where `SSL_read_ex` and `SSL_write_ex` put the number of bytes; 0 for the functions that return it.
     moved_at: u64,
     direction: u64,
+    /// 1 when a result of 0 is the end of the direction.
+    ends_at_0: u64,
 }
 
 /// A TLS object of a process.
@@ -71,10 +73,11 @@ fn ssl_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: the context is the one that the kernel called with.
     let function = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     match function {
-        function::READ => entered(&ctx, direction::RECEIVED as u64, 0),
-        function::WRITE => entered(&ctx, direction::SENT as u64, 0),
-        function::READ_EX => entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0)),
-        function::WRITE_EX => entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0)),
+        function::READ => entered(&ctx, direction::RECEIVED as u64, 0, 0),
+        function::WRITE => entered(&ctx, direction::SENT as u64, 0, 0),
+        function::READ_EX => entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0), 0),
+        function::WRITE_EX => entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0), 0),
+        function::RECEIVE => entered(&ctx, direction::RECEIVED as u64, 0, 1),
         function::FREE => freed(&ctx),
         _ => 0,
     }
@@ -84,33 +87,39 @@ fn ssl_enter(ctx: ProbeContext) -> u32 {
 
 #[uprobe]
 fn ssl_write(ctx: ProbeContext) -> u32 {
-    entered(&ctx, direction::SENT as u64, 0)
+    entered(&ctx, direction::SENT as u64, 0, 0)
 }
 
 #[uprobe]
 fn ssl_read(ctx: ProbeContext) -> u32 {
-    entered(&ctx, direction::RECEIVED as u64, 0)
+    entered(&ctx, direction::RECEIVED as u64, 0, 0)
+}
+
+#[uprobe]
+fn tls_receive(ctx: ProbeContext) -> u32 {
+    entered(&ctx, direction::RECEIVED as u64, 0, 1)
 }
 
 #[uprobe]
 fn ssl_write_ex(ctx: ProbeContext) -> u32 {
-    entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0))
+    entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0), 0)
 }
 
 #[uprobe]
 fn ssl_read_ex(ctx: ProbeContext) -> u32 {
-    entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0))
+    entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0), 0)
 }
 
 #[inline(always)]
-fn entered(ctx: &ProbeContext, direction: u64, moved_at: u64) -> u32 {
+fn entered(ctx: &ProbeContext, direction: u64, moved_at: u64, ends_at_0: u64) -> u32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: the value is not used.
     if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
         return 0;
     }
-    let call = Call { object: ctx.arg(0).unwrap_or(0), buffer: ctx.arg(1).unwrap_or(0), moved_at, direction };
+    let (object, buffer) = (ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0));
+    let call = Call { object, buffer, moved_at, direction, ends_at_0 };
     if TLS_CALLS.insert(&pid_tid, &call, 0).is_err() {
         count(Stat::TlsCallsFull, 1);
     }
@@ -127,6 +136,10 @@ fn ssl_return(ctx: RetProbeContext) -> u32 {
     let _ = TLS_CALLS.remove(&pid_tid);
     // The result is an `int`: the upper half of the register holds anything.
     let result: i32 = ctx.ret::<u64>() as i32;
+    if result == 0 && call.ends_at_0 == 1 {
+        ended(call.object, pid_tid);
+        return 0;
+    }
     if result <= 0 {
         let _ = TLS_EMPTY.insert(&pid_tid, &call.object, 0);
         return 0;
@@ -152,19 +165,25 @@ fn ssl_get_error(ctx: RetProbeContext) -> u32 {
     if ctx.ret::<u64>() as i32 != SSL_ERROR_ZERO_RETURN {
         return 0;
     }
+    ended(object, pid_tid);
+    0
+}
+
+/// The peer of a TLS object has ended its direction.
+#[inline(always)]
+fn ended(object: u64, pid_tid: u64) {
     let Some(session) = TLS_OBJECTS.get_ptr_mut(&Object { pid: pid_tid >> 32, address: object }) else {
-        return 0;
+        return;
     };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &(*session).connection };
-    if connection.announced == 1 && connection.protocol == protocol::HTTP1 {
+    if connection.announced == 1 && matches!(connection.protocol, protocol::HTTP1 | protocol::HTTP2) {
         let mut header = emit::header(kind::END, connection.id, pid_tid);
         header.flags = flag::PLAINTEXT;
         header.direction = direction::RECEIVED;
         header.position = connection.flows[1].position;
         emit::bare(header);
     }
-    0
 }
 
 /// Writes the record of one buffer of plaintext.
@@ -183,6 +202,19 @@ fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
         bound(&session.connection, session.socket, pid_tid);
     }
     socket::piece(0, &mut session.connection, traits, address, size);
+    if session.connection.protocol == protocol::HTTP2 {
+        socket::http2_piece(0, object, traits.0, address, size);
+    }
+}
+
+/// The stream of a TLS object of the current process.
+#[inline(always)]
+pub(super) fn connection(object: u64) -> Option<*mut Connection> {
+    // SAFETY: the helper has no preconditions.
+    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    let session = TLS_OBJECTS.get_ptr_mut(&Object { pid, address: object })?;
+    // SAFETY: the address of a field of a value of the map.
+    Some(unsafe { &raw mut (*session).connection })
 }
 
 #[uprobe]

@@ -2,9 +2,11 @@
 //! It is long because it is one table, and a key has no second place.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::detect;
 use super::table::{Fault, Faults, Key, entries, rows};
+use super::url::Url;
 use super::value::{Value, duration, size_bytes};
 use super::{Config, LogFormat};
 use crate::attribute::{BadPattern, Condition, GameRule, Glob, Pattern, TargetRule};
@@ -186,6 +188,43 @@ pub(super) const CONFIG: &[Key<Config>] = &[
                   whenever it has changed.",
         set: |config, value| {
             config.cost.players = Some(value.text()?.into());
+            Ok(())
+        },
+    },
+    Key {
+        name: "cost.players_url",
+        takes: "\"http://HOST[:PORT][/PATH]\"",
+        default: "",
+        example: r#""http://127.0.0.1:8080/players""#,
+        meaning: "The same from a server, by a plain `GET`, instead of from a file: an answer with 200 that is whole within 5 s. \
+                  A count holds until the next answer; when that \
+                  is none, no player seconds are counted.",
+        set: |config, value| {
+            config.cost.players_url = Some(value.parsed(Url::parse)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "cost.players_every",
+        takes: "a duration in ms, s, m, h or d, of 1s or more",
+        default: r#""30s""#,
+        example: r#""1m""#,
+        meaning: "So long after an answer of `players_url` it is asked again.",
+        set: |config, value| {
+            config.cost.players_every =
+                value.parsed(|text| duration(text).filter(|every| *every >= Duration::from_secs(1)))?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "cost.estimate_players",
+        takes: "true or false",
+        default: "false",
+        example: "true",
+        meaning: "Of a game of which neither a file nor a server says how many players it has, counts the distinct users in the \
+                  paths of its calls of the last 5 to 10 minutes. Their player seconds have the source `estimated`.",
+        set: |config, value| {
+            config.cost.estimate_players = value.flag()?;
             Ok(())
         },
     },

@@ -47,6 +47,11 @@ impl Usage {
         *classes.entry(class.into()).or_default() += cost;
     }
 
+    /// What a game cost in each class, in the order of their names.
+    pub fn classes(&self, game: &str) -> impl Iterator<Item = (&str, MicroCu)> {
+        self.games.get(game).into_iter().flatten().map(|(class, &cost)| (&**class, cost))
+    }
+
     /// Each assumed weight that anything was priced with, halved and doubled; the least agreement first. Empty when there
     /// are no two games that can be ranked.
     pub fn sensitivity(&self, weights: &Weights) -> Vec<Shift> {

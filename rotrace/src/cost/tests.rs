@@ -30,6 +30,8 @@ fn call(method: &str, endpoint: &str, status: Option<u16>) -> Call {
             ambiguous_framing: false,
             fields: Vec::new(),
             signals: crate::exchange::Signals::default(),
+            grpc: None,
+            unnamed: None,
         },
         process: Arc::new(Process { pid: 1, start_ticks: 1, exe: "".into(), game: None }),
         game: None,

@@ -187,6 +187,19 @@ impl Detector for ConnectionChurn {
         }
     }
 
+    fn finish(&mut self, desk: &mut Desk) {
+        for end in std::mem::take(&mut self.ends) {
+            self.end(&end);
+        }
+        let ConnectionChurn { rules, places, .. } = self;
+        let told = places.iter().filter(|(_, place)| place.window.is_told).map(|(about, _)| about);
+        for about in told.collect::<Vec<u64>>() {
+            if let Some(place) = places.find(about) {
+                place.judge(rules, id(about), desk);
+            }
+        }
+    }
+
     fn connection_ended(&mut self, end: &ConnectionEnd, _desk: &mut Desk) {
         if self.ends.len() >= ENDS_MAX
             && let Some(first) = self.ends.pop_front()

@@ -6,21 +6,28 @@ use std::sync::Arc;
 
 use super::detector::State;
 use super::finding::{
-    Amount, Class, Confidence, Estimate, Evidence, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
+    Amount, Class, Confidence, Estimate, Evidence, Fact, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
 };
 use super::ledger::{Claim, Ledger, Outcome};
+use super::loss::Loss;
 use super::observation::{Observation, Verb};
 use super::pattern::Pattern;
 use super::request::{Repeat, Requests};
 use super::subject::{Api, Names, Subject};
 use super::table::Table;
+use super::totals::Owner;
 use crate::keyed::combine;
+use crate::summary::MAX_GAMES;
 
 /// Cases that are open at one time; another one ends the oldest, which is counted.
 pub const CASES_MAX: usize = 4096;
 
-/// A case that goes on is told anew after so long.
-const UPDATE_NS: u64 = 60_000_000_000;
+/// A case that goes on is told anew after so long, when there is anything new; when it matters more than was told, at
+/// once. So whoever looks sees what is true now, more or less, and a log does not fill up with it.
+const UPDATE_NS: u64 = 10_000_000_000;
+
+/// Games whose cost so far is remembered: all that there are at one time, and those of the while before.
+const SPENDERS_MAX: usize = 2 * MAX_GAMES;
 
 /// Time over which the cost of a case is spread at least when its cost an hour is told: one burst is no rate.
 const RATE_NS: u64 = 600_000_000_000;
@@ -37,6 +44,9 @@ const WARNING_SHARE: f64 = 0.2;
 /// Cost units an hour from which a case is critical.
 const CRITICAL_CU_PER_HOUR: f64 = 1000.0;
 
+/// Part of the events that may be lost before findings count half: what was not seen may have been what speaks against them.
+const LOSS_SHARE: f64 = 0.05;
+
 /// Where detectors put what they find.
 #[derive(Debug)]
 pub struct Desk {
@@ -48,12 +58,11 @@ pub struct Desk {
     /// Of the call that detectors look at.
     repeat: Repeat,
     /// Cost of each game so far.
-    pub(super) spent_ucu: BTreeMap<u64, u64>,
-    /// Of whatever a case was about: its waste is counted under these.
-    pub(super) names: BTreeMap<u64, Arc<Names>>,
+    pub(super) spent_ucu: Table<u64>,
     cases: BTreeMap<CaseId, Case>,
     changes: Vec<Finding>,
     evicted_cases: u64,
+    pub(super) loss: Loss,
     pub(super) now_ns: u64,
 }
 
@@ -83,13 +92,26 @@ pub struct Case {
     /// How far its severity may rise.
     pub grade: Grade,
     idle_ns: u64,
-    game: u64,
-    about: u64,
+    owner: Owner,
+    /// Its waste is counted under these.
+    names: Arc<Names>,
     spent_before_ucu: u64,
-    told_ns: u64,
-    is_told: bool,
+    told: Option<Told>,
     /// The process has just started.
     is_cold: bool,
+    /// Many events were lost while it was open.
+    is_lossy: bool,
+}
+
+/// What was told last of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    at_ns: u64,
+    severity: Severity,
+    calls: u64,
+    overlap_calls: u64,
+    wasted: Amount,
+    latency_ns: u64,
 }
 
 impl Desk {
@@ -99,11 +121,11 @@ impl Desk {
             subjects: Table::new(subjects),
             requests,
             repeat: Repeat::default(),
-            spent_ucu: BTreeMap::new(),
-            names: BTreeMap::new(),
+            spent_ucu: Table::new(SPENDERS_MAX),
             cases: BTreeMap::new(),
             changes: Vec::new(),
             evicted_cases: 0,
+            loss: Loss::default(),
             now_ns: 0,
         }
     }
@@ -176,20 +198,19 @@ impl Desk {
         if named.is_some() {
             self.make_room();
         }
-        let Desk { cases, names, spent_ucu, now_ns, .. } = self;
+        let Desk { cases, spent_ucu, now_ns, .. } = self;
         let case = cases.entry(id).or_insert_with(|| {
-            let named = Arc::new(named.unwrap_or_else(Names::unknown));
-            names.insert(about, Arc::clone(&named));
+            let names = Arc::new(named.unwrap_or_else(Names::unknown));
             Case {
-                finding: finding(id, call, &named, started_ns, (*now_ns).max(call.started_ns)),
+                finding: finding(id, call, &names, started_ns, (*now_ns).max(call.started_ns)),
                 grade: Grade::Info,
                 idle_ns,
-                game: call.game,
-                about,
-                spent_before_ucu: spent_ucu.get(&call.game).copied().unwrap_or(0),
-                told_ns: 0,
-                is_told: false,
+                owner: Owner { endpoint: about, game: call.game },
+                names,
+                spent_before_ucu: spent_ucu.peek(call.game).copied().unwrap_or(0),
+                told: None,
                 is_cold: false,
+                is_lossy: false,
             }
         });
         case.finding.last_ns = case.finding.last_ns.max(call.ended_ns);
@@ -204,18 +225,19 @@ impl Desk {
 
     /// Claims what of a call is wasted for an open case.
     pub fn claim(&mut self, id: CaseId, seq: u64, amount: Amount, class: Class) {
-        let Desk { ledger, subjects, names, cases, now_ns, .. } = self;
+        let Desk { ledger, subjects, cases, now_ns, .. } = self;
         let CaseId(pattern, about) = id;
         let Some(case) = cases.get_mut(&id) else { return };
-        // A case of an authority claims calls of its endpoints, and their waste is counted under these.
-        if let Some(endpoint) = ledger.endpoint(seq).filter(|&endpoint| endpoint != case.about)
-            && let Some(subject) = subjects.peek(endpoint)
-        {
-            names.entry(endpoint).or_insert_with(|| Arc::clone(&subject.names));
-        }
         match ledger.claim(seq, *now_ns, Claim { pattern, amount, class, case: about }) {
             Outcome::Holds(amount, displaced) => {
                 case.add(amount, class);
+                if let Some(owner) = ledger.owner(seq) {
+                    // A case of an authority claims calls of its endpoints, and their waste is counted under these.
+                    let known = Some(owner).filter(|&owner| owner != case.owner);
+                    let known = known.and_then(|owner| subjects.peek(owner.endpoint));
+                    let names = || Arc::clone(known.map_or(&case.names, |subject| &subject.names));
+                    ledger.totals.open(owner, *now_ns, names);
+                }
                 if let Some(displaced) = displaced
                     && let Some(loser) = cases.get_mut(&CaseId(displaced.pattern, displaced.case))
                 {
@@ -232,8 +254,10 @@ impl Desk {
 
     /// Adds waste that is no part of a call to an open case: connections, time.
     pub fn add(&mut self, id: CaseId, amount: Amount, class: Class) {
-        let Some(case) = self.cases.get_mut(&id) else { return };
-        self.ledger.add(case.about, id.0, class, amount);
+        let Desk { ledger, cases, now_ns, .. } = self;
+        let Some(case) = cases.get_mut(&id) else { return };
+        ledger.totals.open(case.owner, *now_ns, || Arc::clone(&case.names));
+        ledger.totals.count(case.owner, id.0, class, amount, *now_ns);
         case.add(amount, class);
     }
 
@@ -241,14 +265,19 @@ impl Desk {
     pub(super) fn tick(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         self.ledger.settle(now_ns);
-        let Desk { cases, changes, spent_ucu, .. } = self;
+        let Desk { cases, changes, spent_ucu, loss, .. } = self;
+        let lost_share = Some(loss.share()).filter(|&share| share > LOSS_SHARE);
         cases.retain(|_, case| {
-            let spent_ucu = spent_ucu.get(&case.game).copied().unwrap_or(0);
+            let spent_ucu = spent_ucu.peek(case.owner.game).copied().unwrap_or(0);
+            if let Some(share) = lost_share {
+                case.is_lossy = true;
+                case.finding.evidence.set("lost_share", Fact::Ratio(share));
+            }
             case.judge(spent_ucu.saturating_sub(case.spent_before_ucu));
             let is_over = now_ns.saturating_sub(case.finding.last_ns) > case.idle_ns;
-            if is_over || !case.is_told || now_ns.saturating_sub(case.told_ns) >= UPDATE_NS {
-                case.is_told = true;
-                case.told_ns = now_ns;
+            let now = Told::of(&case.finding, now_ns);
+            if is_over || case.told.is_none_or(|told| told.is_outdated_by(&now)) {
+                case.told = Some(now);
                 case.finding.is_over = is_over;
                 changes.push(case.finding.clone());
             }
@@ -292,6 +321,18 @@ impl Desk {
     }
 }
 
+impl Told {
+    fn of(finding: &Finding, at_ns: u64) -> Self {
+        let Finding { severity, calls, overlap_calls, latency_ns, waste, .. } = *finding;
+        Told { at_ns, severity, calls, overlap_calls, wasted: waste.expected, latency_ns }
+    }
+
+    fn is_outdated_by(&self, now: &Told) -> bool {
+        let is_same = Told { at_ns: now.at_ns, ..*self } == *now;
+        now.severity > self.severity || !is_same && now.at_ns.saturating_sub(self.at_ns) >= UPDATE_NS
+    }
+}
+
 impl CaseId {
     /// Of a pattern and what it is about: a number that is the same for all calls that belong together.
     pub fn new(pattern: Pattern, about: u64) -> Self {
@@ -323,8 +364,8 @@ impl Case {
 
     fn add(&mut self, amount: Amount, class: Class) {
         let Finding { waste, class: own, .. } = &mut self.finding;
+        *own = if waste.expected == Amount::default() { class } else { (*own).max(class) };
         waste.expected = waste.expected.plus(amount);
-        *own = (*own).max(class);
     }
 
     /// Lets the severity rise to what the cost and the grade make of it. It does not fall again before the case is over,
@@ -335,7 +376,8 @@ impl Case {
         let Finding { severity, confidence, waste, started_ns, last_ns, .. } = &mut self.finding;
         let cost_ucu = waste.expected.cost_ucu as f64;
         let hours = last_ns.saturating_sub(*started_ns).max(RATE_NS) as f64 / 3.6e12;
-        let score = cost_ucu / 1e6 / hours * confidence.factor();
+        let sureness = if self.is_lossy { confidence.factor() / 2.0 } else { confidence.factor() };
+        let score = cost_ucu / 1e6 / hours * sureness;
         let is_much = score >= WARNING_CU_PER_HOUR
             || score >= WARNING_CU_PER_HOUR / 10.0
                 && cost_ucu >= WARNING_SHARE * (spent_ucu as f64 + cost_ucu);
@@ -381,7 +423,8 @@ fn finding(id: CaseId, call: &Observation, names: &Names, started_ns: u64, now_n
         is_over: false,
         severity: Severity::Info,
         confidence: Confidence::Heuristic,
-        class: Class::Avoidable,
+        // Until something is claimed, nothing is proven.
+        class: Class::Potential,
         calls: 0,
         overlap_calls: 0,
         waste: Estimate { expected: Amount::default(), low_share: 1.0, high_share: 1.0 },

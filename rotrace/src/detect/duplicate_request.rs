@@ -148,9 +148,8 @@ impl DuplicateRequest {
     }
 
     fn found(&mut self, call: &Observation, reuse: &Reuse, desk: &mut Desk) {
-        let is_meant = desk
-            .subject(call)
-            .is_some_and(|subject| subject.is_probe || subject.api.is_heartbeat || subject.api.is_long_poll);
+        let is_meant =
+            desk.subject(call).is_some_and(|subject| subject.api.is_heartbeat || subject.api.is_long_poll);
         if is_meant {
             return;
         }

@@ -6,25 +6,28 @@
 //! that counters only ever grow. A call that had to be made may still waste bytes: that is claimed beside, and is nothing
 //! when the call as a whole is claimed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::finding::{Amount, Class};
 use super::observation::Observation;
 use super::pattern::{Pattern, Pool};
+use super::totals::{Owner, Totals};
 
 /// How long a claim can be displaced by one of higher precedence. A burst is confirmed within 10 s of its first call.
 pub const SETTLE_NS: u64 = 15_000_000_000;
 
-/// Calls in the ring unless the budget says otherwise: 13 s at 10 000 calls a second; 14 MiB.
+/// Calls in the ring unless the budget says otherwise: 13 s at 10 000 calls a second; 16 MiB.
 pub const RING_CALLS: usize = 1 << 17;
 
 /// The claims on the last calls.
 #[derive(Debug)]
 pub struct Ledger {
+    /// Grows up to `most` and then turns round.
     ring: Vec<Entry>,
+    most: usize,
     due: VecDeque<(u64, u64)>,
     /// What was counted for good.
-    totals: BTreeMap<(u64, Pattern, Class), Amount>,
+    pub(super) totals: Totals,
     /// Claims of calls that were no longer there.
     pub too_late: u64,
 }
@@ -32,7 +35,7 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     seq: u64,
-    endpoint: u64,
+    owner: Owner,
     /// What is left of the call: all of it, less what was counted for good.
     left: Amount,
     call: Option<Claim>,
@@ -70,8 +73,13 @@ impl Ledger {
 
     /// Keeps so many calls.
     pub fn new(calls: usize) -> Self {
-        let none = Entry { seq: u64::MAX, endpoint: 0, left: Amount::default(), call: None, side: None };
-        Ledger { ring: vec![none; calls.max(1)], due: VecDeque::new(), totals: BTreeMap::new(), too_late: 0 }
+        Ledger {
+            ring: Vec::new(),
+            most: calls.max(1),
+            due: VecDeque::new(),
+            totals: Totals::default(),
+            too_late: 0,
+        }
     }
 
     /// Writes a call down.
@@ -80,15 +88,21 @@ impl Ledger {
             Amount { calls: 1, bytes: call.bytes(), server_ns: call.server_ns, cost_ucu: call.cost_ucu };
         let at = self.place(call.seq);
         let Ledger { ring, totals, .. } = self;
+        if at >= ring.len() {
+            let owner = Owner { endpoint: 0, game: 0 };
+            let none = Entry { seq: u64::MAX, owner, left: Amount::default(), call: None, side: None };
+            ring.resize(at + 1, none);
+        }
         let Some(entry) = ring.get_mut(at) else { return };
-        settle(entry, totals);
-        *entry = Entry { seq: call.seq, endpoint: call.endpoint, left, call: None, side: None };
+        settle(entry, totals, call.ended_ns);
+        let owner = Owner { endpoint: call.endpoint, game: call.game };
+        *entry = Entry { seq: call.seq, owner, left, call: None, side: None };
     }
 
-    /// The endpoint of a call that is still there.
-    pub fn endpoint(&self, seq: u64) -> Option<u64> {
+    /// Whose waste that of a call is, while the call is still there.
+    pub fn owner(&self, seq: u64) -> Option<Owner> {
         let entry = self.ring.get(self.place(seq)).filter(|entry| entry.seq == seq)?;
-        Some(entry.endpoint)
+        Some(entry.owner)
     }
 
     /// Claims a call for a pattern.
@@ -118,38 +132,26 @@ impl Ledger {
         Outcome::Holds(claim.amount, displaced)
     }
 
-    /// Counts waste that is no part of a call: connections, time.
-    pub fn add(&mut self, endpoint: u64, pattern: Pattern, class: Class, amount: Amount) {
-        let total = self.totals.entry((endpoint, pattern, class)).or_default();
-        *total = total.plus(amount);
-    }
-
     /// Counts for good what nothing can displace any more.
     pub fn settle(&mut self, now_ns: u64) {
         while let Some((_, seq)) = self.due.pop_front_if(|&mut (due_ns, _)| due_ns <= now_ns) {
             let at = self.place(seq);
             let Ledger { ring, totals, .. } = self;
             if let Some(entry) = ring.get_mut(at).filter(|entry| entry.seq == seq) {
-                settle(entry, totals);
+                settle(entry, totals, now_ns);
             }
         }
     }
 
-    /// What was counted for good, by endpoint, pattern and class.
-    pub fn totals(&self) -> impl Iterator<Item = ((u64, Pattern, Class), Amount)> {
-        self.totals.iter().map(|(&key, &amount)| (key, amount))
-    }
-
     fn place(&self, seq: u64) -> usize {
-        (seq % self.ring.len() as u64) as usize
+        (seq % self.most as u64) as usize
     }
 }
 
-fn settle(entry: &mut Entry, totals: &mut BTreeMap<(u64, Pattern, Class), Amount>) {
+fn settle(entry: &mut Entry, totals: &mut Totals, now_ns: u64) {
     // There is never more than one of them.
     for claim in [entry.call.take(), entry.side.take()].into_iter().flatten() {
-        let total = totals.entry((entry.endpoint, claim.pattern, claim.class)).or_default();
-        *total = total.plus(claim.amount);
+        totals.count(entry.owner, claim.pattern, claim.class, claim.amount, now_ns);
         entry.left = entry.left.minus(claim.amount);
     }
 }
@@ -180,7 +182,8 @@ mod tests {
     }
 
     fn totals(ledger: &Ledger) -> Vec<(Pattern, u64, u64)> {
-        ledger.totals().map(|((_, pattern, _), amount)| (pattern, amount.calls, amount.bytes)).collect()
+        let sums = ledger.totals.iter();
+        sums.map(|(_, pattern, _, amount)| (pattern, amount.calls, amount.bytes)).collect()
     }
 
     #[test]

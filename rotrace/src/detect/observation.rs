@@ -4,6 +4,7 @@
 use crate::call::Call;
 use crate::exchange::signals::url;
 use crate::exchange::{Exchange, Outcome, Role, Signals};
+use crate::http::Protocol;
 use crate::keyed::combine;
 
 use super::labels::{Label, Labels};
@@ -201,10 +202,11 @@ impl Strength {
 }
 
 impl Observation {
-    /// Of a call that the process made; `None` for one that it served.
+    /// Of a call that the process made; `None` for one that it served, and for one of which some fields are not known: it may
+    /// have been conditional, or another player's.
     pub fn of(call: &Call, seq: u64, cost_ucu: u64, labels: &mut Labels) -> Option<Observation> {
         let exchange = &call.exchange;
-        if exchange.role != Role::Client {
+        if exchange.role != Role::Client || exchange.unnamed.is_some() || exchange.signals.is_partial {
             return None;
         }
         let Exchange { started_ns, signals, .. } = *exchange;
@@ -251,8 +253,8 @@ impl Observation {
             place_above: combine(authority, key.name(above.as_bytes())),
             parts,
             verb,
-            reply: reply(exchange.status),
-            status: exchange.status.unwrap_or(0),
+            reply: reply(exchange.status_of_call()),
+            status: exchange.status_of_call().unwrap_or(0),
             signals,
             request_head_bytes: exchange.request_head_bytes.min(u32::MAX.into()) as u32,
             request_body_bytes: exchange.request_body_bytes.unwrap_or(0),
@@ -263,7 +265,7 @@ impl Observation {
             ordinal: exchange.ordinal,
             is_aborted,
             is_late: false,
-            is_h1: true,
+            is_h1: exchange.protocol != Protocol::Http2,
         })
     }
 }

@@ -6,9 +6,6 @@ use std::collections::VecDeque;
 use super::desk::{CaseId, Desk};
 use super::finding::{Amount, Class};
 
-/// Calls that wait at one time; another one lets the oldest go unclaimed.
-const MOST: usize = 64;
-
 /// Calls that are claimed as a whole once their pattern is worth a warning.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -25,8 +22,11 @@ struct Waiting {
 }
 
 impl Pending {
+    /// Calls that wait at one time; another one lets the oldest go unclaimed.
+    pub(super) const MOST: usize = 64;
+
     /// Memory that it takes beside its own size.
-    pub(super) const FULL_BYTES: usize = MOST * size_of::<Waiting>();
+    pub(super) const FULL_BYTES: usize = Self::MOST * size_of::<Waiting>();
 
     /// A call belongs to the pattern. `class` is there when it may be claimed. What began before `since_ns` no longer
     /// counts.
@@ -34,7 +34,7 @@ impl Pending {
         self.untold += 1;
         let Some(class) = class else { return };
         while self.calls.pop_front_if(|waiting| waiting.at_ns < since_ns).is_some() {}
-        if self.calls.len() >= MOST {
+        if self.calls.len() >= Self::MOST {
             self.calls.pop_front();
         }
         self.calls.push_back(Waiting { at_ns, seq, class });
@@ -69,7 +69,7 @@ mod tests {
             pending.push(seq, 1000 + seq, Some(Class::Avoidable), 0);
         }
         let waiting = |pending: &Pending| pending.calls.iter().map(|waiting| waiting.seq).collect::<Vec<_>>();
-        assert_eq!(waiting(&pending), (200 - MOST as u64..200).collect::<Vec<_>>());
+        assert_eq!(waiting(&pending), (200 - Pending::MOST as u64..200).collect::<Vec<_>>());
         pending.push(200, 1200, None, 0);
         pending.push(201, 1201, Some(Class::Potential), 1199);
         assert_eq!(waiting(&pending), [199, 201]);

@@ -160,7 +160,7 @@ impl PollUnchanged {
         }
         let Some(subject) = desk.subject(call) else { return };
         let api = Arc::clone(&subject.api);
-        if subject.is_probe || api.is_heartbeat || api.is_long_poll {
+        if api.is_heartbeat || api.is_long_poll {
             return;
         }
         let kind = kind(call, &subject.names.endpoint);

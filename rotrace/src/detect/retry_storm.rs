@@ -14,9 +14,10 @@
 
 use super::desk::{CaseId, Desk, Grade};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
-use super::finding::{Amount, Class, Confidence, Fact, Sample};
+use super::finding::{Class, Confidence, Fact, Sample};
 use super::observation::Observation;
 use super::pattern::Pattern;
+use super::pending::Pending;
 use super::table::Table;
 use crate::keyed::combine;
 
@@ -45,7 +46,7 @@ pub(super) const ROW: Row = Row {
         Threshold {
             name: "warn_wasted",
             default: 10.0,
-            what: "wasted attempts to one endpoint in ten minutes from which it is a warning; 16 at most",
+            what: "wasted attempts to one endpoint in ten minutes from which it is a warning; 64 at most",
         },
         Threshold {
             name: "warn_ignored",
@@ -54,7 +55,7 @@ pub(super) const ROW: Row = Row {
         },
     ],
     full_bytes: CHAINS * Table::<Chain>::ENTRY_BYTES
-        + TRACKS * (Table::<Track>::ENTRY_BYTES + PENDING_MAX * size_of::<(u64, Class)>())
+        + TRACKS * (Table::<Track>::ENTRY_BYTES + Pending::FULL_BYTES)
         + BUDGETS * Table::<Tries>::ENTRY_BYTES,
     make: |values, budget| Box::new(RetryStorm::new(values, budget)),
 };
@@ -67,9 +68,6 @@ const TRACKS: usize = 1024;
 
 /// Authorities of processes with more than one try.
 const BUDGETS: usize = 1024;
-
-/// Attempts that wait for the warning threshold, and are then claimed.
-const PENDING_MAX: usize = 16;
 
 /// Attempts of a chain that are shown.
 const SHOWN: usize = 8;
@@ -142,7 +140,7 @@ struct Track {
     wasted: u32,
     ignored: u32,
     kinds: [u32; 4],
-    pending: Vec<(u64, Class)>,
+    pending: Pending,
     is_claimed: bool,
 }
 
@@ -196,7 +194,7 @@ impl RetryStorm {
             },
             budget_ratio: values.of_name("budget_ratio"),
             budget_min: values.count("budget_min") as u32,
-            warn_wasted: values.count("warn_wasted").min(PENDING_MAX as u64) as u32,
+            warn_wasted: values.count("warn_wasted").min(Pending::MOST as u64) as u32,
             warn_ignored: values.count("warn_ignored") as u32,
             chains: Table::new(budget.entries(CHAINS)),
             tracks: Table::new(budget.entries(TRACKS)),
@@ -303,12 +301,16 @@ impl RetryStorm {
         if !track.is_claimed && !is_ignoring && track.wasted < self.warn_wasted {
             return;
         }
-        // The server has asked for it: that is worth somebody's time whatever it costs.
-        case.allow(if is_ignoring { Grade::Warned } else { Grade::Scored });
+        // The server has asked for it: that is worth somebody's time whatever it costs. Whoever goes on while there are too
+        // many takes what is left from others.
+        let is_pressing = track.ignored >= self.warn_wasted && call.status == 429;
+        case.allow(match (is_pressing, is_ignoring) {
+            (true, _) => Grade::Harmful,
+            (false, true) => Grade::Warned,
+            (false, false) => Grade::Scored,
+        });
         track.is_claimed = true;
-        for (seq, class) in track.pending.drain(..) {
-            desk.claim(id, seq, Amount::WHOLE_CALL, class);
-        }
+        track.pending.claim(id, Class::Avoidable, desk);
     }
 }
 
@@ -416,18 +418,16 @@ impl Track {
         }
         self.last_ns = self.last_ns.max(call.started_ns);
         for seq in released {
-            self.add(seq, fault);
+            self.add(seq, call.started_ns, fault);
         }
-        self.add(call.seq, fault);
+        self.add(call.seq, call.started_ns, fault);
     }
 
-    fn add(&mut self, seq: u64, fault: Fault) {
+    fn add(&mut self, seq: u64, at_ns: u64, fault: Fault) {
         self.wasted += 1;
         self.ignored += u32::from(fault == Fault::RetryAfterIgnored);
         self.kinds[fault as usize] += 1;
-        if self.pending.len() < PENDING_MAX {
-            self.pending.push((seq, fault.class()));
-        }
+        self.pending.push(seq, at_ns, Some(fault.class()), at_ns.saturating_sub(WINDOW_NS));
     }
 
     /// What most of them are.

@@ -174,7 +174,7 @@ pub struct Subject {
     pub names: Arc<Names>,
     /// What the catalogue knows.
     pub api: Arc<Api>,
-    /// It is there to see whether a service is up: nothing that is asked too often.
+    /// It is there to see whether a service is up: no detector looks at its calls.
     pub is_probe: bool,
     /// Times that the server took.
     pub server: Times,
@@ -211,9 +211,48 @@ impl Subject {
     }
 }
 
-/// By the names that such endpoints usually have.
+/// What endpoints are called that say whether a service is up, at the begin or the end of their path. Only whole words:
+/// games have things that begin like them.
+const PROBES: [&str; 10] = [
+    "health",
+    "healthz",
+    "healthcheck",
+    "health-check",
+    "health_check",
+    "ready",
+    "readyz",
+    "readiness",
+    "livez",
+    "liveness",
+];
+
 fn is_probe(endpoint: &str) -> bool {
     let (_, path) = divided(endpoint);
-    let is_asked = |segment: &str| segment.starts_with("health") || segment.starts_with("ready");
-    path == "/metrics" || path.split('/').any(|segment| segment == ".well-known" || is_asked(segment))
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let ends = [segments.clone().next(), segments.clone().next_back()];
+    path == "/metrics"
+        || ends.into_iter().flatten().any(|segment| PROBES.contains(&segment))
+        || segments.any(|segment| segment == ".well-known")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_told_by_whole_words() {
+        let check = |endpoint: &str, expect| assert_eq!(is_probe(endpoint), expect, "{endpoint}");
+        check("api.test/health", true);
+        check("api.test/health/database", true);
+        check("api.test/v1/healthz", true);
+        check("api.test/readyz", true);
+        check("api.test/metrics", true);
+        check("api.test/.well-known/jwks.json", true);
+        check("api.test/v1/.well-known/openid-configuration", true);
+        check("api.test/v1/health-potions", false);
+        check("api.test/v1/players/{id}/health/{id}", false);
+        check("api.test/v1/metrics", false);
+        check("api.test/", false);
+        check("unknown", false);
+    }
 }

@@ -182,3 +182,86 @@ proptest! {
         prop_assert_eq!(wasted, wasted.at_most(all));
     }
 }
+
+/// One game after the other, each of which asks the same again and again, beside one that stays.
+#[test]
+fn games_that_come_and_go_leave_nothing_behind() {
+    const IDLE_NS: u64 = 60_000_000_000;
+    let mut detectors = Detectors::new(&Settings::default());
+    let mut summary = Summary::default();
+    let mut live_calls = 0;
+    for number in 0..10_000 {
+        let asked = |name: &str, n: u64| {
+            let name: Arc<str> = name.into();
+            let made = get("/v1/items/1").answer(1).at_ms(number * 100 + n * 15);
+            made.with(|call| call.game = Some(name)).call()
+        };
+        let game = format!("game-{number}");
+        for call in (0..6).flat_map(|n| [asked(&game, n), asked("live", n)]) {
+            summary.record(&call);
+            detectors.observe(&call, 1_000_000, &mut |_| Arc::default());
+        }
+        if number % 10 < 9 {
+            continue;
+        }
+        let now_ns = get("/").at_ms(number * 100 + 99).call().exchange.started_ns;
+        detectors.tick(now_ns);
+        summary.expire(now_ns, IDLE_NS);
+        detectors.expire(now_ns, IDLE_NS, &summary);
+        let Snapshot { wasted, episodes, findings, .. } = detectors.snapshot();
+        // A minute has 600 such games, and claims are settled for a while after; each reaches two severities.
+        assert!(wasted.len() <= 800 && episodes.len() <= 2 * 800, "{} {}", wasted.len(), episodes.len());
+        assert!(findings.len() <= desk::CASES_MAX + OVER_MAX, "{}", findings.len());
+        let live = wasted.iter().filter(|wasted| &*wasted.names.game == "live");
+        let live = live.map(|wasted| wasted.amount.calls).sum::<u64>();
+        assert!(live >= live_calls, "{live} after {live_calls}");
+        live_calls = live;
+    }
+    let Snapshot { expired, states, .. } = detectors.snapshot();
+    assert!(live_calls > 50_000, "{live_calls}");
+    // Each has one endpoint, and one episode at least.
+    assert!(expired > 18_000, "{expired}");
+    let wasted = states.iter().find(|(name, _)| *name == "wasted").map(|&(_, state)| state);
+    assert!(wasted.is_some_and(|state| state.entries <= 800 && state.evicted == 0), "{wasted:?}");
+}
+
+#[test]
+fn a_finding_is_told_at_once_when_it_matters_more_and_else_when_it_has_changed() {
+    let mut detectors = Detectors::new(&Settings::default());
+    let mut told = Vec::new();
+    // Reads that repeat for 40 s, then nothing.
+    for second in 0..60u64 {
+        for n in 0..if second < 40 { 20 } else { 0 } {
+            let call = get("/v1/items/1").answer(1).at_ms(second * 1000 + n * 45).call();
+            detectors.observe(&call, 1_000_000, &mut |_| Arc::default());
+        }
+        let now_ns = get("/").at_ms((second + 1) * 1000).call().exchange.started_ns;
+        for finding in detectors.tick(now_ns) {
+            told.push((finding.pattern, second, finding.severity, finding.calls));
+        }
+    }
+    told.retain(|(pattern, ..)| *pattern == Pattern::DuplicateRequest);
+    let seconds: Vec<u64> = told.iter().map(|&(_, second, ..)| second).collect();
+    assert!(seconds[0] <= 2, "{told:?}");
+    for pair in told.windows(2) {
+        let [(_, from, was, before), (_, to, is, after)] = [pair[0], pair[1]];
+        assert!(is > was || to - from >= 10 && after > before, "{told:?}");
+    }
+    assert!(seconds.iter().any(|second| (30..42).contains(second)) && seconds.len() < 8, "{told:?}");
+}
+
+#[test]
+fn where_much_was_lost_findings_count_half() {
+    let severity = |lost: u64| {
+        let mut detectors = Detectors::new(&Settings::default());
+        for n in 0..12 {
+            let call = get("/v1/items/1").answer(1).at_ms(n * 20).lasting_ms(400).call();
+            detectors.observe(&call, 150_000, &mut |_| Arc::default());
+        }
+        detectors.count_loss(1, lost, 1000);
+        let finding = detectors.finish().pop().expect("a finding");
+        (finding.severity, finding.evidence.fact("lost_share").cloned())
+    };
+    assert_eq!(severity(50), (Severity::Warning, None));
+    assert_eq!(severity(250), (Severity::Info, Some(finding::Fact::Ratio(0.2))));
+}

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use super::cache::hash;
 pub(super) use plan::Applied;
 use plan::Plan;
-pub use snapshot::Fault;
+pub use snapshot::{Fault, Label};
 pub use tree::Source;
 pub(super) use tree::Support;
 use tree::{Node, Segment};

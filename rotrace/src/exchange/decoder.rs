@@ -24,13 +24,16 @@
 //! [`Outcome::Unbounded`] when the head of its response was seen. A gap in one direction leaves certain what the other
 //! one has shown: requests that wait keep their responses when later requests are lost.
 
-mod requests;
+pub(super) mod requests;
 mod responses;
 
 use std::mem;
 use std::sync::Arc;
 
+use rotrace_ebpf::frames::{self, PREFACE_BYTES};
+
 use super::ahead::{AHEAD_BYTES_MAX, Ahead};
+use super::http2::{self, Beginning, Http2};
 use super::pending::{PENDING_BYTES_MAX, Pending, Queue};
 use super::reader::{Reader, State};
 use super::spans::{Span, Spans};
@@ -42,9 +45,12 @@ use crate::keyed::Key;
 use crate::stream::Chunk;
 
 /// Memory that one connection can make a decoder retain, besides its own size: two heads, the responses ahead of their
-/// requests, the requests that wait, and the authority of the last.
-pub const RETAINED_BYTES_MAX: usize =
-    2 * HEAD_BYTES_MAX + AHEAD_BYTES_MAX + PENDING_BYTES_MAX + AUTHORITY_BYTES_MAX;
+/// requests, the requests that wait, and the authority of the last. Where it has become HTTP/2, all that is given back.
+pub const RETAINED_BYTES_MAX: usize = {
+    const HTTP1: usize = 2 * HEAD_BYTES_MAX + AHEAD_BYTES_MAX + PENDING_BYTES_MAX + AUTHORITY_BYTES_MAX;
+    const HTTP2: usize = size_of::<Http2>() + http2::RETAINED_BYTES_MAX;
+    if HTTP1 > HTTP2 { HTTP1 } else { HTTP2 }
+};
 
 /// Bytes of a target that are kept; no server takes a longer start line.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -70,7 +76,7 @@ pub struct Piece<'a> {
     pub chunk: Chunk<'a>,
 }
 
-/// Pairs the requests and responses of one HTTP/1 connection. Whoever wants to know what each byte was taken for gives it
+/// Pairs the requests and responses of one connection of HTTP/1, or of HTTP/2. Whoever wants to know what each byte was taken for gives it
 /// a witness.
 #[derive(Clone, Debug)]
 pub struct Decoder<W = ()> {
@@ -90,6 +96,8 @@ pub struct Decoder<W = ()> {
     next_ordinal: u64,
     hunted_turns: u16,
     opaque: bool,
+    /// The connection speaks HTTP/2 now; of what stands above, only the witness is used.
+    http2: Option<Box<Http2>>,
     /// Hashes what must not be kept.
     key: Key,
     witness: W,
@@ -142,8 +150,14 @@ impl<W: Spans> Decoder<W> {
     /// Takes the next piece of the connection.
     pub fn feed(&mut self, wanted: &Wanted, piece: Piece<'_>, emit: &mut Emit<'_>) {
         let Piece { direction, turn, chunk, .. } = piece;
+        if self.opaque || self.http2.is_some() {
+            self.pass_over(direction, chunk);
+        }
         if self.opaque {
-            return self.pass_over(direction, chunk);
+            return;
+        }
+        if let Some(http2) = &mut self.http2 {
+            return http2.feed(wanted, piece, emit);
         }
         if chunk == Chunk::Bytes(&[]) || chunk == Chunk::Gap(0) {
             return;
@@ -190,6 +204,10 @@ impl<W: Spans> Decoder<W> {
         if self.opaque {
             return;
         }
+        if let Some(mut http2) = self.http2.take() {
+            http2.close(at_ns, emit);
+            return self.become_opaque(emit);
+        }
         self.drop_ahead(emit);
         self.end_responses(Ending::Connection, at_ns, emit);
         if self.role.is_some() && self.requests.state == State::Head && !self.requests.head.begun().is_empty()
@@ -206,17 +224,24 @@ impl<W: Spans> Decoder<W> {
 
     /// Which side of its connection the process is on, once a start line has shown it.
     pub fn role(&self) -> Option<Role> {
-        self.role
+        self.http2.as_ref().map_or(self.role, |http2| http2.role())
+    }
+
+    /// True when the connection speaks HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.http2.is_some()
     }
 
     /// Requests that wait for their responses, or for the rest of them.
     pub fn in_flight(&self) -> usize {
-        self.queue.len()
+        self.http2.as_ref().map_or(self.queue.len(), |http2| http2.in_flight())
     }
 
     /// Memory that the decoder takes besides its own size; at most [`RETAINED_BYTES_MAX`].
     pub fn retained_bytes(&self) -> usize {
-        self.requests.head.retained_bytes()
+        let http2 = self.http2.as_ref().map_or(0, |http2| size_of::<Http2>() + http2.retained_bytes());
+        http2
+            + self.requests.head.retained_bytes()
             + self.responses.head.retained_bytes()
             + self.ahead.retained_bytes()
             + self.queue.retained_bytes()
@@ -235,6 +260,7 @@ impl<W: Spans> Decoder<W> {
             next_ordinal: 0,
             hunted_turns: 0,
             opaque: false,
+            http2: None,
             key: Key::default(),
             witness,
         }
@@ -250,6 +276,9 @@ impl<W: Spans> Decoder<W> {
             Chunk::Gap(_) => return self.hunt_both(emit),
             Chunk::End => return,
         };
+        if reader.is_lost() && frames::show_with(bytes) {
+            return self.begin_http2(Beginning::Late, wanted, piece, &[], emit);
+        }
         if !reader.may_read(turn, witness) {
             return self.pass_over(direction, chunk);
         }
@@ -264,16 +293,66 @@ impl<W: Spans> Decoder<W> {
                 // So few bytes are a whole head only in the HTTP/2 preface.
                 return match reader.read_head(&mut bytes, at_ns, turn, witness) {
                     HeadStep::More => {}
-                    HeadStep::Whole(head) => self.refuse(direction, head.len(), bytes, emit),
+                    HeadStep::Whole(head) => {
+                        let piece = Piece { chunk: Chunk::Bytes(bytes), ..piece };
+                        self.begin_http2(Beginning::Preface(direction), wanted, piece, &head, emit);
+                    }
                     HeadStep::TooLong => self.refuse(direction, 0, bytes, emit),
                 };
             }
-            Sniff::Http2Preface | Sniff::Tls | Sniff::Other => {
+            Sniff::Http2Preface => {
+                let begun = mem::take(&mut reader.head);
+                let beginning = Beginning::Preface(direction);
+                return self.begin_http2(beginning, wanted, piece, begun.begun(), emit);
+            }
+            Sniff::Http2Settings if reader.state == State::Head => {
+                let begun = mem::take(&mut reader.head);
+                let beginning = Beginning::Settings(direction);
+                return self.begin_http2(beginning, wanted, piece, begun.begun(), emit);
+            }
+            Sniff::Http2Settings | Sniff::Tls | Sniff::Other => {
                 let begun = mem::take(&mut reader.head).begun().len();
                 return self.refuse(direction, begun + bytes.len(), &[], emit);
             }
         }
         self.feed_known(wanted, piece, emit);
+    }
+
+    /// The connection speaks HTTP/2: of this direction, `begun` came first and then the piece.
+    fn begin_http2(
+        &mut self,
+        beginning: Beginning,
+        wanted: &Wanted,
+        piece: Piece<'_>,
+        begun: &[u8],
+        emit: &mut Emit<'_>,
+    ) {
+        let Piece { direction, chunk, .. } = piece;
+        let mut http2 = Http2::new(beginning, self.key);
+        let (sent, received) = (&self.requests, &self.responses);
+        let opposite = if sent.direction == direction { received } else { sent };
+        // Before the preface the server may have said its own, which has been passed over, or is lost with a gap.
+        if opposite.is_lost() {
+            http2 = http2.with_late_responses();
+        }
+        let bytes = if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };
+        let preface = match beginning {
+            Beginning::Preface(_) => bytes.min((PREFACE_BYTES as usize).saturating_sub(begun.len())),
+            Beginning::Settings(_) | Beginning::Late => 0,
+        };
+        let (reader, witness) = self.reader_of(direction);
+        reader.note(witness, Span::NoHead, begun.len() + preface);
+        reader.note(witness, Span::Unread, bytes - preface);
+        http2.feed(wanted, Piece { chunk: Chunk::Bytes(begun), ..piece }, emit);
+        http2.feed(wanted, piece, emit);
+        self.become_http2(http2);
+    }
+
+    fn become_http2(&mut self, http2: Http2) {
+        self.http2 = Some(Box::new(http2));
+        self.requests.hunt(&mut self.witness);
+        self.responses.hunt(&mut self.witness);
+        self.authority = None;
     }
 
     fn reader_of(&mut self, direction: Direction) -> (&mut Reader, &mut W) {

@@ -196,6 +196,8 @@ fn true_exchange(index: usize, truth: &Truth, ops: &[Op], requests: &Layout, res
         outcome: Outcome::Complete,
         ambiguous_framing: false,
         signals: Signals::default(),
+        grpc: None,
+        unnamed: None,
         fields: Vec::new(),
     }
 }

@@ -55,6 +55,11 @@ impl Reader {
         self.state != State::Hunting
     }
 
+    /// True while it is not known where a message begins.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.state, State::Hunting | State::Candidate)
+    }
+
     /// Notes what it drops; whether a whole head is one is for the caller to say.
     pub(super) fn read_head<'a>(
         &mut self,

@@ -12,6 +12,8 @@ pub struct Signals {
     pub request: RequestSignals,
     /// Of the final response.
     pub response: ResponseSignals,
+    /// Some fields are not known, so what seems not to be said may have been.
+    pub is_partial: bool,
 }
 
 /// What a request says.

@@ -3,6 +3,7 @@
 //! A transcript is one piece a line, at the time of its number: `> bytes` from the client and `< bytes` from the server
 //! with escapes, `>gap n` and `<gap n`, `>end` and `<end`, `close`. A `!` behind the arrow says that the probes saw a
 //! turn there, and `@n` at the beginning of a line sets the time. A line `late` says that the connection was joined late.
+//! Transcripts of HTTP/2 are the same, with frames by name in place of bytes.
 
 mod bounds;
 mod doubts;
@@ -67,7 +68,8 @@ pub(super) fn decode(ops: &[Op], late: bool, role: Role) -> Vec<Event> {
     events
 }
 
-fn parse(transcript: &str) -> (Vec<Op>, bool) {
+/// The pieces of a transcript, whose bytes are what `bytes` makes of the text, and whether it was joined late.
+pub(super) fn parse(transcript: &str, bytes: fn(&str) -> Vec<u8>) -> (Vec<Op>, bool) {
     let (mut ops, mut late, mut now) = (Vec::new(), false, 0);
     for line in transcript.lines().map(str::trim).filter(|line| !line.is_empty()) {
         now += 1;
@@ -88,7 +90,7 @@ fn parse(transcript: &str) -> (Vec<Op>, bool) {
         let from_client = line.starts_with('>');
         let rest = line[1..].strip_prefix('!').unwrap_or(&line[1..]);
         let what = match rest.split_once(' ') {
-            Some(("", text)) => What::Bytes(unescape(text)),
+            Some(("", text)) => What::Bytes(bytes(text)),
             Some(("gap", length)) => What::Gap(length.parse().expect("a length")),
             None if rest == "end" => What::End,
             _ => panic!("{line}"),
@@ -153,25 +155,38 @@ pub(super) fn show(event: &Event) -> String {
 }
 
 fn check_as(role: Role, transcript: &str, expect: &str) {
-    let (ops, late) = parse(transcript);
-    let expect: Vec<_> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let compare = |ops: &[Op], how: &str| {
-        let events = decode(ops, late, role);
-        for event in &events {
-            if let Event::Exchange(exchange) = event {
-                assert_eq!(exchange.role, role);
-            }
-        }
-        let got: Vec<_> = events.iter().map(show).collect();
-        assert_eq!(got, expect, "as {role:?}, {how}");
-    };
+    let (ops, late) = parse(transcript, unescape);
+    let compare = |ops: &[Op], how: &str| assert_events(&decode(ops, late, role), role, show, expect, how);
     compare(&ops, "whole");
+    each_cut(&ops, compare);
+}
+
+/// Fails unless the events are those of `expect`, one a line.
+pub(super) fn assert_events(
+    events: &[Event],
+    role: Role,
+    line: fn(&Event) -> String,
+    expect: &str,
+    how: &str,
+) {
+    for event in events {
+        if let Event::Exchange(exchange) = event {
+            assert_eq!(exchange.role, role);
+        }
+    }
+    let expect: Vec<_> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let got: Vec<_> = events.iter().map(line).collect();
+    assert_eq!(got, expect, "as {role:?}, {how}");
+}
+
+/// The same pieces byte by byte, and with one of them cut at each point.
+pub(super) fn each_cut(ops: &[Op], compare: impl Fn(&[Op], &str)) {
     let bytewise: Vec<_> = ops.iter().flat_map(|op| split(op, None)).collect();
     compare(&bytewise, "byte by byte");
     for (at, op) in ops.iter().enumerate() {
         let Op::Piece { what: What::Bytes(bytes), .. } = op else { continue };
         for point in 1..bytes.len() {
-            let mut halves = ops.clone();
+            let mut halves = ops.to_vec();
             halves.splice(at..=at, split(op, Some(point)));
             compare(&halves, &format!("piece {at} split at {point}"));
         }

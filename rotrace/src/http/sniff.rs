@@ -14,6 +14,8 @@ pub enum Sniff {
     Response,
     /// The client preface of HTTP/2.
     Http2Preface,
+    /// The SETTINGS frame that a server of HTTP/2 sends first.
+    Http2Settings,
     /// A TLS record.
     Tls,
     /// Every byte fits one of them, but there are too few.
@@ -29,6 +31,7 @@ pub fn sniff(bytes: &[u8]) -> Sniff {
         Beginning::Request => Sniff::Request,
         Beginning::Response => Sniff::Response,
         Beginning::Http2 => Sniff::Http2Preface,
+        Beginning::Http2Server => Sniff::Http2Settings,
         Beginning::ClientHello | Beginning::Tls => Sniff::Tls,
         Beginning::Unfinished => Sniff::NeedMore,
         Beginning::Other => Sniff::Other,
@@ -191,6 +194,7 @@ mod tests {
         check(b"GET / HTTP/1.1\r\n", Sniff::Request);
         check(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", Sniff::Response);
         check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Sniff::Http2Preface);
+        check(b"\0\0\x06\x04\0\0\0\0\0\0\x03", Sniff::Http2Settings);
         check(b"\x16\x03\x01\x02\x00\x01", Sniff::Tls);
         check(b"\x17\x03\x03\x02\x00\x01", Sniff::Tls);
         check(b"", Sniff::NeedMore);

@@ -12,8 +12,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::{Samples, Scrape};
-use crate::exchange::{Role, Unpaired};
-use crate::summary::{Game, OPAQUE_REASONS, Opened, Series, unpaired_reason};
+use crate::endpoint::learned::Label;
+use crate::exchange::{Role, Unnamed, Unpaired};
+use crate::summary::{Game, OPAQUE_REASONS, Opened, Series, unnamed_reason, unpaired_reason};
 
 /// One metric family: the table row.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
 }
 
 /// Metrics of calls and of the daemon.
-static FAMILIES: [Family; 34] = [
+static FAMILIES: [Family; 37] = [
     Family {
         stem: "rotrace_http_client_requests",
         unit: None,
@@ -213,6 +214,18 @@ static FAMILIES: [Family; 34] = [
         },
     },
     Family {
+        stem: "rotrace_unnamed_calls",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Calls whose path is not known; they are under the endpoint `unknown`.",
+        labels: &["game", "reason"],
+        samples: |scrape, samples| {
+            each_game(scrape, |name, game| {
+                samples.by_reason(name, &Unnamed::ALL.map(unnamed_reason), &game.coverage.unnamed)
+            })
+        },
+    },
+    Family {
         stem: "rotrace_events_lost",
         unit: None,
         kind: MetricType::Counter,
@@ -278,6 +291,26 @@ static FAMILIES: [Family; 34] = [
                 .extend(scrape.own.endpoint_overflow.iter().map(|(authority, &count)| (authority, count)));
             overflow.into_iter().try_for_each(|(authority, count)| samples.counter(&[authority], count))
         },
+    },
+    Family {
+        stem: "rotrace_endpoint_dictionary",
+        unit: None,
+        kind: MetricType::Info,
+        help: "The dictionary of learned paths that was read or written last: the version of its layout, and its hash.",
+        labels: &["version", "hash"],
+        samples: |scrape, samples| {
+            scrape.own.endpoint_dictionary.map_or(Ok(()), |Label { version, hash }| {
+                samples.info(&[&version.to_string(), &format!("{hash:016x}")])
+            })
+        },
+    },
+    Family {
+        stem: "rotrace_endpoint_dictionary_refused",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Templates that were not learned in full, because the dictionary had no room.",
+        labels: &[],
+        samples: |scrape, samples| samples.counter(&[], scrape.own.endpoint_dictionary_refused),
     },
     Family {
         stem: "rotrace_targets",

@@ -2,6 +2,7 @@
 
 use super::Pipeline;
 use crate::cost::Prices;
+use crate::cost::players::{Estimate, Players};
 use crate::detect::Detectors;
 
 impl Pipeline {
@@ -13,6 +14,16 @@ impl Pipeline {
     /// What was found.
     pub fn detectors(&self) -> &Detectors {
         self.accounts.detectors()
+    }
+
+    /// Estimates from now on how many players games have, or does not.
+    pub fn estimate_players(&mut self, estimate: Option<Estimate>) {
+        self.accounts.estimate_players(estimate);
+    }
+
+    /// How many players the calls of the last minutes let estimate; of no game when that is not wanted.
+    pub fn estimated_players(&mut self, now_ns: u64) -> Players {
+        self.accounts.estimated_players(now_ns)
     }
 
     /// What calls cost.

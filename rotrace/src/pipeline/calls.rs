@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use rotrace_ebpf::record::{Header, Open, TLS_OBJECT};
+use rotrace_ebpf::record::{Open, TLS_OBJECT};
 
 use super::{Known, Output, Settings, peer};
 use crate::accounts::Accounts;
 use crate::attribute::Games;
 use crate::call::Call;
+use crate::cost::Handshake;
 use crate::endpoint::learned::Source;
 use crate::endpoint::{Resolved, Tier};
 use crate::exchange::{Event, Exchange, Unpaired};
@@ -16,15 +17,11 @@ use crate::summary::Summary;
 
 /// What all calls of a connection share.
 pub(super) struct Shared<'a> {
-    open: Option<&'a Open>,
-    known: &'a Known,
-    conn: u64,
-}
-
-impl<'a> Shared<'a> {
-    pub(super) fn of(open: Option<&'a Open>, known: &'a Known, header: &Header) -> Self {
-        Shared { open, known, conn: header.conn }
-    }
+    pub(super) open: Option<&'a Open>,
+    pub(super) known: &'a Known,
+    pub(super) conn: u64,
+    /// Its first call is the first that was made on it.
+    pub(super) is_from_start: bool,
 }
 
 /// Makes calls of exchanges.
@@ -62,16 +59,21 @@ impl Emit<'_> {
         let game = self.settings.rules.game_of_call(by_process, &exchange.fields, self.games);
         let source = || {
             // What is not there says nothing of the paths that are.
-            let is_there = exchange.status.is_some_and(|status| !matches!(status, 404 | 405));
+            let is_there = exchange.status_of_call().is_some_and(|status| !matches!(status, 404 | 405));
             let id = combine(process.pid.into(), process.start_ticks);
             is_there.then(|| Source::new(id, game.as_deref()))
         };
-        let Resolved { endpoint, path, tier, is_doubtful } = self.settings.endpoints.resolve_of(
-            exchange.authority.as_deref(),
-            &exchange.method,
-            &exchange.target,
-            source,
-        );
+        let endpoints = &mut self.settings.endpoints;
+        let Resolved { endpoint, path, tier, is_doubtful } = match exchange.unnamed {
+            Some(why) => {
+                self.summary.coverage_mut(game.as_ref(), exchange.started_ns).add_unnamed(why);
+                endpoints.unknown()
+            }
+            None => {
+                let authority = exchange.authority.as_deref();
+                endpoints.resolve_of(authority, &exchange.method, &exchange.target, source)
+            }
+        };
         if tier == Tier::Ignored {
             return;
         }
@@ -86,7 +88,9 @@ impl Emit<'_> {
             cost_ucu: None,
             peer: of.open.and_then(peer::address),
         };
-        self.accounts.record(&mut call);
+        // Whether a session was resumed is not seen of a handshake that is encrypted.
+        let is_opened = call.tls && of.is_from_start && call.exchange.ordinal == 0;
+        self.accounts.record(&mut call, is_opened.then_some(Handshake::Full));
         if is_doubtful {
             self.summary.hold(&call);
         } else {

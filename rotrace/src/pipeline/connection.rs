@@ -68,7 +68,12 @@ pub(super) fn read(
     let Connection { sent, received, state, .. } = connection;
     let Speaks::Http(decoder) = &mut state.speaks else { return 0 };
     let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
-    let shared = Shared::of(state.open.as_ref(), &state.process, header);
+    let shared = Shared {
+        open: state.open.as_ref(),
+        known: &state.process,
+        conn: header.conn,
+        is_from_start: state.from_start,
+    };
     let before_bytes = stream.overlap_bytes();
     let pieces = pieces(header, captured, size, stream);
     let overlap_bytes = stream.overlap_bytes() - before_bytes;

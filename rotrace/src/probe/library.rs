@@ -1,7 +1,7 @@
 //! Given: a process. Gives: its files that hold TLS functions, opened, with where to probe them; and those whose TLS will
 //! not be seen, with the reason. Refuses to know: how probes are attached, and where the bytes of a file come from.
 //!
-//! Engines link OpenSSL into the executable or a plugin of any name, so every file that is mapped with code is looked at,
+//! Engines link TLS into the executable or a plugin of any name, so every file that is mapped with code is looked at,
 //! once per host: [`Cache`]. A copy without symbols is not found by this, nor said to be missed; its connections show as
 //! opaque.
 //!
@@ -41,7 +41,7 @@ const FILES_MAX: usize = 512;
 /// Files whose points are remembered, [`FILES_MAX`] and the same again of other processes; about 100 bytes each.
 const CACHE_FILES: usize = 1024;
 
-/// Bytes that are read of an executable or a library that is known to be OpenSSL: symbols and names of the largest
+/// Bytes that are read of an executable or of a TLS library: symbols and names of the largest
 /// engines come to 300 MiB.
 const EXPECTED_BYTES: u64 = 512 * 1024 * 1024;
 
@@ -50,14 +50,14 @@ const UNEXPECTED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// File names up to the first `.` or `-` (bundled copies are called `libssl-5e2c8f.so.3`) and what is in such a file.
 const NAMES: [(&[u8], Expectation); 11] = [
-    (b"libssl", Expectation::OpenSsl),
+    (b"libssl", Expectation::Followed),
     (b"libssl3", Expectation::Carries(Stack::Nss)),
     (b"libnss3", Expectation::Carries(Stack::Nss)),
     (b"libnspr4", Expectation::Carries(Stack::Nss)),
-    (b"libgnutls", Expectation::Carries(Stack::GnuTls)),
-    (b"libmbedtls", Expectation::Carries(Stack::MbedTls)),
-    (b"libwolfssl", Expectation::Carries(Stack::WolfSsl)),
-    (b"libs2n", Expectation::Carries(Stack::S2n)),
+    (b"libgnutls", Expectation::Followed),
+    (b"libmbedtls", Expectation::Followed),
+    (b"libwolfssl", Expectation::Followed),
+    (b"libs2n", Expectation::Followed),
     (b"librustls", Expectation::Carries(Stack::Rustls)),
     (b"libjvm", Expectation::Carries(Stack::Java)),
     (b"UnityPlayer", Expectation::Carries(Stack::Unity)),
@@ -66,8 +66,8 @@ const NAMES: [(&[u8], Expectation); 11] = [
 /// What the name of a file promises; the order is the one in which files are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Expectation {
-    /// OpenSSL or a library with its functions.
-    OpenSsl,
+    /// A library whose functions are probed.
+    Followed,
     /// The program itself, which may have any stack linked into it.
     Executable,
     /// A stack that the probes do not follow.
@@ -121,7 +121,7 @@ pub struct Uncovered {
 pub enum Why {
     /// It carries a stack that the probes do not follow.
     Stack(Stack),
-    /// It is called like OpenSSL, and has none of the functions.
+    /// It is called like a library whose functions are probed, and has none of them.
     NoFunctions,
     /// It is for another architecture than this host's.
     Machine,
@@ -138,7 +138,7 @@ impl fmt::Display for Uncovered {
         let Uncovered { name, why } = self;
         match why {
             Why::Stack(stack) => write!(f, "{name} has {stack}, which is not followed"),
-            Why::NoFunctions => write!(f, "{name} has none of the functions of OpenSSL"),
+            Why::NoFunctions => write!(f, "{name} has none of the functions that are probed"),
             Why::Machine => write!(f, "{name} is for another architecture"),
             Why::NotElf(why) => write!(f, "{name} is not looked into: {why}"),
             Why::Replaced => write!(f, "{name} was replaced since it was mapped"),
@@ -174,12 +174,12 @@ pub fn scan(
     Ok(scan)
 }
 
-/// Where distributions keep OpenSSL: Debian and its relatives by architecture, Red Hat and its relatives, the others.
+/// Where distributions keep libraries: Debian and its relatives by architecture, Red Hat and its relatives, the others.
 const DIRECTORIES: [&str; 4] =
     ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
-const INSTALLED: [&str; 2] = ["libssl.so.3", "libssl.so.1.1"];
+const INSTALLED: [&str; 3] = ["libssl.so.3", "libssl.so.1.1", "libgnutls.so.30"];
 
-/// The OpenSSL libraries that `process` would load if it, or a program that it executes, asked for them. Probes that are
+/// The TLS libraries that `process` would load if it, or a program that it executes, asked for them. Probes that are
 /// attached before a library is mapped see its first call: attaching takes longer than a small program lives.
 pub fn installed(process: &Process, cache: &mut Cache) -> Vec<Library> {
     let paths =
@@ -232,7 +232,7 @@ impl Scan {
             self.miss(name.clone(), Why::Stack(stack));
         }
         if !points.carries_plaintext() {
-            if expectation == Expectation::OpenSsl {
+            if expectation == Expectation::Followed {
                 self.miss(name, Why::NoFunctions);
             }
             return None;

@@ -40,17 +40,24 @@ pub enum Function {
     Free = function::FREE,
     /// `int SSL_get_error(const SSL *ssl, int ret)`.
     GetError = function::GET_ERROR,
+    /// `ssize_t gnutls_record_recv(gnutls_session_t session, void *data, size_t data_size)`: like `SSL_read`, and 0 is the
+    /// end of what the peer sends.
+    Receive = function::RECEIVE,
 }
 
 /// Programs that are attached by perf events, and the functions at which each is.
-const PROGRAMS: [(&[Function], &str); 7] = [
+const PROGRAMS: [(&[Function], &str); 8] = [
     (&[Function::Read], "ssl_read"),
+    (&[Function::Receive], "tls_receive"),
     (&[Function::Write], "ssl_write"),
     (&[Function::ReadEx], "ssl_read_ex"),
     (&[Function::WriteEx], "ssl_write_ex"),
     (&[Function::Free], "ssl_free"),
     (&[Function::GetError], "ssl_get_error"),
-    (&[Function::Read, Function::Write, Function::ReadEx, Function::WriteEx], "ssl_return"),
+    (
+        &[Function::Read, Function::Receive, Function::Write, Function::ReadEx, Function::WriteEx],
+        "ssl_return",
+    ),
 ];
 
 /// How TLS functions are probed on this host.

@@ -241,6 +241,15 @@ fn overwrite_item(item: &mut [u8], by: &Redaction) {
     }
 }
 
+/// Whether a SETTINGS frame can have this byte there in its header: a multiple of 6, the type, and zeroes.
+fn may_be_settings(at: usize, byte: u8) -> bool {
+    match at {
+        2 => byte.is_multiple_of(6),
+        3 => byte == rotrace_ebpf::frames::kind::SETTINGS,
+        _ => byte == 0 && at < rotrace_ebpf::frames::FRAME_HEADER_BYTES,
+    }
+}
+
 /// The first bytes with nothing left but what [`sniff`](crate::http::sniff::sniff) looks at: what the start of a line or of
 /// a protocol has in every connection, and else the kind of a byte.
 fn beginning(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
@@ -257,12 +266,16 @@ fn beginning(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
         [0x14..=0x17, ..] => 1,
         // The line ends stay, as all line ends do.
         _ if line_ends > 0 => line_ends + common(bytes.get(line_ends..).unwrap_or_default(), STATUS_LINE),
+        [0, ..] => bytes.iter().enumerate().take_while(|&(at, &byte)| may_be_settings(at, byte)).count(),
         _ => common(bytes, STATUS_LINE).max(common(bytes, HTTP2_PREFACE)),
     };
+    let is_none = bytes.first() == Some(&0);
     let mut looks = [0; PREFIX_BYTES];
     for (index, (to, &byte)) in looks.iter_mut().zip(bytes).enumerate() {
         *to = match byte {
             _ if index < stay => byte,
+            // No byte of a SETTINGS frame's header.
+            _ if is_none && index == stay => CONTROL,
             b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'*' | b'[' => byte,
             b'0'..=b'9' => b'0',
             b'a'..=b'z' | b'A'..=b'Z' => OVERWRITTEN,

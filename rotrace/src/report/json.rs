@@ -9,13 +9,15 @@ use std::fmt::Write;
 use rotrace_ebpf::record::TLS_OBJECT;
 use serde::Serialize;
 
+use super::cost::{self, CostObject};
 use super::finding::object;
 use super::visible::{allowed_query, is_unsafe};
 use super::wall::WallClock;
 use crate::call::Call;
+use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::exchange::{Outcome, Role};
-use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME};
+use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME, unnamed_reason};
 
 #[derive(Serialize)]
 struct CallLine<'a> {
@@ -25,9 +27,9 @@ struct CallLine<'a> {
     game: Option<&'a str>,
     connection: String,
     role: &'static str,
-    method: &'a str,
+    method: Option<&'a str>,
     authority: Option<&'a str>,
-    path: String,
+    path: Option<String>,
     endpoint: &'a str,
     status: Option<u16>,
     protocol: &'static str,
@@ -40,6 +42,19 @@ struct CallLine<'a> {
     duration_ns: Option<u64>,
     complete: bool,
     outcome: &'static str,
+    /// Only there when it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_unknown: Option<&'static str>,
+    /// Only there for calls of gRPC.
+    #[serde(flatten)]
+    grpc: Option<GrpcFigures>,
+}
+
+#[derive(Serialize)]
+struct GrpcFigures {
+    grpc_status: Option<u32>,
+    grpc_request_messages: Option<u64>,
+    grpc_response_messages: Option<u64>,
 }
 
 /// By stage and reason.
@@ -61,6 +76,7 @@ struct SummaryLine<'a> {
     records: u64,
     captured_bytes: u64,
     games: Vec<GameFigures<'a>>,
+    cost: CostObject<'a>,
 }
 
 #[derive(Serialize)]
@@ -105,6 +121,7 @@ struct CoverageFigures<'a> {
     tls_opaque_bytes: u64,
     opaque_connections: &'a BTreeMap<&'static str, u64>,
     unpaired: &'a BTreeMap<&'static str, u64>,
+    unnamed: &'a BTreeMap<&'static str, u64>,
     connections_made: u64,
     connections_accepted: u64,
     active_requests: u64,
@@ -127,9 +144,9 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
             Role::Client => "client",
             Role::Server => "server",
         },
-        method: &exchange.method,
+        method: Some(&*exchange.method).filter(|method| !method.is_empty()),
         authority: exchange.authority.as_deref(),
-        path,
+        path: exchange.unnamed.is_none().then_some(path),
         endpoint: &call.endpoint,
         status: exchange.status,
         protocol: exchange.protocol.name(),
@@ -147,6 +164,12 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
             Outcome::Unbounded => "unbounded",
             Outcome::Lost => "lost",
         },
+        path_unknown: exchange.unnamed.map(unnamed_reason),
+        grpc: exchange.grpc.map(|grpc| GrpcFigures {
+            grpc_status: grpc.status,
+            grpc_request_messages: grpc.request_messages,
+            grpc_response_messages: grpc.response_messages,
+        }),
     })
 }
 
@@ -166,7 +189,7 @@ pub fn findings<'a>(
 }
 
 /// The line at the end, without the line end. `lost` has only what was lost: `{}` is nothing.
-pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
+pub fn summary_line(summary: &Summary, prices: &Prices) -> serde_json::Result<String> {
     line(&SummaryLine {
         r#type: "summary",
         calls: summary.calls(),
@@ -180,6 +203,7 @@ pub fn summary_line(summary: &Summary) -> serde_json::Result<String> {
         records: summary.records,
         captured_bytes: summary.captured_bytes,
         games: summary.games().map(|(name, game)| game_figures(name, game)).collect(),
+        cost: cost::object(summary, prices),
     })
 }
 
@@ -193,7 +217,14 @@ fn by_reason(counts: &BTreeMap<(&'static str, &'static str), u64>) -> ByReason {
 
 fn game_figures<'a>(name: &'a str, game: &'a Game) -> GameFigures<'a> {
     let Coverage {
-        tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, opened, active_requests, ..
+        tls_opaque_connections,
+        tls_opaque_bytes,
+        opaque,
+        unpaired,
+        unnamed,
+        opened,
+        active_requests,
+        ..
     } = &game.coverage;
     GameFigures {
         game: (name != UNKNOWN_GAME).then_some(name),
@@ -204,6 +235,7 @@ fn game_figures<'a>(name: &'a str, game: &'a Game) -> GameFigures<'a> {
             tls_opaque_bytes: *tls_opaque_bytes,
             opaque_connections: opaque,
             unpaired,
+            unnamed,
             connections_made: all(opened.client),
             connections_accepted: all(opened.server),
             active_requests: active_requests.client + active_requests.server,
@@ -312,12 +344,18 @@ mod tests {
         );
     }
 
+    /// Of calls that have no price.
+    fn cost() -> String {
+        let version = Prices::default().model().label();
+        format!(r#""cost":{{"mode":"list","version":"{version}","games":[],"ranking":null}}"#)
+    }
+
     #[test]
     fn the_summary_of_nothing() {
         let summary = Summary::default();
         assert_eq!(
-            summary_line(&summary).expect("a line"),
-            r#"{"type":"summary","calls":0,"lost":{},"lost_bytes":{},"games_refused":0,"games_altered":0,"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[]}"#
+            summary_line(&summary, &Prices::default()).expect("a line"),
+            r#"{"type":"summary","calls":0,"lost":{},"lost_bytes":{},"games_refused":0,"games_altered":0,"observed_ns":null,"overflow_calls":0,"tracked_connections":0,"records":0,"captured_bytes":0,"games":[],COST}"#.replace("COST", &cost())
         );
     }
 
@@ -342,9 +380,12 @@ mod tests {
             figures,
             r#","endpoints":[{"endpoint":"api/a","#,
             figures,
-            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"connections_made":3,"connections_accepted":0,"active_requests":0}}]}"#,
+            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"unnamed":{},"connections_made":3,"connections_accepted":0,"active_requests":0}}],COST}"#,
         ];
-        assert_eq!(summary_line(&summary).expect("a line"), expect.concat());
+        assert_eq!(
+            summary_line(&summary, &Prices::default()).expect("a line"),
+            expect.concat().replace("COST", &cost())
+        );
     }
 
     proptest! {
@@ -360,7 +401,7 @@ mod tests {
                     call.exchange.ended_ns = Some(call.exchange.started_ns + u64::from(*duration_ns));
                     summary.record(&call);
                 }
-                (summary_line(&summary).expect("a line"), end_report(&summary, Style::Plain))
+                (summary_line(&summary, &Prices::default()).expect("a line"), end_report(&summary, Style::Plain))
             };
             prop_assert_eq!(reports(&mut calls.iter()), reports(&mut calls.iter().rev()));
         }
@@ -373,7 +414,7 @@ mod tests {
             let line = call_line(&call, CLOCK, &[]).expect("a line");
             prop_assert!(!line.contains(is_unsafe), "{line:?}");
             let back: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-            prop_assert_eq!(back["method"].as_str(), Some(&*text));
+            prop_assert_eq!(back["method"].as_str(), Some(&*text).filter(|text| !text.is_empty()));
             prop_assert_eq!(back["path"].as_str(), Some(&*text));
         }
     }

@@ -5,7 +5,7 @@ use super::units::{bytes, duration};
 use super::visible::{escape, visible_target};
 use super::wall::WallClock;
 use crate::call::Call;
-use crate::exchange::{Outcome, Role};
+use crate::exchange::{Exchange, Outcome, Role};
 use crate::summary::shortfall::Shortfall;
 use crate::summary::{Coverage, Game, Series, Summary};
 
@@ -43,6 +43,7 @@ pub(super) enum Colour {
 /// The line of a call, without the line end: time of day in UTC, game, PID, `→` for a call made and `←` for one served,
 /// status, duration, bytes of request and response, method, authority and target.
 pub fn call_line(call: &Call, clock: WallClock, style: Style, allowed_keys: &[Box<str>]) -> String {
+    let method = if call.exchange.method.is_empty() { UNKNOWN } else { &*call.exchange.method };
     let exchange = &call.exchange;
     let status = exchange.status.map_or(UNKNOWN.to_owned(), |status| format!("{status:03}"));
     let colour = match exchange.status {
@@ -75,12 +76,16 @@ pub fn call_line(call: &Call, clock: WallClock, style: Style, allowed_keys: &[Bo
             "{:>7} ",
             response_bytes.map_or(UNKNOWN.to_owned(), |(head, body)| bytes(head.saturating_add(body)))
         ),
-        paint(style, Colour::Bold, &fit(&exchange.method, METHOD_COLUMNS)),
+        paint(style, Colour::Bold, &fit(method, METHOD_COLUMNS)),
         format!(" {}", escape(exchange.authority.as_deref().unwrap_or(""))),
-        visible_target(&exchange.target, allowed_keys),
+        target(exchange, allowed_keys),
         paint(style, Colour::Red, note),
     ]
     .concat()
+}
+
+fn target(exchange: &Exchange, allowed_keys: &[Box<str>]) -> String {
+    if exchange.unnamed.is_some() { "/-".into() } else { visible_target(&exchange.target, allowed_keys) }
 }
 
 /// The report at the end: figures of each game, its busiest endpoints, and what was not seen.
@@ -228,7 +233,8 @@ fn lost_bytes_meaning(reason: &str) -> &str {
 fn hidden(summary: &Summary) -> String {
     let mut lines = Vec::new();
     for (name, game) in summary.games() {
-        let Coverage { tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, .. } = &game.coverage;
+        let Coverage { tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, unnamed, .. } =
+            &game.coverage;
         let name = escape(name);
         if *tls_opaque_connections > 0 {
             let connections = plural(*tls_opaque_connections, "TLS connection");
@@ -242,6 +248,10 @@ fn hidden(summary: &Summary) -> String {
         }
         for (reason, count) in unpaired {
             lines.push(format!("{name}: {count} × {}", unpaired_meaning(reason)));
+        }
+        for (reason, &count) in unnamed {
+            let calls = plural(count, "call");
+            lines.push(format!("{name}: {calls} without a path ({})", unnamed_meaning(reason)));
         }
     }
     if summary.overflow_calls() > 0 {
@@ -264,13 +274,22 @@ fn hidden(summary: &Summary) -> String {
     format!("not decoded:\n{lines}")
 }
 
+fn unnamed_meaning(reason: &str) -> &str {
+    match reason {
+        "joined_late" => "it was sent before the connection was watched, and only its number is repeated",
+        "block_lost" => "it was sent with fields that were lost, and only its number is repeated",
+        "missing" => "the request names none",
+        other => other,
+    }
+}
+
 fn unpaired_meaning(reason: &str) -> &str {
     match reason {
         "response" => "a response whose request was not seen",
         "request" => "a request whose response is not certain",
         "resync" => "a gap where a message began or its length stood",
         "upgraded" => "a connection that became a tunnel or another protocol",
-        "not_http" => "a connection that is not HTTP/1",
+        "not_http" => "a connection that is not HTTP",
         other => other,
     }
 }

@@ -137,7 +137,7 @@ fn of_host(host: &Host) -> Vec<Finding> {
             "probes",
             Verdict::Ok,
             format!("{}: one program at the end of every system call", family.name()),
-            "Not seen: io_uring, 32-bit programs, unix sockets, HTTP/2 and HTTP/3. HTTP/2 and TLS that is not decoded are counted.",
+            "Not seen: io_uring, 32-bit programs, unix sockets, HTTP/3. TLS that is not decoded is counted.",
         ),
         Err(refusal) => finding("probes", Verdict::Fatal, "none", refusal.to_string()),
     });

@@ -1,19 +1,21 @@
 //! Given: files that a configuration names, or measurements. Gives: the cost model that is in force, counts of players, and
 //! `rotrace cost`. Refuses to know: how a price is made.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use tracing::{info, warn};
 
 use super::cli;
+use super::players::Asking;
 use crate::catalogue::{Catalogue, Table};
-use crate::config::Config;
+use crate::config::{self, Config, Url};
 use crate::cost::calibrate::{Calibration, Fitted, calibrate};
 use crate::cost::players::{PlayerSeconds, Players};
 use crate::cost::weights::BUILT_IN;
@@ -111,75 +113,124 @@ fn text(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(cli::read(path)?).map_err(|_| anyhow!("{} is not UTF-8", path.display()))
 }
 
-/// The file that tells how many players there are, and the seconds that have been counted.
+/// Who tells how many players there are, and the seconds that have been counted.
 #[derive(Debug, Default)]
 pub struct PlayerFeed {
-    path: Option<PathBuf>,
-    /// Of the file when it was last read, whether that went well or not; `None` while it is not there.
-    modified: Option<SystemTime>,
+    origin: Option<Origin>,
     /// Whether the log says why nothing is counted.
     told: bool,
     seconds: PlayerSeconds,
 }
 
+#[derive(Debug)]
+enum Origin {
+    File {
+        path: PathBuf,
+        /// Of the file when it was last read, whether that went well or not; `None` while it is not there.
+        modified: Option<SystemTime>,
+    },
+    Server {
+        url: Url,
+        every: Duration,
+        asking: Asking,
+    },
+}
+
 impl PlayerFeed {
-    /// Takes another file; what has been counted stays.
-    pub fn follow(&mut self, path: Option<PathBuf>) {
-        if self.path != path {
-            self.path = path;
-            self.modified = None;
-            self.told = false;
+    /// Takes what a configuration names; what has been counted stays. A server goes before a file.
+    pub fn follow(&mut self, cost: &config::Cost) -> anyhow::Result<()> {
+        let config::Cost { players, players_url, players_every, .. } = cost;
+        let is_same = match (&self.origin, players_url, players) {
+            (Some(Origin::Server { url, every, .. }), Some(new), _) => url == new && every == players_every,
+            (Some(Origin::File { path, .. }), None, Some(new)) => path == new,
+            (origin, url, path) => origin.is_none() && url.is_none() && path.is_none(),
+        };
+        if is_same {
+            return Ok(());
         }
+        self.told = false;
+        self.origin = match (players_url, players) {
+            (Some(url), _) => Some(Origin::Server {
+                url: url.clone(),
+                every: *players_every,
+                asking: Asking::start(url.clone(), *players_every)?,
+            }),
+            (None, Some(path)) => Some(Origin::File { path: path.clone(), modified: None }),
+            (None, None) => None,
+        };
+        Ok(())
     }
 
-    /// Counts until now, and reads the file again if it has changed. While it cannot be read, nothing is counted.
+    /// Counts until now, and takes what is new. While nobody tells, nothing is counted.
     pub fn tick(&mut self, now_ns: u64) {
         self.seconds.advance(now_ns);
-        let modified = self.path.as_ref().map(|path| fs::metadata(path).and_then(|file| file.modified()));
-        let modified = match modified.transpose() {
-            Ok(modified) => modified,
-            Err(why) => {
-                self.lose(now_ns, &anyhow!(why));
-                self.modified = None;
-                return;
-            }
+        let news = match &mut self.origin {
+            None => Some(Ok(Players::default())),
+            Some(Origin::File { path, modified }) => of_file(path, modified),
+            Some(Origin::Server { asking, .. }) => asking.answer(),
         };
-        let Some(path) = self.path.as_ref().filter(|_| modified.is_some()) else {
-            return self.seconds.report(now_ns, &Players::default());
-        };
-        if modified == self.modified {
-            return;
-        }
-        self.modified = modified;
-        match text(path).and_then(|text| Ok(Players::parse(&text)?)) {
+        let Some(news) = news else { return };
+        let players = match news {
             Ok(players) => {
+                // Once for each time that it comes back.
+                if self.told {
+                    info!("players are counted again");
+                }
                 self.told = false;
-                info!("{} games have players, by {}", players.0.len(), path.display());
-                self.seconds.report(now_ns, &players);
+                players
             }
-            Err(why) => self.lose(now_ns, &why),
-        }
+            Err(why) => {
+                // Once for each time that it goes away or goes bad.
+                if !self.told {
+                    let origin = self.origin.as_ref().map(Origin::to_string).unwrap_or_default();
+                    warn!("players are not counted: {origin}: {why:#}");
+                }
+                self.told = true;
+                Players::default()
+            }
+        };
+        self.seconds.report(now_ns, &players);
+    }
+
+    /// Takes what calls let estimate, for games of which nobody tells.
+    pub fn estimate(&mut self, now_ns: u64, players: &Players) {
+        self.seconds.estimate(now_ns, players);
     }
 
     /// What has been counted.
     pub fn seconds(&self) -> &PlayerSeconds {
         &self.seconds
     }
+}
 
-    fn lose(&mut self, now_ns: u64, why: &anyhow::Error) {
-        let path = self.path.as_deref().unwrap_or(Path::new("")).display();
-        // Once for each time that the file goes away or goes bad.
-        if !self.told {
-            warn!("players are not counted: {path}: {why:#}");
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { path, .. } => path.display().fmt(f),
+            Origin::Server { url, .. } => url.fmt(f),
         }
-        self.told = true;
-        self.seconds.report(now_ns, &Players::default());
+    }
+}
+
+/// What a file says, if it has changed or cannot be read.
+fn of_file(path: &Path, modified: &mut Option<SystemTime>) -> Option<anyhow::Result<Players>> {
+    match fs::metadata(path).and_then(|file| file.modified()) {
+        Ok(now) if *modified == Some(now) => None,
+        Ok(now) => {
+            *modified = Some(now);
+            Some(text(path).and_then(|text| Ok(Players::parse(&text)?)))
+        }
+        Err(why) => {
+            *modified = None;
+            Some(Err(why.into()))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Cost;
 
     const SECOND_NS: u64 = 1_000_000_000;
 
@@ -195,11 +246,11 @@ mod tests {
         let write = |text: &str, second: u64| {
             fs::write(&path, text).unwrap();
             let file = fs::File::options().write(true).open(&path).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(second)).unwrap();
         };
         let mut feed = PlayerFeed::default();
         feed.tick(0);
-        feed.follow(Some(path.clone()));
+        feed.follow(&Cost { players: Some(path.clone()), ..Cost::default() }).unwrap();
         feed.tick(SECOND_NS);
         assert_eq!(total(&feed), 0.0);
         write(r#"{"a": 2}"#, 1);
@@ -227,7 +278,7 @@ mod tests {
         feed.tick(31 * SECOND_NS);
         feed.tick(32 * SECOND_NS);
         assert_eq!(total(&feed), 15.0);
-        feed.follow(None);
+        feed.follow(&Cost::default()).unwrap();
         feed.tick(33 * SECOND_NS);
         feed.tick(40 * SECOND_NS);
         assert_eq!(total(&feed), 16.0);

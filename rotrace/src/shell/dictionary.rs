@@ -8,10 +8,16 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::config::Config;
 use crate::endpoint::learned::Dictionary;
 
 /// Bytes that are read of a file at most: the largest dictionary has less.
 const BYTES_MAX: u64 = 64 << 20;
+
+/// The dictionary that a configuration names, for a command that is told of paths and keeps nothing.
+pub(super) fn of(config: &Config) -> anyhow::Result<Option<Dictionary>> {
+    config.endpoints.dictionary.as_deref().map_or(Ok(None), read)
+}
 
 /// The dictionary that was written; none when there is no file yet.
 pub(super) fn read(path: &Path) -> anyhow::Result<Option<Dictionary>> {
@@ -61,6 +67,35 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn a_command_takes_what_the_configuration_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        assert_eq!(of(&config).unwrap(), None);
+        let path = directory.path().join("endpoints.json");
+        config.endpoints.dictionary = Some(path.clone());
+        assert_eq!(of(&config).unwrap(), None);
+        // More names than routes have, each called by one process.
+        let letter = |number: u8| char::from(b'a' + number);
+        let slug = |number: u8| format!("/v1/games/temple{}{}/icon", letter(number / 8), letter(number % 8));
+        let mut endpoints = Endpoints::new(&Settings::default(), &[]).unwrap();
+        for number in 0..64 {
+            endpoints
+                .resolve_of(Some("a.x"), "GET", &slug(number), || Some(Source::new(number.into(), None)));
+        }
+        endpoints.settle();
+        write(&path, endpoints.learned()).unwrap();
+        let named = |learned: Option<Dictionary>| {
+            let mut endpoints = Endpoints::new(&Settings::default(), &[]).unwrap();
+            learned.into_iter().for_each(|learned| endpoints.learn(learned));
+            endpoints.resolve_of(Some("a.x"), "GET", &slug(3), || None).endpoint.to_string()
+        };
+        assert_ne!(named(of(&config).unwrap()), named(None));
+        assert_eq!(of(&config).unwrap().map(|learned| learned.label()), Some(endpoints.learned().label()));
+        fs::write(&path, b"{}").unwrap();
+        assert!(of(&config).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use super::cli;
 use super::cost::prices;
+use super::dictionary;
 use super::output::Format;
 use crate::capture::{Error, Reader};
 use crate::config::Config;
@@ -18,6 +19,7 @@ use crate::endpoint::{self, Endpoints};
 use crate::exchange::Role;
 use crate::keyed::Key;
 use crate::pipeline::{Output, Pipeline, Settings};
+use crate::report::cost::cost_report;
 use crate::report::finding::findings_report;
 use crate::report::{Style, WallClock, json, text};
 
@@ -67,6 +69,9 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
     // The same capture always has the same report.
     let mut pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], Key::default())?);
+    if let Some(learned) = dictionary::of(config)? {
+        pipeline.learn(learned);
+    }
     let mut out: Box<dyn Write> = match &asked.output {
         Some(path) => Box::new(io::BufWriter::new(
             File::create(path).with_context(|| format!("create {}", path.display()))?,
@@ -100,10 +105,11 @@ pub(super) fn report(asked: &cli::Report, config: &Config) -> anyhow::Result<()>
     written?;
     let summary = pipeline.summary();
     match asked.format {
-        Format::Json => writeln!(out, "{}", json::summary_line(&summary)?)?,
+        Format::Json => writeln!(out, "{}", json::summary_line(&summary, pipeline.prices())?)?,
         Format::Text => {
             let waste = pipeline.detectors().snapshot();
             write!(out, "{}", text::end_report(&summary, Style::Plain))?;
+            write!(out, "{}", cost_report(&summary, pipeline.prices(), Style::Plain))?;
             let findings = waste.findings.iter().map(|finding| &**finding);
             write!(out, "{}", findings_report(findings, Style::Plain))?;
         }
@@ -126,6 +132,9 @@ fn time_of(record: &[u8]) -> u64 {
 pub(super) fn endpoints(asked: &cli::Endpoints, mut config: Config) -> anyhow::Result<()> {
     config.endpoints.openapi.extend(asked.openapi.iter().cloned());
     let mut endpoints = endpoints_of(&config, &documents_of(&config)?)?;
+    if let Some(learned) = dictionary::of(&config)? {
+        endpoints.learn(learned);
+    }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let lines = (1_usize..).zip(io::stdin().lock().lines());
     let mut lines: Box<dyn Iterator<Item = (usize, io::Result<String>)>> = Box::new(lines);

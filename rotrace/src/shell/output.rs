@@ -6,9 +6,11 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
 use anyhow::Context;
 
+use crate::cost::Prices;
 use crate::detect::Snapshot;
 use crate::detect::finding::{FindingId, Severity};
 use crate::pipeline;
+use crate::report::cost::cost_report;
 use crate::report::finding::{finding_line, findings_report};
 use crate::report::{Style, WallClock, json, text};
 use crate::summary::Summary;
@@ -75,16 +77,20 @@ impl Output {
     }
 
     /// Shows what all calls come to.
-    pub(super) fn summary(&mut self, summary: &Summary, waste: &Snapshot) {
+    pub(super) fn summary(&mut self, summary: &Summary, prices: &Prices, waste: &Snapshot) {
         match self.format {
             Format::Text => {
                 self.line(text::end_report(summary, self.style).trim_end_matches('\n'));
+                let cost = cost_report(summary, prices, self.style);
+                if !cost.is_empty() {
+                    self.line(cost.trim_end_matches('\n'));
+                }
                 let findings = findings_report(waste.findings.iter().map(|finding| &**finding), self.style);
                 if !findings.is_empty() {
                     self.line(findings.trim_end_matches('\n'));
                 }
             }
-            Format::Json => self.json(json::summary_line(summary)),
+            Format::Json => self.json(json::summary_line(summary, prices)),
         }
         self.flush();
     }

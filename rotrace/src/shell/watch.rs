@@ -24,6 +24,8 @@ use super::session::{Session, proc};
 use super::signals::Signals;
 use crate::capture::Description;
 use crate::config::{self, Config};
+use crate::cost::players::Estimate;
+use crate::endpoint::learned::Label;
 use crate::exchange::Role;
 use crate::keyed::Key;
 use crate::metrics::{Scrape, SelfMetrics};
@@ -36,6 +38,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SECOND_NS: u64 = 1_000_000_000;
 /// So often what was learned of endpoints is written.
 const KEPT_NS: u64 = 300 * SECOND_NS;
+/// So often users are counted whose games nobody tells the players of.
+const ESTIMATE_NS: u64 = 10 * SECOND_NS;
 /// Records of the last calls of a process may follow on its end by so much.
 const AFTERMATH: usize = 3;
 
@@ -45,7 +49,10 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let clock = wall_clock();
     let keys: Vec<Box<str>> = config.privacy.query_keys.iter().map(|key| key.as_str().into()).collect();
     let mut output = Output::new(asked.format, clock, keys.clone());
-    let pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], random_key()?)?);
+    let mut pipeline = Pipeline::new(settings(config, &[Role::Client, Role::Server], random_key()?)?);
+    if let Some(learned) = dictionary::of(config)? {
+        pipeline.learn(learned);
+    }
     let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields(), key: random_key()? };
     let redactor = (!asked.unredacted).then(|| Redactor::new(kept, config.limits.connections));
     let probes = Probes::load(&host, probe_settings(config))?;
@@ -79,7 +86,8 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let until_ns = asked.duration.map(|duration| monotonic_ns().saturating_add(duration.as_nanos() as u64));
     let watched = watch(&mut session, &mut output, &signals, until_ns);
     let finished = session.finish(&mut |event| output.take(event));
-    output.summary(&session.pipeline.summary(), &session.pipeline.detectors().snapshot());
+    let summary = session.pipeline.summary();
+    output.summary(&summary, session.pipeline.prices(), &session.pipeline.detectors().snapshot());
     session.detach();
     watched.and(finished)?;
     output.result()
@@ -134,9 +142,16 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
     }
     let mut pipeline = Pipeline::new(settings(&config, &[Role::Client], random_key()?)?);
     info!("cost model: {}", pipeline.prices().model());
+    pipeline.estimate_players(config.cost.estimate_players.then(Estimate::default));
+    let mut dictionary = None;
     match config.endpoints.dictionary.as_deref().map(dictionary::read) {
-        Some(Ok(Some(learned))) => pipeline.learn(learned),
-        Some(Ok(None)) | None => {}
+        Some(Ok(Some(learned))) => {
+            dictionary = Some(learned.label());
+            pipeline.learn(learned);
+        }
+        // There is none yet: what is in use is empty.
+        Some(Ok(None)) => dictionary = Some(pipeline.endpoints().learned().label()),
+        None => {}
         // Nobody knows what it is: it would not be right to write over it.
         Some(Err(why)) => {
             error!("what was learned of endpoints is not used, and not kept until the next start: {why:#}");
@@ -147,9 +162,19 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
     let signals = Signals::default();
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
     let mut players = PlayerFeed::default();
-    players.follow(config.cost.players.clone());
+    players.follow(&config.cost)?;
     let seeker = Seeker::start(proc(), session.pipeline.rules().clone())?;
-    let mut daemon = Daemon { session, seeker, config, family, published, players, kept_ns: monotonic_ns() };
+    let mut daemon = Daemon {
+        session,
+        seeker,
+        config,
+        family,
+        published,
+        players,
+        next_estimate_ns: 0,
+        dictionary,
+        kept_ns: monotonic_ns(),
+    };
     daemon.follow_wall_clock();
     daemon.add_found();
     daemon.publish();
@@ -174,6 +199,9 @@ struct Daemon {
     family: &'static str,
     published: Arc<Mutex<Scrape>>,
     players: PlayerFeed,
+    next_estimate_ns: u64,
+    /// What was read or written last of what was learned.
+    dictionary: Option<Label>,
     /// When what was learned was last written.
     kept_ns: u64,
 }
@@ -192,6 +220,10 @@ impl Daemon {
                 next_tick_ns = now_ns + SECOND_NS;
                 self.session.tick(&mut |_| {})?;
                 self.players.tick(now_ns);
+                if now_ns >= self.next_estimate_ns {
+                    self.next_estimate_ns = now_ns + ESTIMATE_NS;
+                    self.players.estimate(now_ns, &self.session.pipeline.estimated_players(now_ns));
+                }
                 self.follow_wall_clock();
                 self.session.pipeline.expire(now_ns, self.config.metrics.idle_series.as_nanos() as u64);
                 self.publish();
@@ -205,10 +237,12 @@ impl Daemon {
     }
 
     /// Writes what was learned of endpoints. What cannot be written is no reason to stop.
-    fn keep(&self) {
+    fn keep(&mut self) {
         let Some(path) = &self.config.endpoints.dictionary else { return };
-        if let Err(why) = dictionary::write(path, self.session.pipeline.endpoints().learned()) {
-            warn!("{why:#}");
+        let learned = self.session.pipeline.endpoints().learned();
+        match dictionary::write(path, learned) {
+            Ok(()) => self.dictionary = Some(learned.label()),
+            Err(why) => warn!("{why:#}"),
         }
     }
 
@@ -252,7 +286,12 @@ impl Daemon {
                 self.seeker.follow(settings.rules.clone());
                 self.session.pipeline.replace_settings(settings);
                 self.session.openssl = new.tls.openssl;
-                self.players.follow(new.cost.players.clone());
+                if let Err(why) = self.players.follow(&new.cost) {
+                    error!("players are not counted: {why:#}");
+                }
+                if self.config.cost.estimate_players != new.cost.estimate_players {
+                    self.session.pipeline.estimate_players(new.cost.estimate_players.then(Estimate::default));
+                }
                 let dictionary = self.config.endpoints.dictionary.take();
                 self.config = new;
                 self.config.endpoints.dictionary = dictionary;
@@ -288,6 +327,8 @@ impl Daemon {
                 .overflow()
                 .map(|(authority, calls)| (authority.into(), calls))
                 .collect(),
+            endpoint_dictionary: self.dictionary,
+            endpoint_dictionary_refused: endpoints.learned().refused(),
             targets,
             player_seconds: self
                 .players
@@ -316,11 +357,7 @@ fn empty_scrape() -> Scrape {
 
 /// A key that nobody knows.
 fn random_key() -> anyhow::Result<Key> {
-    let mut bytes = [0u8; 16];
-    // SAFETY: the kernel writes at most 16 bytes to `bytes`.
-    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    anyhow::ensure!(filled == 16, "ask the kernel for random bytes: {}", io::Error::last_os_error());
-    Ok(Key::new(bytes))
+    Ok(Key::new(probe::random().context("ask the kernel for random bytes")?))
 }
 
 fn probe_settings(config: &Config) -> probe::Settings {

@@ -30,6 +30,8 @@ pub(crate) fn call(game: &str, endpoint: &str) -> Call {
             outcome: Outcome::Complete,
             ambiguous_framing: false,
             signals: crate::exchange::Signals::default(),
+            grpc: None,
+            unnamed: None,
             fields: Vec::new(),
         },
         process: Arc::new(process),

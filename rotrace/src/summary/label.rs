@@ -77,7 +77,7 @@ impl Method {
 
 impl Code {
     pub(super) fn of(exchange: &Exchange) -> Self {
-        match (exchange.outcome, exchange.status) {
+        match (exchange.outcome, exchange.status_of_call()) {
             (Outcome::Aborted | Outcome::Lost, _) | (_, None) => Code::None,
             (_, Some(304)) => Code::NotModified,
             (_, Some(404)) => Code::NotFound,

@@ -18,10 +18,14 @@ fuzz_target!(|input: &[u8]| {
     let Some((late, pieces)) = input.split_first() else { return };
     let whole = decode(late % 2 == 1, pieces, usize::MAX);
     let in_bytes = decode(late % 2 == 1, pieces, 1);
-    assert_eq!(whole, in_bytes);
+    // Frames of HTTP/2 that are lost are found again where pieces begin, so there cuts may make a difference.
+    if let (Some(whole), Some(in_bytes)) = (whole, in_bytes) {
+        assert_eq!(whole, in_bytes);
+    }
 });
 
-fn decode(late: bool, mut input: &[u8], size: usize) -> Vec<Event> {
+/// `None` when the connection turned out to be one of HTTP/2.
+fn decode(late: bool, mut input: &[u8], size: usize) -> Option<Vec<Event>> {
     let mut decoder = if late { Decoder::joined_late() } else { Decoder::from_start() };
     let wanted = Wanted(vec!["a".into()]);
     let mut events = Vec::new();
@@ -49,8 +53,9 @@ fn decode(late: bool, mut input: &[u8], size: usize) -> Vec<Event> {
             feed(turn, Chunk::Gap(length as u64));
         }
     }
+    let is_http2 = decoder.is_http2();
     decoder.close(at_ns + 1, &mut |event| events.push(event));
     assert!(decoder.is_opaque());
     assert_eq!(decoder.in_flight(), 0);
-    events
+    (!is_http2).then_some(events)
 }

@@ -305,7 +305,10 @@ fn unseen() -> Vec<Panel> {
             &of_table("rotrace_unpaired_total"),
             View::Lines,
             "cps",
-            vec![query("{{game}}: {{reason}}", of("rotrace_unpaired_total", "game, reason"))],
+            vec![
+                query("{{game}}: {{reason}}", of("rotrace_unpaired_total", "game, reason")),
+                query("{{game}}: path {{reason}}", of("rotrace_unnamed_calls_total", "game, reason")),
+            ],
         ),
         third(
             "Dark TLS connections",
@@ -344,6 +347,23 @@ fn unseen() -> Vec<Panel> {
             View::Lines,
             "reqps",
             vec![query("{{authority}}", top(LINES, &of("rotrace_endpoint_overflow_total", "authority")))],
+        ),
+        third(
+            "Dictionaries of learned paths",
+            &of_table("rotrace_endpoint_dictionary_info"),
+            View::Lines,
+            "short",
+            vec![query(
+                "{{version}} {{hash}}",
+                SHOWN.now("rotrace_endpoint_dictionary_info", "version, hash"),
+            )],
+        ),
+        third(
+            "Templates not learned",
+            &of_table("rotrace_endpoint_dictionary_refused_total"),
+            View::Lines,
+            "cps",
+            vec![query("{{instance}}", of("rotrace_endpoint_dictionary_refused_total", "instance"))],
         ),
         third(
             "Game names that were changed",

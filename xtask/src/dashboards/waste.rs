@@ -282,10 +282,12 @@ fn detectors() -> Vec<Panel> {
     };
     let [held, evicted] = ["rotrace_detector_state_entries", "rotrace_detector_evictions_total"];
     let [late, unclaimed] = ["rotrace_late_calls_total", "rotrace_unclaimed_calls_total"];
+    let expired = "rotrace_waste_expired_total";
     vec![
         lines("Entries held", held, "short", "{{detector}}", SHOWN.now(held, "detector")),
         lines("Entries that made room", evicted, "cps", "{{detector}}", SHOWN.rate(evicted, "detector")),
         lines("Late calls", late, "reqps", "{{instance}}", SHOWN.rate(late, "instance")),
         lines("Unclaimed calls", unclaimed, "reqps", "{{instance}}", SHOWN.rate(unclaimed, "instance")),
+        lines("Counters that ended", expired, "cps", "{{instance}}", SHOWN.rate(expired, "instance")),
     ]
 }

@@ -141,6 +141,8 @@ impl Maker {
                 outcome: if planned.is_aborted() { Outcome::Aborted } else { Outcome::Complete },
                 ambiguous_framing: false,
                 fields: Vec::new(),
+                grpc: None,
+                unnamed: None,
                 signals: self.signals(planned, is_answered),
             },
             game: process.game.clone(),
@@ -169,7 +171,7 @@ impl Maker {
             closes: ask.keep == Keep::ClosedByClient,
         };
         if !is_answered {
-            return Signals { request, response: ResponseSignals::default() };
+            return Signals { request, ..Signals::default() };
         }
         let location = reply.location.as_ref().map(|(authority, target)| url(authority, target, &self.key));
         let response = ResponseSignals {
@@ -189,6 +191,6 @@ impl Maker {
             is_deprecated: reply.is_deprecated,
             closes: false,
         };
-        Signals { request, response }
+        Signals { request, response, is_partial: false }
     }
 }

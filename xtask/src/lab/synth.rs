@@ -146,7 +146,7 @@ impl Player {
             }
             match event {
                 Event::Call(call) => {
-                    self.accounts.record(call);
+                    self.accounts.record(call, None);
                     self.summary.record(call);
                     self.calls += 1;
                 }

@@ -47,14 +47,14 @@ fn attempts_before_the_time_that_the_server_has_named_are_wasted() {
     // Each fifth keeps to it. What was asked for in vain is worth a warning however cheap it is.
     let limited = |n: u64| read(n * 1000).cost(0.1).status(429).retry_after(5 - (n % 5) as u32);
     let calls = (0..60).map(|n| if n % 5 == 4 { limited(n).retry_after(1) } else { limited(n) });
-    check(calls, &["retry_storm retry_after_ignored warning 48"], (48, 0));
+    check(calls, &["retry_storm retry_after_ignored critical 48"], (48, 0));
     let reset = |call: &mut crate::call::Call| {
         call.exchange.signals.response.rate_limit =
             Some(RateLimit { limit: 60, remaining: 0, reset_s: Some(60) });
     };
     check(
         (0..30).map(|n| read(n * 10_000).status(429).with(reset)),
-        &["retry_storm retry_after_ignored warning 29"],
+        &["retry_storm retry_after_ignored critical 29"],
         (29, 0),
     );
 }

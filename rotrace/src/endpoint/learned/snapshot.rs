@@ -54,6 +54,15 @@ struct Head {
     hash: u64,
 }
 
+/// Tells one dictionary from another; for `rotrace_endpoint_dictionary_info{version,hash}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Of the layout.
+    pub version: u32,
+    /// Of everything in it.
+    pub hash: u64,
+}
+
 /// Trees by authority.
 type Trees = BTreeMap<Box<str>, Tree>;
 
@@ -74,6 +83,13 @@ impl Dictionary {
         let head = Head { format: FORMAT.to_owned(), version: VERSION, hash: hash(7, &body) };
         let head = serde_json::to_vec(&head).unwrap_or_default();
         [&head[..], b"\n", &body, b"\n"].concat()
+    }
+
+    /// Version and hash of what [`Dictionary::save`] gives.
+    pub fn label(&self) -> Label {
+        let saved = self.save();
+        let body = saved.split(|byte| *byte == b'\n').nth(1).unwrap_or_default();
+        Label { version: VERSION, hash: hash(7, body) }
     }
 
     /// The dictionary that was saved.

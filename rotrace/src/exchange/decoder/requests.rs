@@ -201,6 +201,8 @@ impl<W: Spans> Decoder<W> {
             outcome: Outcome::Lost,
             ambiguous_framing: framing.is_ambiguous(),
             signals,
+            grpc: None,
+            unnamed: None,
             fields,
         };
         self.next_ordinal += 1;
@@ -246,7 +248,7 @@ impl<W: Spans> Decoder<W> {
 }
 
 /// Nearly all methods are of these few words, which take no memory.
-fn method(name: &str) -> Cow<'static, str> {
+pub(in crate::exchange) fn method(name: &str) -> Cow<'static, str> {
     const USUAL: [&str; 9] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
     match USUAL.into_iter().find(|usual| *usual == name) {
         Some(usual) => Cow::Borrowed(usual),

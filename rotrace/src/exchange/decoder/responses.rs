@@ -3,12 +3,13 @@
 
 use std::mem;
 
-use super::{Decoder, Emit, Ending};
+use super::{Decoder, Emit, Ending, Piece};
+use crate::exchange::http2::Http2;
 use crate::exchange::pending::{Method, Pending};
 use crate::exchange::reader::{State, payload_bytes};
-use crate::exchange::signals::Notes;
+use crate::exchange::signals::{Notes, ResponseSignals};
 use crate::exchange::spans::{Span, Spans};
-use crate::exchange::{AHEAD_NS_MAX, Event, Exchange, Outcome, Role, Unpaired};
+use crate::exchange::{AHEAD_NS_MAX, Event, Exchange, Outcome, Role, Unpaired, Wanted};
 use crate::http::Protocol;
 use crate::http::h1::HeadStep;
 use crate::http::h1::body::{Body, Skipped, Taken};
@@ -65,6 +66,13 @@ impl<W: Spans> Decoder<W> {
                     HeadStep::Whole(head) => self.take_response(&head, at_ns, emit),
                     HeadStep::TooLong => self.refuse_response(emit),
                 }
+            }
+            if let Some(http2) = &mut self.http2 {
+                let direction = self.responses.direction;
+                // Nobody asks for fields of requests here.
+                let piece = Piece { direction, at_ns, turn, chunk: Chunk::Bytes(bytes) };
+                http2.feed(&Wanted::default(), piece, emit);
+                break;
             }
             turn = false;
         }
@@ -174,18 +182,23 @@ impl<W: Spans> Decoder<W> {
         // Calls are recorded when they end; the request had surely begun when its response was read.
         *started_ns = began_ns.min(*started_ns);
         let mut framing = Framing::default();
+        let mut upgrade = None;
         let mut notes = Notes::default();
         let is_client = *role == Role::Client;
         let authority = authority.as_deref().unwrap_or_default();
         signals.response.closes = *protocol == Protocol::Http10;
         for field in response.fields {
             framing.note(field);
+            upgrade = upgrade.or_else(|| field.value_of(b"upgrade"));
             if is_client && let Some((name, value)) = field.parts() {
                 signals.response.note(&mut notes, name, value, authority, &self.key);
             }
         }
         signals.response.conclude(&notes);
         *ambiguous_framing |= framing.is_ambiguous();
+        if response.status == 101 && upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"h2c")) {
+            return self.upgrade_to_http2();
+        }
         let body = match (first.method, response.status, framing.declared()) {
             (Method::Connect, 200..300, _) | (_, 101, _) => {
                 self.complete(Some(at_ns), emit);
@@ -202,6 +215,19 @@ impl<W: Spans> Decoder<W> {
         };
         self.responses.print = self.begin_print();
         self.responses.state = State::Body(body);
+    }
+
+    /// The response to the first request comes as HTTP/2, and so does all that follows.
+    fn upgrade_to_http2(&mut self) {
+        let exchange = self.queue.pop().map(|Pending { mut exchange, .. }| {
+            exchange.status = None;
+            exchange.response_head_bytes = None;
+            exchange.first_byte_ns = None;
+            exchange.signals.response = ResponseSignals::default();
+            exchange
+        });
+        let http2 = Http2::upgraded(self.requests.direction, exchange, self.next_ordinal, self.key);
+        self.become_http2(http2);
     }
 
     /// The first exchange is over, with its response.

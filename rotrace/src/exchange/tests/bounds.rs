@@ -110,7 +110,7 @@ fn a_connection_that_is_never_http_is_given_up() {
     for turn in 0..=TURNS_HUNTED_MAX {
         assert!(!decoder.is_opaque(), "after {turn} turns");
         let direction = if turn % 2 == 0 { Direction::Sent } else { Direction::Received };
-        events.extend(feed(&mut decoder, &[(direction, b"\0\0\0")]));
+        events.extend(feed(&mut decoder, &[(direction, b"\0\0\0\0")]));
     }
     assert!(decoder.is_opaque());
     assert_eq!(events, [Event::Unpaired(Unpaired::NotHttp)]);

@@ -115,15 +115,18 @@ impl Request<'_> {
     pub fn authority(&self, host: Option<&[u8]>, last: Option<&Arc<str>>) -> Option<Arc<str>> {
         let named =
             if self.method == "CONNECT" { Some(self.target) } else { absolute_authority(self.target) };
-        let named = named.or(host)?;
-        let is_same =
-            |last: &&Arc<str>| last.as_bytes() == named || last.as_bytes().eq_ignore_ascii_case(named);
-        if let Some(last) = last.filter(is_same) {
-            return Some(Arc::clone(last));
-        }
-        let named = memchr::memrchr(b'@', named).and_then(|at| named.get(at + 1..)).unwrap_or(named);
-        is_authority(named).then(|| String::from_utf8_lossy(named).to_ascii_lowercase().into())
+        authority(named.or(host)?, last)
     }
+}
+
+/// The authority that is named so, lower case, without user information; see [`Request::authority`].
+pub fn authority(named: &[u8], last: Option<&Arc<str>>) -> Option<Arc<str>> {
+    let is_same = |last: &&Arc<str>| last.as_bytes() == named || last.as_bytes().eq_ignore_ascii_case(named);
+    if let Some(last) = last.filter(is_same) {
+        return Some(Arc::clone(last));
+    }
+    let named = memchr::memrchr(b'@', named).and_then(|at| named.get(at + 1..)).unwrap_or(named);
+    is_authority(named).then(|| String::from_utf8_lossy(named).to_ascii_lowercase().into())
 }
 
 /// A DNS name has at most 253 characters, a port 5, and both may be percent-encoded; longer ones are not kept.

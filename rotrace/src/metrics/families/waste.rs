@@ -14,7 +14,7 @@ use crate::exchange::Role;
 use crate::metrics::Scrape;
 
 /// Metrics of cost and waste.
-pub(super) static WASTE: [Family; 16] = [
+pub(super) static WASTE: [Family; 17] = [
     Family {
         stem: "rotrace_cost_units",
         unit: None,
@@ -190,6 +190,14 @@ pub(super) static WASTE: [Family; 16] = [
         help: "Calls found to be wasted after they had made room for others: they are in no other metric of waste.",
         labels: &[],
         samples: |scrape, samples| samples.counter(&[], scrape.waste.claims_too_late),
+    },
+    Family {
+        stem: "rotrace_waste_expired",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Endpoints and games whose counters of waste and of episodes ended since nothing had called them for long.",
+        labels: &[],
+        samples: |scrape, samples| samples.counter(&[], scrape.waste.expired),
     },
 ];
 

@@ -33,26 +33,40 @@ const PIECE_SYMBOLS: u64 = 8 * 1024;
 /// versions of it, a few times.
 const NAMES_MAX: usize = 1024;
 
-/// Functions found in one file. OpenSSL has the six of [`NAMES`]; a program that links two copies has both.
+/// Functions found in one file. OpenSSL has six; a program that links two copies has both.
 const POINTS_MAX: usize = 64;
 
 /// Bytes of section names that are looked at.
 const SECTION_NAMES_BYTES: u64 = 64 * 1024;
 
-/// What a defined function of this name is.
-const NAMES: [(&str, Meaning); 11] = [
+/// What a defined function of this name is. A library takes the object first and the buffer second, and returns how many
+/// bytes it moved, or says so where its fourth argument points; what it has beyond that is in [`Function`].
+const NAMES: [(&str, Meaning); 20] = [
     ("SSL_read", Meaning::Probed(Function::Read)),
     ("SSL_write", Meaning::Probed(Function::Write)),
     ("SSL_read_ex", Meaning::Probed(Function::ReadEx)),
     ("SSL_write_ex", Meaning::Probed(Function::WriteEx)),
     ("SSL_free", Meaning::Probed(Function::Free)),
     ("SSL_get_error", Meaning::Probed(Function::GetError)),
-    ("gnutls_record_send", Meaning::Carries(Stack::GnuTls)),
+    // GnuTLS, gnutls/gnutls.h, 3.5 to 3.8.
+    ("gnutls_record_recv", Meaning::Probed(Function::Receive)),
+    ("gnutls_record_send", Meaning::Probed(Function::Write)),
+    ("gnutls_deinit", Meaning::Probed(Function::Free)),
+    // Mbed TLS, mbedtls/ssl.h, 2.16 to 3.6.
+    ("mbedtls_ssl_read", Meaning::Probed(Function::Receive)),
+    ("mbedtls_ssl_write", Meaning::Probed(Function::Write)),
+    ("mbedtls_ssl_free", Meaning::Probed(Function::Free)),
+    // wolfSSL, wolfssl/ssl.h, 4 to 5: WOLFSSL_ERROR_ZERO_RETURN has the number that OpenSSL's has.
+    ("wolfSSL_read", Meaning::Probed(Function::Read)),
+    ("wolfSSL_write", Meaning::Probed(Function::Write)),
+    ("wolfSSL_free", Meaning::Probed(Function::Free)),
+    ("wolfSSL_get_error", Meaning::Probed(Function::GetError)),
+    // s2n-tls, api/s2n.h, 1.x.
+    ("s2n_recv", Meaning::Probed(Function::Receive)),
+    ("s2n_send", Meaning::Probed(Function::Write)),
+    ("s2n_connection_free", Meaning::Probed(Function::Free)),
+    // OpenSSL's are names that others have too; this one only NSS has. Its calls go to files and plain sockets as well.
     ("SSL_ImportFD", Meaning::Carries(Stack::Nss)),
-    ("mbedtls_ssl_write", Meaning::Carries(Stack::MbedTls)),
-    // Not `wolfSSL_read`: `SSL_read` is a tail of it.
-    ("wolfSSL_Init", Meaning::Carries(Stack::WolfSsl)),
-    ("s2n_send", Meaning::Carries(Stack::S2n)),
 ];
 
 /// The crate `rustls` in a mangled name, with its length in front (both manglings of Rust).
@@ -70,16 +84,8 @@ enum Meaning {
 /// A TLS implementation that the probes do not follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stack {
-    /// GnuTLS.
-    GnuTls,
     /// Network Security Services, of Mozilla.
     Nss,
-    /// Mbed TLS.
-    MbedTls,
-    /// wolfSSL.
-    WolfSsl,
-    /// s2n-tls, of Amazon.
-    S2n,
     /// rustls.
     Rustls,
     /// `crypto/tls` of Go. Known by the program being one of Go, so it may not use TLS at all.
@@ -93,11 +99,7 @@ pub enum Stack {
 impl fmt::Display for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Stack::GnuTls => "GnuTLS",
             Stack::Nss => "NSS",
-            Stack::MbedTls => "Mbed TLS",
-            Stack::WolfSsl => "wolfSSL",
-            Stack::S2n => "s2n-tls",
             Stack::Rustls => "rustls",
             Stack::Go => "Go crypto/tls",
             Stack::Java => "Java TLS",
@@ -292,20 +294,22 @@ impl Found {
                 if start >= PIECE_BYTES {
                     continue;
                 }
-                let Some((_, meaning)) = name
-                    .as_bytes()
-                    .split_last()
-                    .and_then(|(_, name)| NAMES.iter().find(|(known, _)| known.as_bytes() == name))
+                let Some((_, name)) =
+                    name.as_bytes().split_last().filter(|_| name.as_bytes() != RUSTLS.as_bytes())
                 else {
                     self.stacks.insert(Stack::Rustls);
                     continue;
                 };
-                if names.len() == NAMES_MAX {
-                    return Err(NotElf::TooLarge);
+                // `SSL_read` is a tail of `wolfSSL_read`.
+                for (known, meaning) in NAMES.iter().filter(|(known, _)| name.ends_with(known.as_bytes())) {
+                    if names.len() == NAMES_MAX {
+                        return Err(NotElf::TooLarge);
+                    }
+                    names.push((first + start + (name.len() - known.len()) as u64, *meaning));
                 }
-                names.push((first + start, *meaning));
             }
         }
+        names.sort_unstable_by_key(|(at, _)| *at);
         Ok(names)
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn told(records: &[Vec<u8>]) -> Vec<String> {
         pipeline.feed(record, &mut out);
     }
     pipeline.finish_all(1_000_000, &mut out);
-    let summary = json::summary_line(&pipeline.summary()).expect("plain values");
+    let summary = pipeline.summary();
+    let summary = json::summary_line(&summary, pipeline.prices()).expect("plain values");
     let mut summary: serde_json::Value = serde_json::from_str(&summary).expect("what was written");
     summary.as_object_mut().expect("an object").remove("captured_bytes");
     told.push(summary.to_string());
@@ -99,7 +100,7 @@ impl Classes {
     }
 
     fn replace(&mut self, signals: &mut Signals) {
-        let Signals { request, response } = signals;
+        let Signals { request, response, .. } = signals;
         let mut replace = |what, hash: &mut Option<u64>| *hash = hash.map(|hash| self.of(what, hash));
         replace("credentials", &mut request.credentials);
         replace("etag", &mut response.etag);

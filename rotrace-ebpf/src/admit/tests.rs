@@ -1,0 +1,234 @@
+//! Given: connections and pieces of their bytes. Gives: whether what is said of each is right. Refuses to know: probes.
+
+use super::*;
+use crate::frames::tests::Bytes;
+use crate::record::role;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const SENT: u8 = 0;
+const RECEIVED: u8 = 1;
+
+fn from_start() -> Connection {
+    Connection::new(1, role::CLIENT, true)
+}
+
+fn joined_late() -> Connection {
+    Connection::new(1, role::UNKNOWN, false)
+}
+
+fn text(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Admit {
+    connection.admit(direction, bytes.len() as u64, &Prefix::from_bytes(bytes))
+}
+
+fn body(connection: &mut Connection, direction: u8, size: u64) -> Admit {
+    connection.admit(direction, size, &Prefix::EMPTY)
+}
+
+#[test]
+fn a_start_line_in_pieces_is_copied_and_recognised() {
+    let mut connection = from_start();
+    assert_eq!(text(&mut connection, SENT, b"GE"), Admit::Copy { bytes: 2, turn: true });
+    assert_eq!(connection.protocol, protocol::NEW);
+    assert_eq!(text(&mut connection, SENT, b"T "), Admit::Copy { bytes: 2, turn: false });
+    assert_eq!(text(&mut connection, SENT, b"/"), Admit::Copy { bytes: 1, turn: false });
+    assert_eq!(connection.protocol, protocol::HTTP1);
+    assert_eq!(connection.flows[0].position, 5);
+}
+
+#[test]
+fn a_body_is_length_only_when_the_credit_is_spent_and_small_pieces_are_not() {
+    let mut connection = from_start();
+    text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(body(&mut connection, RECEIVED, 16_384), Admit::Copy { bytes: 16_384, turn: true });
+    assert_eq!(body(&mut connection, RECEIVED, 65_536), Admit::Copy { bytes: 4_096, turn: false });
+    assert_eq!(body(&mut connection, RECEIVED, 65_536), Admit::Copy { bytes: 0, turn: false });
+    assert_eq!(body(&mut connection, RECEIVED, 200), Admit::Copy { bytes: 200, turn: false });
+    assert_eq!(body(&mut connection, RECEIVED, 201), Admit::Copy { bytes: 0, turn: false });
+    assert_eq!(text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n"), Admit::Copy { bytes: 18, turn: true });
+    assert_eq!(
+        body(&mut connection, RECEIVED, 300),
+        Admit::Copy { bytes: 300, turn: true },
+        "credit is back"
+    );
+}
+
+#[test]
+fn an_empty_line_before_the_first_request_is_copied_with_it() {
+    for mut connection in [from_start(), joined_late()] {
+        assert_eq!(text(&mut connection, SENT, b"\r\n"), Admit::Copy { bytes: 2, turn: true });
+        assert_eq!(text(&mut connection, SENT, b"GET / HTTP/1.1"), Admit::Copy { bytes: 14, turn: false });
+        assert_eq!(connection.protocol, protocol::HTTP1);
+    }
+    let mut connection = joined_late();
+    assert_eq!(text(&mut connection, SENT, b"\r\nthe words of a body"), Admit::Ignore);
+    assert_eq!(connection.protocol, protocol::NEW);
+}
+
+#[test]
+fn another_protocol_from_the_start_is_ignored_at_once() {
+    let mut connection = from_start();
+    assert_eq!(text(&mut connection, SENT, b"\0\x01\x02"), Admit::Ignore);
+    assert_eq!(connection.protocol, protocol::IGNORED);
+    assert_eq!(text(&mut connection, SENT, b"GET / HTTP/1.1"), Admit::Ignore);
+}
+
+#[test]
+fn a_connection_that_is_joined_late_is_recognised_at_a_turn_and_nowhere_else() {
+    let mut connection = joined_late();
+    assert_eq!(text(&mut connection, RECEIVED, b"the middle of a body"), Admit::Ignore);
+    assert_eq!(text(&mut connection, RECEIVED, b"GET / HTTP/1.1 in a body"), Admit::Ignore);
+    assert_eq!(connection.protocol, protocol::NEW);
+    assert_eq!(text(&mut connection, SENT, b"GET / HTTP/1.1\r\n"), Admit::Copy { bytes: 16, turn: true });
+    assert_eq!(connection.protocol, protocol::HTTP1);
+    assert_eq!(connection.flows[1].position, 44, "positions count from the first byte seen");
+}
+
+#[test]
+fn a_late_connection_that_is_never_http_is_given_up() {
+    let mut connection = joined_late();
+    for turn in 0..TURNS_BEFORE_IGNORED {
+        assert_eq!(connection.protocol, protocol::NEW, "turn {turn}");
+        text(&mut connection, turn % 2, b"\0binary");
+    }
+    assert_eq!(connection.protocol, protocol::IGNORED);
+}
+
+#[test]
+fn of_tls_the_hello_is_copied_and_the_rest_counted() {
+    let mut connection = from_start();
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    assert_eq!(text(&mut connection, SENT, hello), Admit::Encrypted { report: 11, bytes: 11 });
+    assert_eq!(body(&mut connection, RECEIVED, ENCRYPTED_REPORT_BYTES - 1), Admit::Ignore);
+    let all = ENCRYPTED_REPORT_BYTES + 9;
+    assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Encrypted { report: all, bytes: 0 });
+    assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Ignore);
+}
+
+/// The records of a piece, as sizes and captured bytes; what the first says where it is no HTTP/2.
+fn parts(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Result<Vec<(u64, u64)>, Admit> {
+    let admit = text(connection, direction, bytes);
+    if admit != Admit::Frames {
+        return Err(admit);
+    }
+    let (mut parts, mut at) = (Vec::new(), 0);
+    while at < bytes.len() as u64 {
+        let (part, turn) = connection.part(direction, &Bytes(bytes), 1 + at, bytes.len() as u64 - at);
+        assert!(!turn || at == 0);
+        assert!(part.size > 0 && part.captured <= part.size);
+        parts.push((part.size, part.captured));
+        at += part.size;
+    }
+    assert_eq!(at, bytes.len() as u64);
+    Ok(parts)
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A frame on stream 1, or 0 for SETTINGS.
+fn frame(kind: u8, size: usize) -> Vec<u8> {
+    let mut bytes = (size as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, 0, 0, 0, 0, u8::from(kind != frames::kind::SETTINGS)]);
+    bytes.extend(std::vec![b'.'; size]);
+    bytes
+}
+
+#[test]
+fn of_http2_all_is_copied_but_data() {
+    use frames::kind::{DATA, HEADERS, SETTINGS};
+    for mut connection in [from_start(), joined_late()] {
+        let begin = [PREFACE, &frame(SETTINGS, 12), &frame(HEADERS, 300)].concat();
+        assert_eq!(parts(&mut connection, SENT, &begin), Ok(std::vec![(354, 354)]));
+        let answer =
+            [frame(SETTINGS, 0), frame(HEADERS, 100), frame(DATA, 16_384), frame(DATA, 500)].concat();
+        let expect = std::vec![(9 + 109 + 9 + 16_384, 9 + 109 + 9 + 6), (509, 15)];
+        assert_eq!(parts(&mut connection, RECEIVED, &answer), Ok(expect));
+        assert_eq!(connection.flows[1].position, answer.len() as u64);
+    }
+}
+
+#[test]
+fn a_server_that_speaks_first_is_recognised() {
+    let mut connection = from_start();
+    let settings = frame(frames::kind::SETTINGS, 18);
+    assert_eq!(parts(&mut connection, SENT, &settings), Ok(std::vec![(27, 27)]));
+    assert_eq!(parts(&mut connection, RECEIVED, PREFACE), Ok(std::vec![(24, 24)]));
+    assert_eq!(connection.flows[1].frames, Frames::preface(0));
+}
+
+#[test]
+fn a_preface_in_pieces_is_copied() {
+    let mut connection = from_start();
+    let (begin, rest) = PREFACE.split_at(20);
+    assert_eq!(text(&mut connection, SENT, begin), Admit::Copy { bytes: 20, turn: true });
+    let rest = [rest, &frame(frames::kind::SETTINGS, 0)].concat();
+    assert_eq!(parts(&mut connection, SENT, &rest), Ok(std::vec![(13, 13)]));
+    assert_eq!(connection.flows[0].frames, Frames::preface(0));
+}
+
+#[test]
+fn http2_that_is_joined_late_is_recognised_by_a_frame_that_fills_its_piece() {
+    use frames::kind::{DATA, HEADERS};
+    let mut connection = joined_late();
+    assert_eq!(parts(&mut connection, RECEIVED, &frame(DATA, 900)), Err(Admit::Ignore));
+    assert_eq!(parts(&mut connection, SENT, &frame(HEADERS, 40)), Ok(std::vec![(49, 49)]));
+    let mut cut = frame(HEADERS, 400);
+    cut.pop();
+    assert_eq!(parts(&mut connection, RECEIVED, &cut), Ok(std::vec![(408, 0)]), "not yet there");
+    assert_eq!(parts(&mut connection, RECEIVED, &frame(HEADERS, 400)), Ok(std::vec![(409, 409)]));
+}
+
+#[test]
+fn an_upgrade_is_seen_at_its_preface() {
+    let mut connection = from_start();
+    text(&mut connection, SENT, b"GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n");
+    text(&mut connection, RECEIVED, b"HTTP/1.1 101 \r\n\r\n");
+    assert!(connection.asks(SENT) && !connection.asks(RECEIVED));
+    assert_eq!(parts(&mut connection, SENT, PREFACE), Ok(std::vec![(24, 24)]));
+    let mut other = from_start();
+    for _ in 0..2 {
+        text(&mut other, SENT, b"GET / HTTP/1.1\r\n\r\n");
+        text(&mut other, RECEIVED, b"HTTP/1.1 200 \r\n\r\n");
+    }
+    assert!(!other.asks(SENT), "only the first turns cost a look");
+}
+
+proptest! {
+    #[test]
+    fn no_more_is_copied_than_there_is_nor_than_the_credit_between_turns(
+        calls in proptest::collection::vec((0u8..2, 1u64..100_000), 1..60)
+    ) {
+        let mut connection = from_start();
+        text(&mut connection, SENT, b"POST / HTTP/1.1\r\n");
+        let (mut last, mut large) = (SENT, 0);
+        for (direction, size) in calls {
+            let before = connection.flows[direction as usize].position;
+            let Admit::Copy { bytes, turn } = body(&mut connection, direction, size) else {
+                panic!("HTTP/1 stays HTTP/1");
+            };
+            prop_assert_eq!(turn, direction != last);
+            large = if turn { 0 } else { large };
+            large += if size > ALWAYS_COPIED_BYTES { u64::from(bytes) } else { 0 };
+            last = direction;
+            prop_assert!(u64::from(bytes) <= size && large <= CREDIT_BYTES);
+            prop_assert_eq!(connection.flows[direction as usize].position, before + size);
+        }
+    }
+
+    #[test]
+    fn a_start_line_is_recognised_in_whatever_pieces(cuts in proptest::collection::vec(1usize..8, 1..10)) {
+        let mut rest = &b"DELETE /v1/users/7 HTTP/1.1\r\n"[..];
+        let mut connection = from_start();
+        for cut in cuts {
+            let (piece, behind) = rest.split_at(cut.min(rest.len()));
+            rest = behind;
+            if piece.is_empty() {
+                break;
+            }
+            prop_assert_ne!(text(&mut connection, SENT, piece), Admit::Ignore);
+            let seen = 29 - rest.len();
+            let expect = if seen >= 8 { protocol::HTTP1 } else { protocol::NEW };
+            prop_assert_eq!(connection.protocol, expect);
+        }
+    }
+}
