@@ -8,12 +8,12 @@ mod figures;
 pub(crate) mod matching;
 mod others;
 mod report;
+mod waste;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use rotrace::detect::finding::{Amount, Class, Finding, Severity};
-use rotrace::detect::pattern::Pool;
 use rotrace::detect::{Pattern, TABLE};
 
 use self::figures::{Errors, Share};
@@ -218,71 +218,28 @@ impl Score {
         }
     }
 
-    /// What the ledger has of a game and a pattern, beside what is true.
+    /// What is claimed of each game and pattern, beside what is true.
     fn add_errors(&mut self, world: usize, played: &Played) -> Vec<String> {
         let mut off = Vec::new();
-        let mut games: BTreeMap<(&str, Pattern), (f64, f64)> = BTreeMap::new();
-        for wasted in &played.snapshot.wasted {
-            let amount = wasted.amount;
-            let counted = if wasted.pattern.pool() == Pool::Bytes { amount.bytes } else { amount.calls };
-            games.entry((&*wasted.names.game, wasted.pattern)).or_default().0 += counted as f64;
-        }
-        for episode in &played.episodes {
-            let game = &*played.world.game(episode.process).name;
-            games.entry((game, episode.pattern)).or_default().1 +=
-                episode.wasted_calls + episode.wasted_bytes;
-        }
-        self.add_amounts(played);
-        let bounds = bounds(played);
-        for ((game, pattern), (claimed, truth)) in games {
-            if let Some(&(low, high)) = bounds.get(&(game, pattern)) {
-                let is_inside = low <= truth.ceil() && truth.floor() <= high;
-                self.patterns.entry(pattern).or_default().coverage.add(
-                    world,
-                    f64::from(u8::from(is_inside)),
-                    1.0,
-                );
+        for ((game, pattern), claim) in waste::claims(played) {
+            let own = self.patterns.entry(pattern).or_default();
+            let (claimed, truth) = claim.counted;
+            own.errors.add(claimed, truth);
+            own.server_errors.add(claim.server_s.0, claim.server_s.1);
+            own.cost_errors.add(claim.cost.0, claim.cost.1);
+            let name = pattern.name();
+            if let (Some((low, high)), Some(is_inside)) = (claim.bounds, claim.is_inside()) {
+                own.coverage.add(world, f64::from(u8::from(is_inside)), 1.0);
+                if !is_inside {
+                    off.push(format!("{name} of {game}: {truth:.0} is not between {low} and {high}"));
+                }
             }
-            self.patterns.entry(pattern).or_default().errors.add(claimed, truth);
             if (claimed - truth).abs() > ERROR_LISTED * truth.max(claimed) {
-                off.push(format!("{} of {game} claims {claimed} of {truth:.0}", pattern.name()));
+                off.push(format!("{name} of {game} claims {claimed} of {truth:.0}"));
             }
         }
         off
     }
-
-    /// What the ledger has of server time and cost, beside all of the calls that need not have been made.
-    fn add_amounts(&mut self, played: &Played) {
-        let mut games: BTreeMap<(&str, Pattern), (Amount, Amount)> = BTreeMap::new();
-        for wasted in played.snapshot.wasted.iter().filter(|wasted| wasted.pattern.pool() != Pool::Bytes) {
-            let own = games.entry((&*wasted.names.game, wasted.pattern)).or_default();
-            own.0 = own.0.plus(wasted.amount);
-        }
-        for (&(game, pattern), &amount) in &played.marked {
-            let own = games.entry((played.world.game_name(game), pattern)).or_default();
-            own.1 = own.1.plus(amount);
-        }
-        for ((_, pattern), (claimed, truth)) in games {
-            let own = self.patterns.entry(pattern).or_default();
-            own.server_errors.add(claimed.server_ns as f64 / 1e9, truth.server_ns as f64 / 1e9);
-            own.cost_errors.add(claimed.cost_ucu as f64 / 1e6, truth.cost_ucu as f64 / 1e6);
-        }
-    }
-}
-
-/// What the warnings of each game and pattern claim at least and at most, in calls or, where those waste nothing but
-/// bytes, in bytes.
-fn bounds(played: &Played) -> BTreeMap<(&str, Pattern), (f64, f64)> {
-    let mut bounds: BTreeMap<(&str, Pattern), (f64, f64)> = BTreeMap::new();
-    for Told { finding, .. } in played.findings.iter().filter(|told| told.warned_ns.is_some()) {
-        let counted =
-            |amount: Amount| if finding.pattern.pool() == Pool::Bytes { amount.bytes } else { amount.calls };
-        let (low, high) = (counted(finding.waste.low()), counted(finding.waste.high()));
-        let game = &*finding.game;
-        let own = bounds.entry((game, finding.pattern)).or_default();
-        *own = (own.0 + low as f64, own.1 + high as f64);
-    }
-    bounds
 }
 
 /// A warning below the threshold is as good as none; and a response that is given up takes its connection with it.
