@@ -24,7 +24,7 @@ use serde_json::json;
 use self::calls::Harm;
 use self::plan::Intensity;
 use self::schedule::{Schedule, Settings};
-use self::synth::Conditions;
+use self::synth::{Beside, Conditions};
 use self::world::Profile;
 use crate::repository::{cargo, run as run_command};
 
@@ -51,6 +51,9 @@ pub(crate) enum Lab {
         /// Measure each detector alone as well
         #[arg(long)]
         shares: bool,
+        /// Measure others on the same calls as well
+        #[arg(long)]
+        comparators: bool,
     },
     /// Compare what the product finds in worlds with what is true of them
     Score {
@@ -143,8 +146,9 @@ pub(crate) fn run(lab: Lab) -> anyhow::Result<()> {
     }
     match lab {
         Lab::Plan { plan, out } => write_plan(&plan.settings(), out),
-        Lab::Synth { plan, harm, rounds, shares } => {
-            print!("{}", synth::run(&plan.settings(), &harm.conditions(), rounds, shares)?);
+        Lab::Synth { plan, harm, rounds, shares, comparators } => {
+            let beside = Beside { shares, comparators };
+            print!("{}", synth::run(&plan.settings(), &harm.conditions(), rounds, beside)?);
             Ok(())
         }
         Lab::Score { seeds: (first, last), profile, minutes, only, harm, json, list, comparators } => {

@@ -88,6 +88,9 @@ pub(crate) fn run(
     conditions: &Conditions,
     view: View,
 ) -> anyhow::Result<String> {
+    if view.has_comparators && !comparators::is_installed() {
+        eprintln!("{}", comparators::MISSING);
+    }
     let mut score = Score::default();
     for row in TABLE {
         score.patterns.insert(row.pattern, OfPattern::default());

@@ -14,6 +14,7 @@ use rotrace::summary::Summary;
 
 use super::api::prices;
 use super::calls::{EPOCH_NS, Event, Harm, Maker};
+use super::comparators;
 use super::plan::{Episode, Planned, SECOND};
 use super::schedule::{Instance, Schedule, Settings};
 use super::world::World;
@@ -185,12 +186,21 @@ impl Player {
     }
 }
 
-/// Plays a plan and prints how fast that was; with `shares`, what each detector takes.
+/// What is measured beside the product as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside {
+    /// Each detector alone.
+    pub(crate) shares: bool,
+    /// Others that are installed, on the same calls.
+    pub(crate) comparators: bool,
+}
+
+/// Plays a plan and prints how fast that was.
 pub(crate) fn run(
     settings: &Settings,
     conditions: &Conditions,
     rounds: u32,
-    shares: bool,
+    beside: Beside,
 ) -> anyhow::Result<String> {
     let best = |conditions: &Conditions| -> anyhow::Result<Played> {
         let mut best: Option<Played> = None;
@@ -218,7 +228,11 @@ pub(crate) fn run(
     for (holder, state) in &all.snapshot.states {
         text += &format!("  {holder}: {} entries, {} evicted\n", state.entries, state.evicted);
     }
-    if shares {
+    if beside.comparators {
+        let calls: Vec<Planned> = Schedule::new(settings).flat_map(|slice| slice.calls).collect();
+        text += &comparators::speed(&calls)?.unwrap_or_else(|| format!("{}\n", comparators::MISSING));
+    }
+    if beside.shares {
         let patterns: Vec<Pattern> = TABLE.iter().map(|row| row.pattern).collect();
         let none = best(&Conditions { without: patterns.clone(), ..conditions.clone() })?;
         text += &rates("without detectors", &none);

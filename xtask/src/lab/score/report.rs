@@ -21,7 +21,8 @@ pub(super) fn text(
     view: View,
 ) -> String {
     if view.is_json {
-        return format!("{}\n", json(score, seeds, settings));
+        let is_missing = view.has_comparators && !comparators::is_installed();
+        return format!("{}\n", json(score, seeds, settings, is_missing.then_some(comparators::MISSING)));
     }
     let mut text = String::new();
     let (first, last) = (seeds.start(), seeds.end());
@@ -45,10 +46,10 @@ pub(super) fn text(
         score.calls
     );
     if view.has_comparators {
-        text += &score.others.text();
         if !comparators::is_installed() {
-            let _ = writeln!(text, "\n{}", comparators::INSTALL);
+            let _ = writeln!(text, "\n**{}**", comparators::MISSING);
         }
+        text += &score.others.text();
     }
     if view.is_list {
         text += "\n";
@@ -145,7 +146,12 @@ fn look_alike_table(score: &Score) -> String {
     text
 }
 
-fn json(score: &Score, seeds: &RangeInclusive<u64>, settings: &Settings) -> serde_json::Value {
+fn json(
+    score: &Score,
+    seeds: &RangeInclusive<u64>,
+    settings: &Settings,
+    missing: Option<&str>,
+) -> serde_json::Value {
     let share =
         |share: &Share| json!({ "value": share.value(), "of": share.whole(), "interval": share.interval() });
     let pattern = |(pattern, own): (&Pattern, &OfPattern)| {
@@ -169,7 +175,7 @@ fn json(score: &Score, seeds: &RangeInclusive<u64>, settings: &Settings) -> serd
         "confusion": score.confusion.iter().map(confusion).collect::<Vec<_>>(),
         "look_alikes": score.look_alikes.iter().map(look_alike).collect::<Vec<_>>(),
         "false_warnings_per_million": share(&score.false_warnings),
-        "comparators": score.others.json(), "faults": score.faults,
+        "comparators": score.others.json(), "not_compared": missing, "faults": score.faults,
     })
 }
 
