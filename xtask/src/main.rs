@@ -16,9 +16,11 @@ mod demo;
 mod ebpf;
 mod evaluate;
 mod lab;
+mod process;
 mod repository;
 mod setup;
 mod steps;
+mod stop;
 #[cfg(test)]
 mod tidy;
 

@@ -13,6 +13,37 @@ use super::world::World;
 /// Seeds from here on draw from wider ranges: they are those that nobody tuned on.
 pub(crate) const HELD_OUT_SEEDS: u64 = 1000;
 
+/// How time passes in a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Tempo {
+    /// As it does in games.
+    Real,
+    /// Pauses that no detector measures, and what could go on for ever, take such a part of their time. What detectors do
+    /// measure takes its own: how far calls of a burst, polls, retries are apart.
+    Hurried(f64),
+}
+
+impl Tempo {
+    /// In which an instance takes so long at most.
+    pub(crate) fn within(instance_ns: u64, usual_ns: u64) -> Self {
+        Tempo::Hurried((instance_ns as f64 / usual_ns as f64).min(1.0))
+    }
+
+    fn factor(self) -> f64 {
+        match self {
+            Tempo::Real => 1.0,
+            Tempo::Hurried(factor) => factor,
+        }
+    }
+
+    pub(crate) fn apart(self, ns: u64) -> u64 {
+        match self {
+            Tempo::Real => ns,
+            Tempo::Hurried(factor) => (ns as f64 * factor) as u64,
+        }
+    }
+}
+
 /// One instance of a scenario or look-alike, or the background of a server for a while.
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
@@ -22,6 +53,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) intensity: Intensity,
     /// Which of the instances of its row it is.
     pub(crate) turn: usize,
+    pub(crate) tempo: Tempo,
     name: &'static str,
     cause: u32,
     /// When it begins.
@@ -46,6 +78,7 @@ impl<'a> Scene<'a> {
             random,
             intensity,
             turn,
+            tempo: Tempo::Real,
             name,
             cause,
             begin_ns,
@@ -78,6 +111,16 @@ impl<'a> Scene<'a> {
     /// The same as a whole number.
     pub(crate) fn count(&mut self, ranges: [(u32, u32); 3]) -> u64 {
         self.draw(ranges.map(|(low, high)| (f64::from(low), f64::from(high) + 0.999))) as u64
+    }
+
+    /// A pause that no detector measures.
+    pub(crate) fn apart(&self, ns: u64) -> u64 {
+        self.tempo.apart(ns)
+    }
+
+    /// How long something goes on, in seconds, that could go on for ever.
+    pub(crate) fn lasting(&self, seconds: f64) -> f64 {
+        seconds * self.tempo.factor()
     }
 
     /// An id that no other call has.
@@ -257,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_limit_holds_for_a_minute() {
-        let world = World::new(1, Profile::Small, 5);
+        let world = World::new(1, Profile::Small, 300 * SECOND);
         let mut scene = scene(&world);
         let mut limited = Limited::new(2);
         let mut statuses = Vec::new();
@@ -272,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_resource_changes_once_in_its_period() {
-        let world = World::new(1, Profile::Small, 5);
+        let world = World::new(1, Profile::Small, 300 * SECOND);
         let mut scene = scene(&world);
         let bodies: Vec<u64> = (0..120)
             .map(|at_s| {
@@ -287,7 +330,7 @@ mod tests {
 
     #[test]
     fn an_episode_spans_its_calls_and_marks_what_is_wasted() {
-        let world = World::new(1, Profile::Small, 5);
+        let world = World::new(1, Profile::Small, 300 * SECOND);
         let mut scene = scene(&world);
         for at_s in [10, 11, 12] {
             let call = scene.call(Api::CONFIG, &[&7], at_s * SECOND);

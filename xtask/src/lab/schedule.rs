@@ -13,7 +13,7 @@ use super::api::Api;
 use super::plan::{BACKGROUND, Conn, Episode, Intensity, Keep, Planned, SECOND};
 use super::random::Random;
 use super::scenarios::{Kind, Row, background, rows};
-use super::scene::Scene;
+use super::scene::{Scene, Tempo};
 use super::world::{Profile, World};
 
 /// Calls are made so much time at once.
@@ -23,9 +23,9 @@ pub(crate) const SLICE_NS: u64 = 10 * SECOND;
 const QUIET_NS: u64 = 60 * SECOND;
 
 /// The longest instance: what is placed later than this before the end would be cut off.
-const INSTANCE_NS: u64 = 600 * SECOND;
+pub(crate) const INSTANCE_NS: u64 = 600 * SECOND;
 
-/// Instances of each row.
+/// Instances of each row; in a hurry there is one of each.
 const SCENARIO_TURNS: usize = 3;
 const BENIGN_TURNS: usize = 2;
 
@@ -42,7 +42,9 @@ const INSTANCES: u64 = 5;
 pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
-    pub(crate) minutes: u32,
+    /// How long everything goes on.
+    pub(crate) length_s: u64,
+    pub(crate) tempo: Tempo,
     pub(crate) intensity: Intensity,
     /// Names of the rows that take part; all when empty.
     pub(crate) only: Vec<String>,
@@ -64,6 +66,7 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pub(crate) world: World,
+    tempo: Tempo,
     intensity: Intensity,
     pub(crate) instances: Vec<Instance>,
     /// What is true of the instances that have begun.
@@ -87,11 +90,13 @@ pub(crate) struct Slice {
 
 impl Schedule {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let Settings { seed, profile, minutes, intensity, ref only } = *settings;
-        let world = World::new(seed, profile, minutes);
-        let instances = place(&world, |row| only.is_empty() || only.iter().any(|name| name == row.name));
+        let Settings { seed, profile, length_s, tempo, intensity, ref only } = *settings;
+        let world = World::new(seed, profile, length_s * SECOND);
+        let instances =
+            place(&world, tempo, |row| only.is_empty() || only.iter().any(|name| name == row.name));
         Schedule {
             world,
+            tempo,
             intensity,
             instances,
             episodes: Vec::new(),
@@ -107,6 +112,7 @@ impl Schedule {
         let random = Random::of(self.world.seed, &[INSTANCES, row, turn as u64]);
         let place = (process, begin_ns);
         let mut scene = Scene::new(&self.world, (name, cause, turn), place, self.intensity, random);
+        scene.tempo = self.tempo;
         play(&mut scene);
         Some((scene.calls, scene.episodes))
     }
@@ -154,17 +160,27 @@ impl Iterator for Schedule {
 }
 
 /// Where and when each instance takes place.
-fn place(world: &World, takes_part: impl Fn(&Row) -> bool) -> Vec<Instance> {
+fn place(world: &World, tempo: Tempo, takes_part: impl Fn(&Row) -> bool) -> Vec<Instance> {
     let processes = world.processes().len() as u64;
-    let last_ns = world.length_ns.saturating_sub(INSTANCE_NS).max(QUIET_NS + SECOND);
+    let (quiet_ns, instance_ns) = (tempo.apart(QUIET_NS), tempo.apart(INSTANCE_NS));
+    let last_ns = world.length_ns.saturating_sub(instance_ns).max(quiet_ns + SECOND);
+    let turns = |is_benign: bool| match tempo {
+        Tempo::Real if is_benign => BENIGN_TURNS,
+        Tempo::Real => SCENARIO_TURNS,
+        Tempo::Hurried(_) => 1,
+    };
     let mut taken: BTreeSet<(usize, Api)> = BTreeSet::new();
     let mut instances = Vec::new();
     for (number, row) in rows() {
         let is_benign = row.kind == Kind::Benign;
-        for turn in 0..if is_benign { BENIGN_TURNS } else { SCENARIO_TURNS } {
+        // A row that takes no part keeps its place, so that no other is shifted; in a hurry there are too few places.
+        if matches!(tempo, Tempo::Hurried(_)) && !takes_part(row) {
+            continue;
+        }
+        for turn in 0..turns(is_benign) {
             let mut random = Random::of(world.seed, &[PLACES, number, turn as u64]);
             let first = random.below(0..processes);
-            let begin_ns = random.below(QUIET_NS..last_ns);
+            let begin_ns = random.below(quiet_ns..last_ns);
             let game = |process: u32| world.process(process).game;
             let free = (0..processes)
                 .map(|step| ((first + step) % processes) as u32)
@@ -253,7 +269,14 @@ mod tests {
 
     fn settings(only: &[&str]) -> Settings {
         let only = only.iter().map(|&name| name.to_owned()).collect();
-        Settings { seed: 3, profile: Profile::Small, minutes: 12, intensity: Intensity::Clear, only }
+        Settings {
+            seed: 3,
+            profile: Profile::Small,
+            length_s: 720,
+            tempo: Tempo::Real,
+            intensity: Intensity::Clear,
+            only,
+        }
     }
 
     fn lines(only: &[&str]) -> Vec<(u32, String)> {
@@ -301,7 +324,7 @@ mod tests {
     #[test]
     fn closed_forms_are_the_number_of_marked_calls() {
         for intensity in Intensity::ALL {
-            let settings = Settings { intensity, profile: Profile::Usual, minutes: 20, ..settings(&[]) };
+            let settings = Settings { intensity, profile: Profile::Usual, length_s: 1_200, ..settings(&[]) };
             let schedule = Schedule::new(&settings);
             for index in 0..schedule.instances.len() {
                 let (calls, episodes) = schedule.instance(index).expect("an instance");

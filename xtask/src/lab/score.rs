@@ -22,7 +22,7 @@ use self::others::Others;
 use super::api::APIS;
 use super::calls::EPOCH_NS;
 use super::comparators::{self, Comparator};
-use super::plan::{Episode, Intensity};
+use super::plan::{Episode, Intensity, Planned};
 use super::scenarios::{Kind, rows};
 use super::schedule::Settings;
 use super::synth::{Conditions, Played, Told, play};
@@ -102,7 +102,8 @@ pub(crate) fn run(
                 if view.has_comparators { comparators::all() } else { Vec::new() };
             let played = play(&settings, conditions, |call| {
                 others.iter_mut().for_each(|other| other.take(call));
-            })?;
+            })?
+            .played;
             score.add(world, seed, intensity, &played);
             for other in &mut others {
                 let said = other.finish(&played.world, played.episodes.len())?;
@@ -111,6 +112,25 @@ pub(crate) fn run(
         }
     }
     Ok(report::text(&score, &seeds, settings, conditions, view))
+}
+
+/// Scores one world that was played, by the calls of its plan.
+pub(crate) fn of_play(
+    played: &Played,
+    planned: &[Planned],
+    settings: &Settings,
+    view: View,
+) -> anyhow::Result<String> {
+    let mut score = Score::default();
+    score.add(0, settings.seed, settings.intensity, played);
+    if view.has_comparators {
+        for other in &mut comparators::all() {
+            planned.iter().for_each(|call| other.take(call));
+            let said = other.finish(&played.world, played.episodes.len())?;
+            score.others.add(other.name(), 0, played, &said);
+        }
+    }
+    Ok(report::text_of_play(&score, settings, view))
 }
 
 impl Score {
@@ -163,7 +183,7 @@ impl Score {
             self.faults.extend(off.into_iter().map(fault));
         }
         self.calls += played.calls;
-        self.claimed_calls += played.snapshot.wasted.iter().map(|wasted| wasted.amount.calls).sum::<u64>();
+        self.claimed_calls += played.wasted.iter().map(|wasted| wasted.amount.calls).sum::<u64>();
     }
 
     fn add_fate(&mut self, world: usize, episode: &Episode, fate: &Fate, known: &Fate) {

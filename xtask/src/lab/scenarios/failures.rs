@@ -26,7 +26,7 @@ fn no_backoff(scene: &mut Scene<'_>) {
         scene.new_task();
         let id = scene.id();
         let attempts_max = scene.count([(200, 260), (12, 18), (2, 2)]);
-        let mut now_ns = scene.begin_ns + chain * 60 * SECOND;
+        let mut now_ns = scene.begin_ns + scene.apart(chain * 60 * SECOND);
         for attempt in 0..=attempts_max {
             let mut call = scene.call(Api::PROFILE, &[&id], now_ns);
             if attempt < attempts_max {
@@ -54,7 +54,8 @@ fn retry_after_ignored(scene: &mut Scene<'_>) {
     for chain in 0..chains {
         scene.new_task();
         let key = format!("player-{}", scene.id());
-        let begin_ns = scene.begin_ns + chain * 20 * SECOND + scene.random.below(0..5 * SECOND);
+        let pause_ns = chain * 20 * SECOND + scene.random.below(0..5 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         let body = scene.random.next();
         let (mut now_ns, mut allowed_ns) = (begin_ns, 0);
         loop {
@@ -110,7 +111,8 @@ fn wrong_key(scene: &mut Scene<'_>) {
         call.reply.body_bytes = 70;
         call.reply.is_coded = false;
         scene.send(call);
-        now_ns += (interval_s * scene.random.between(0.97, 1.03) * 1e9) as u64;
+        let pause_ns = (interval_s * scene.random.between(0.97, 1.03) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     scene.episode(Pattern::ErrorLoop, Api::INVENTORY, (count - 2) as f64, |index, _| index >= 2);
 }
@@ -125,7 +127,8 @@ fn deleted(scene: &mut Scene<'_>) {
         call.reply.status = 404;
         call.reply.body_bytes = 60;
         scene.send(call);
-        now_ns += (0.5e9 + scene.random.exponential(420.0 / count as f64).min(100.0) * 1e9) as u64;
+        let pause_ns = (0.5e9 + scene.random.exponential(420.0 / count as f64).min(100.0) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     scene.episode(Pattern::ErrorLoop, Api::DOCUMENT, (count - 2) as f64, |index, _| index >= 2);
 }
@@ -139,7 +142,8 @@ fn short_timeout(scene: &mut Scene<'_>) {
         let mut call = scene.call(Api::REPORT, &[&id], now_ns);
         call.ask.gives_up_ns = Some(timeout_ms * MS);
         let end_ns = scene.send(call);
-        now_ns = end_ns + (scene.random.exponential(420.0 / count as f64) * 1e9) as u64;
+        let pause_ns = (scene.random.exponential(420.0 / count as f64) * 1e9) as u64;
+        now_ns = end_ns + scene.apart(pause_ns);
     }
     let aborted = scene.calls.iter().filter(|call| call.is_aborted()).count() as f64;
     scene.episode(Pattern::WastedResponse, Api::REPORT, aborted, |_, call| call.is_aborted());

@@ -12,7 +12,7 @@ use crate::lab::comparators;
 use crate::lab::schedule::Settings;
 use crate::lab::synth::Conditions;
 
-/// Of all worlds.
+/// Of all worlds of the seeds.
 pub(super) fn text(
     score: &Score,
     seeds: &RangeInclusive<u64>,
@@ -20,20 +20,37 @@ pub(super) fn text(
     conditions: &Conditions,
     view: View,
 ) -> String {
+    let (first, last) = (seeds.start(), seeds.end());
+    let Settings { length_s, profile, .. } = settings;
+    let title = format!(
+        "Seeds {first} to {last}, each clear, above and below: {} calls of {} operations in {} minutes ({profile:?}, \
+         {conditions:?}).",
+        score.calls,
+        operations(),
+        length_s / 60,
+    );
+    titled(&title, score, seeds, settings, view)
+}
+
+/// Of one world that was played.
+pub(super) fn text_of_play(score: &Score, settings: &Settings, view: View) -> String {
+    let Settings { seed, length_s, intensity, .. } = *settings;
+    let title = format!("Seed {seed}, {}, played for {length_s} s: {} calls.", intensity.name(), score.calls);
+    titled(&title, score, &(seed..=seed), settings, view)
+}
+
+fn titled(
+    title: &str,
+    score: &Score,
+    seeds: &RangeInclusive<u64>,
+    settings: &Settings,
+    view: View,
+) -> String {
     if view.is_json {
         let is_missing = view.has_comparators && !comparators::is_installed();
         return format!("{}\n", json(score, seeds, settings, is_missing.then_some(comparators::MISSING)));
     }
-    let mut text = String::new();
-    let (first, last) = (seeds.start(), seeds.end());
-    let Settings { minutes, profile, .. } = settings;
-    let _ = writeln!(
-        text,
-        "Seeds {first} to {last}, each clear, above and below: {} calls of {} operations in {minutes} minutes \
-         ({profile:?}, {conditions:?}).\n",
-        score.calls,
-        operations(),
-    );
+    let mut text = format!("{title}\n\n");
     text += &detectors(score);
     text += &amounts(score);
     text += &confusion(score);
@@ -169,7 +186,7 @@ fn json(
     let confusion = |((truth, said), count): (&(Pattern, Option<Pattern>), &u64)| json!({ "truth": truth.name(), "said": said.map(Pattern::name), "count": count });
     let look_alike = |(name, own): (&&'static str, &super::LookAlike)| json!({ "name": name, "instances": own.instances, "warnings": own.warnings, "claims": own.claims });
     json!({
-        "seeds": [seeds.start(), seeds.end()], "minutes": settings.minutes, "calls": score.calls,
+        "seeds": [seeds.start(), seeds.end()], "seconds": settings.length_s, "calls": score.calls,
         "claimed_calls": score.claimed_calls,
         "patterns": score.patterns.iter().map(pattern).collect::<Vec<_>>(),
         "confusion": score.confusion.iter().map(confusion).collect::<Vec<_>>(),

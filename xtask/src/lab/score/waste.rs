@@ -34,7 +34,7 @@ impl Claimed {
 /// calls took.
 pub(super) fn claims(played: &Played) -> BTreeMap<(&str, Pattern), Claimed> {
     let mut claims: BTreeMap<(&str, Pattern), Claimed> = BTreeMap::new();
-    for wasted in &played.snapshot.wasted {
+    for wasted in &played.wasted {
         let (pattern, amount) = (wasted.pattern, wasted.amount);
         let own = claims.entry((&*wasted.names.game, pattern)).or_default();
         own.counted.0 += counted(pattern, amount);
@@ -79,15 +79,22 @@ fn cost_units(amount: Amount) -> f64 {
 mod tests {
     use super::*;
     use crate::lab::plan::Intensity;
+    use crate::lab::scene::Tempo;
     use crate::lab::schedule::Settings;
     use crate::lab::synth::{Conditions, play};
     use crate::lab::world::Profile;
 
     fn played(name: &str) -> Played {
         let only = vec![name.to_owned()];
-        let settings =
-            Settings { seed: 5, profile: Profile::Small, minutes: 12, intensity: Intensity::Clear, only };
-        play(&settings, &Conditions::default(), |_| {}).expect("a plan")
+        let settings = Settings {
+            seed: 5,
+            profile: Profile::Small,
+            length_s: 720,
+            tempo: Tempo::Real,
+            intensity: Intensity::Clear,
+            only,
+        };
+        play(&settings, &Conditions::default(), |_| {}).expect("a plan").played
     }
 
     #[test]
@@ -105,7 +112,7 @@ mod tests {
             assert!(own.cost.1 > 0.0 && (own.cost.0 - own.cost.1).abs() < 1e-6, "{:?}", own.cost);
         }
         // Who claims nothing is wrong by all of it.
-        played.snapshot.wasted.clear();
+        played.wasted.clear();
         played.findings.clear();
         let silent = claims(&played);
         let own = silent.iter().find(|((_, own), _)| *own == pattern).expect("a truth").1;
