@@ -62,8 +62,6 @@ pub(crate) enum Lab {
     Live {
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        #[arg(long, default_value = "clear")]
-        intensity: Intensity,
         /// How long the plan goes on
         #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = seconds)]
         length_s: u64,
@@ -76,6 +74,9 @@ pub(crate) enum Lab {
         /// This daemon instead of the one of the sources
         #[arg(long, value_name = "FILE")]
         daemon: Option<PathBuf>,
+        /// Leave all that the daemon says in this file
+        #[arg(long, value_name = "FILE")]
+        said: Option<PathBuf>,
         /// Score others on the planned calls as well
         #[arg(long)]
         comparators: bool,
@@ -116,6 +117,7 @@ pub(crate) enum Lab {
 
 /// Which world.
 #[derive(Args)]
+#[group(skip)]
 pub(crate) struct Plan {
     #[arg(long)]
     seed: u64,
@@ -189,10 +191,10 @@ pub(crate) fn run(lab: Lab) -> anyhow::Result<()> {
             print!("{}", synth::run(&plan.settings(), &harm.conditions(), rounds, beside)?);
             Ok(())
         }
-        Lab::Live { seed, intensity, length_s: seconds, only, young, daemon, comparators, json, list } => {
+        Lab::Live { seed, length_s: seconds, only, young, daemon, said, comparators, json, list } => {
             let view = score::View { is_json: json, is_list: list, has_comparators: comparators };
             let age = if young { Age::Young } else { Age::Grown };
-            print!("{}", live::run(&Live { seed, intensity, seconds, only, age, daemon, view })?);
+            print!("{}", live::run(&Live { seed, seconds, only, age, daemon, said, view })?);
             Ok(())
         }
         Lab::Score { seeds: (first, last), profile, minutes, only, harm, json, list, comparators } => {

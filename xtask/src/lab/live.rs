@@ -50,13 +50,14 @@ const QUIET: Duration = Duration::from_millis(2_500);
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
     pub(crate) seed: u64,
-    pub(crate) intensity: Intensity,
     pub(crate) seconds: u64,
     /// Names of rows; all that fit when empty.
     pub(crate) only: Vec<String>,
     pub(crate) age: Age,
     /// The daemon; built when it is not given.
     pub(crate) daemon: Option<PathBuf>,
+    /// Where all that the daemon says is left.
+    pub(crate) said: Option<PathBuf>,
     pub(crate) view: score::View,
 }
 
@@ -71,8 +72,6 @@ pub(crate) enum Age {
 
 /// What came of a play.
 struct Seen {
-    /// When it began; nanoseconds since 1970.
-    began_ns: u64,
     calls: Vec<Value>,
     /// With when each came, in nanoseconds since the play began.
     findings: Vec<(u64, Value)>,
@@ -85,9 +84,7 @@ pub(crate) fn run(live: &Live) -> anyhow::Result<String> {
         rustix::process::geteuid().is_root(),
         "a play loads probes into the kernel, which needs root: run it as root (sudo -E cargo xtask lab live)"
     );
-    if let Some(unknown) = live.only.iter().find(|name| !BRISK.contains(&name.as_str())) {
-        bail!("{unknown} cannot be hurried; these can: {}", BRISK.join(", "));
-    }
+    live.check()?;
     let stop = Stop::on_signals()?;
     let daemon = live.daemon.clone().map_or_else(daemon, Ok)?;
     let settings = live.settings();
@@ -116,12 +113,18 @@ pub(crate) fn run(live: &Live) -> anyhow::Result<String> {
     }
     let last_ns = planned.iter().map(Planned::end_ns).max().unwrap_or(0);
     eprintln!("Playing {} calls in {} s …", planned.len(), last_ns / SECOND);
-    let seen = play(&mut games, &mut platform, &mut watcher, &planned, Duration::from_nanos(last_ns), &stop)
+    let lasts = Duration::from_nanos(last_ns);
+    let (began_ns, lines) = play(&mut games, &mut platform, &mut watcher, planned.len(), lasts, &stop)
         .with_context(|| format!("play the plan; the daemon's log: {}", stage.log()))?;
     drop(games);
+    if let Some(path) = &live.said {
+        let text: String = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    let seen = Seen::read(&lines)?;
 
     let said_from = if live.age == Age::Grown { Severity::Warning } else { Severity::Info };
-    let reader = Reader { world, began_ns: seen.began_ns, pids: &pids, said_from };
+    let reader = Reader { world, began_ns, pids: &pids, said_from };
     let told = reader.told(&seen.findings)?;
     let differences = Differences::of(&planned, world, &seen.calls);
     let mut truth = Truth::new(&schedule.instances)?;
@@ -138,33 +141,72 @@ pub(crate) fn run(live: &Live) -> anyhow::Result<String> {
         print!("{text}");
         bail!("{}\nlost, as the daemon says: {lost}; its log: {}", differences.text(), stage.log());
     }
-    Ok(format!("{text}\n{}, each once, and no other; nothing lost.\n", differences.text()))
+    let equal = format!("{}, each once, and no other; nothing lost.", differences.text());
+    if live.view.is_json {
+        eprintln!("{equal}");
+        return Ok(text);
+    }
+    Ok(format!("{text}\n{equal}\n"))
 }
 
 impl Live {
+    fn check(&self) -> anyhow::Result<()> {
+        for name in &self.only {
+            let Some((_, least_s)) = BRISK.iter().find(|(known, _)| known == name) else {
+                let names: Vec<&str> = BRISK.iter().map(|&(name, _)| name).collect();
+                bail!("{name} cannot be hurried; these can: {}", names.join(", "));
+            };
+            ensure!(*least_s <= self.seconds, "{name} takes {least_s} s at least: --for {least_s}s");
+        }
+        Ok(())
+    }
+
     fn settings(&self) -> Settings {
         let instance_ns = (self.seconds as f64 * INSTANCE_SHARE * SECOND as f64) as u64;
-        let only = if self.only.is_empty() { BRISK.map(str::to_owned).to_vec() } else { self.only.clone() };
+        let fit = BRISK.iter().filter(|(_, least_s)| *least_s <= self.seconds);
+        let only = match self.only.is_empty() {
+            true => fit.map(|&(name, _)| name.to_owned()).collect(),
+            false => self.only.clone(),
+        };
         Settings {
             seed: self.seed,
             profile: Profile::Few,
             length_s: self.seconds,
             tempo: Tempo::within(instance_ns, INSTANCE_NS),
-            intensity: self.intensity,
+            // Just above and below thresholds takes longer than anybody waits.
+            intensity: Intensity::Clear,
             only,
         }
     }
 }
 
-/// Lets the games play, and hears what the daemon says meanwhile and at its end.
+impl Seen {
+    fn read(lines: &[(u64, String)]) -> anyhow::Result<Seen> {
+        let mut seen = Seen { calls: Vec::new(), findings: Vec::new(), summary: Value::Null };
+        for (came_ns, line) in lines {
+            let value: Value = serde_json::from_str(line).with_context(|| format!("read `{line}`"))?;
+            match value["type"].as_str() {
+                Some("call") => seen.calls.push(value),
+                Some("finding") => seen.findings.push((*came_ns, value)),
+                Some("summary") => seen.summary = value,
+                _ => bail!("the daemon said `{line}`"),
+            }
+        }
+        ensure!(seen.summary.is_object(), "the daemon said no summary");
+        Ok(seen)
+    }
+}
+
+/// Lets the games play, and hears what the daemon says meanwhile and at its end: when they began, in nanoseconds since 1970, and
+/// lines with when each came since then.
 fn play(
     games: &mut [Process],
     platform: &mut Platform,
     watcher: &mut Process,
-    planned: &[Planned],
+    planned: usize,
     lasts: Duration,
     stop: &Stop,
-) -> anyhow::Result<Seen> {
+) -> anyhow::Result<(u64, Vec<(u64, String)>)> {
     let began_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("read the clock")?;
     let began = Instant::now();
     for game in games.iter_mut() {
@@ -201,30 +243,15 @@ fn play(
     ensure!(status.success(), "the daemon ended with {status}");
 
     let (calls, failed): (u64, u64) = (made.iter().step_by(2).sum(), made.iter().skip(1).step_by(2).sum());
-    let all = planned.len() as u64;
+    let all = planned as u64;
     ensure!(
         (calls, failed, served.as_slice()) == (all, 0, &[all, 0]),
         "of {all} planned calls {calls} were made, of which {failed} failed; the platform served {served:?}"
     );
-    sorted(began_ns.as_nanos() as u64, lines)
+    Ok((began_ns.as_nanos() as u64, lines))
 }
 
 /// The numbers behind a word.
 fn counts(line: &str, word: &str) -> Vec<u64> {
     line.strip_prefix(word).into_iter().flat_map(|counts| counts.split(' ').flat_map(str::parse)).collect()
-}
-
-fn sorted(began_ns: u64, lines: Vec<(u64, String)>) -> anyhow::Result<Seen> {
-    let mut seen = Seen { began_ns, calls: Vec::new(), findings: Vec::new(), summary: Value::Null };
-    for (came_ns, line) in lines {
-        let value: Value = serde_json::from_str(&line).with_context(|| format!("read `{line}`"))?;
-        match value["type"].as_str() {
-            Some("call") => seen.calls.push(value),
-            Some("finding") => seen.findings.push((came_ns, value)),
-            Some("summary") => seen.summary = value,
-            _ => bail!("the daemon said `{line}`"),
-        }
-    }
-    ensure!(seen.summary.is_object(), "the daemon said no summary");
-    Ok(seen)
 }

@@ -25,6 +25,10 @@ const QUIET_NS: u64 = 60 * SECOND;
 /// The longest instance: what is placed later than this before the end would be cut off.
 pub(crate) const INSTANCE_NS: u64 = 600 * SECOND;
 
+/// In a hurry, the background goes on for so long behind everything that was injected: whether a process lives on decides what
+/// its last calls were.
+const AFTER_NS: u64 = 8 * SECOND;
+
 /// Instances of each row; in a hurry there is one of each.
 const SCENARIO_TURNS: usize = 3;
 const BENIGN_TURNS: usize = 2;
@@ -72,6 +76,8 @@ pub(crate) struct Schedule {
     /// What is true of the instances that have begun.
     pub(crate) episodes: Vec<Episode>,
     now_ns: u64,
+    /// Until when servers do what they do anyhow.
+    background_until_ns: u64,
     /// Calls that begin later.
     later: Vec<Planned>,
     connections: Connections,
@@ -95,6 +101,7 @@ impl Schedule {
         let instances =
             place(&world, tempo, |row| only.is_empty() || only.iter().any(|name| name == row.name));
         Schedule {
+            background_until_ns: world.length_ns,
             world,
             tempo,
             intensity,
@@ -134,12 +141,12 @@ impl Iterator for Schedule {
     type Item = Slice;
 
     fn next(&mut self) -> Option<Slice> {
-        if self.now_ns >= self.world.length_ns && self.later.is_empty() {
+        if self.now_ns >= self.background_until_ns && self.later.is_empty() {
             return None;
         }
         let until_ns = self.now_ns + SLICE_NS;
         let mut due = std::mem::take(&mut self.later);
-        if self.now_ns < self.world.length_ns {
+        if self.now_ns < self.background_until_ns {
             due.append(&mut self.background(until_ns));
         }
         for index in 0..self.instances.len() {
@@ -149,6 +156,11 @@ impl Iterator for Schedule {
                 due.append(&mut calls);
                 self.episodes.append(&mut episodes);
             }
+        }
+        if let Tempo::Hurried(_) = self.tempo {
+            let injected = due.iter().filter(|call| call.cause != BACKGROUND);
+            let last_ns = injected.map(Planned::end_ns).max().unwrap_or(0);
+            self.background_until_ns = self.background_until_ns.max(last_ns + AFTER_NS);
         }
         (due, self.later) = due.into_iter().partition(|call| call.start_ns < until_ns);
         due.sort_by_key(|call| (call.start_ns, call.cause, call.process, call.task));
@@ -266,6 +278,7 @@ mod tests {
     use rotrace::detect::Pattern;
 
     use super::*;
+    use crate::lab::scenarios::BRISK;
 
     fn settings(only: &[&str]) -> Settings {
         let only = only.iter().map(|&name| name.to_owned()).collect();
@@ -319,6 +332,26 @@ mod tests {
             }
         }
         assert!(free_ns.len() > 10);
+    }
+
+    #[test]
+    fn what_is_hurried_is_over_in_time_and_the_background_goes_on_behind_it() {
+        let tempo = Tempo::within(48 * SECOND, INSTANCE_NS);
+        let only = BRISK.iter().filter(|(_, least_s)| *least_s <= 60).map(|&(name, _)| name);
+        let settings =
+            Settings { profile: Profile::Few, length_s: 60, tempo, ..settings(&only.collect::<Vec<_>>()) };
+        let mut schedule = Schedule::new(&settings);
+        let calls: Vec<Planned> = schedule.by_ref().flat_map(|slice| slice.calls).collect();
+        let last_ns = |is_background: bool| {
+            let own = calls.iter().filter(|call| (call.cause == BACKGROUND) == is_background);
+            own.map(|call| call.start_ns).max().expect("calls")
+        };
+        assert!(last_ns(false) < 75 * SECOND, "{} s", last_ns(false) / SECOND);
+        assert!(last_ns(true) > last_ns(false) + AFTER_NS / 2);
+        // Each has found a place.
+        let placed: BTreeSet<&str> = schedule.instances.iter().map(|instance| instance.name).collect();
+        let missing: Vec<_> = settings.only.iter().filter(|name| !placed.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]
