@@ -152,6 +152,7 @@ fn settle(entry: &mut Entry, totals: &mut Totals, now_ns: u64) {
     // There is never more than one of them.
     for claim in [entry.call.take(), entry.side.take()].into_iter().flatten() {
         totals.count(entry.owner, claim.pattern, claim.class, claim.amount, now_ns);
+        totals.note(entry.seq, claim.pattern, claim.amount);
         entry.left = entry.left.minus(claim.amount);
     }
 }
@@ -217,6 +218,21 @@ mod tests {
         ledger.claim(1, 0, claim(Pattern::DuplicateRequest, 1, 1300));
         ledger.settle(2 * SETTLE_NS);
         assert_eq!(totals(&ledger)[0], (Pattern::DuplicateRequest, 2, 1900));
+    }
+
+    #[test]
+    fn claimed_calls_can_be_followed() {
+        let mut ledger = ledger(4);
+        ledger.claim(0, 0, claim(Pattern::NPlusOne, 1, 10));
+        ledger.settle(SETTLE_NS);
+        assert_eq!(ledger.totals.take_followed(), []);
+        ledger.totals.follow();
+        ledger.claim(1, 0, claim(Pattern::NPlusOne, 1, 10));
+        ledger.claim(1, 0, claim(Pattern::RetryStorm, 1, 10));
+        ledger.claim(2, 0, claim(Pattern::UncompressedPayload, 0, 10));
+        ledger.settle(SETTLE_NS);
+        assert_eq!(ledger.totals.take_followed(), [(1, Pattern::RetryStorm)]);
+        assert_eq!(ledger.totals.take_followed(), []);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::scenarios::BRISK;
 use super::scene::Tempo;
 use super::schedule::{INSTANCE_NS, Schedule, Settings};
 use super::score;
-use super::synth::{Played, Truth};
+use super::synth::{Played, Tally};
 use super::world::Profile;
 use crate::demo::daemon;
 use crate::process::Process;
@@ -127,13 +127,14 @@ pub(crate) fn run(live: &Live) -> anyhow::Result<String> {
     let reader = Reader { world, began_ns, pids: &pids, said_from };
     let told = reader.told(&seen.findings)?;
     let differences = Differences::of(&planned, world, &seen.calls);
-    let mut truth = Truth::new(&schedule.instances)?;
+    let mut tally = Tally::new(&schedule.instances)?;
     let maker = Maker::new(world, Harm::default());
-    planned.iter().for_each(|call| truth.add(call, &maker, world));
-    let Truth { marked, benign_calls, .. } = truth;
+    planned.iter().for_each(|call| tally.add(call, &maker, world));
+    let Tally { marked, benign_calls, .. } = tally;
     let Schedule { world, instances, episodes, .. } = schedule;
     let (findings, wasted, calls) = (told.clone(), wasted(&told), seen.calls.len() as u64);
-    let played = Played { world, instances, episodes, findings, wasted, marked, calls, benign_calls };
+    let played =
+        Played { world, instances, episodes, findings, wasted, marked, calls, benign_calls, claims: None };
     let text = score::of_play(&played, &planned, &settings, live.view)?;
 
     let lost = &seen.summary["lost"];

@@ -4,6 +4,7 @@
 //! Each seed is a world in three intensities. A warning is a statement; what is only good to know is none. Below the
 //! thresholds nobody has to warn, and who does is not wrong.
 
+mod claims;
 mod figures;
 pub(crate) mod matching;
 mod others;
@@ -14,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use rotrace::detect::finding::{Amount, Class, Finding, Severity};
+use rotrace::detect::pattern::Pool;
 use rotrace::detect::{Pattern, TABLE};
 
+use self::claims::ClaimedCalls;
 use self::figures::{Errors, Share};
 use self::matching::{Fate, Statement, Worth, judge};
 use self::others::Others;
@@ -52,6 +55,8 @@ struct Score {
     others: Others,
     /// What was not as it should be, for people.
     faults: Vec<String>,
+    /// Calls of all patterns together.
+    all_calls: ClaimedCalls,
 }
 
 /// How right one detector is.
@@ -69,6 +74,7 @@ struct OfPattern {
     cost_errors: Errors,
     /// Games whose wasted calls lie between what is claimed at least and at most.
     coverage: Share,
+    calls: ClaimedCalls,
     latencies_s: Vec<f64>,
 }
 
@@ -179,6 +185,7 @@ impl Score {
         self.false_warnings.add(world, wrong as f64, played.benign_calls as f64 / 1e6);
         self.add_look_alikes(played);
         if intensity != Intensity::Below {
+            self.add_claims(world, played);
             let off = self.add_errors(world, played);
             self.faults.extend(off.into_iter().map(fault));
         }
@@ -239,6 +246,14 @@ impl Score {
                 own.claims.insert(finding.pattern.name());
             }
         }
+    }
+
+    fn add_claims(&mut self, world: usize, played: &Played) {
+        let Some(claims) = &played.claims else { return };
+        for row in TABLE.iter().filter(|row| row.pattern.pool() == Pool::Calls) {
+            self.patterns.entry(row.pattern).or_default().calls.add(world, claims, Some(row.pattern));
+        }
+        self.all_calls.add(world, claims, None);
     }
 
     /// What is claimed of each game and pattern, beside what is true.

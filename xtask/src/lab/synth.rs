@@ -13,7 +13,7 @@ use rotrace::exchange::Exchange;
 use rotrace::summary::Summary;
 
 use super::api::prices;
-use super::calls::{EPOCH_NS, Event, Harm, Maker};
+use super::calls::{EPOCH_NS, Event, Harm, Maker, Truth};
 use super::comparators;
 use super::plan::{BACKGROUND, Episode, Planned, SECOND};
 use super::schedule::{Instance, Schedule, Settings};
@@ -54,7 +54,12 @@ pub(crate) struct Played {
     pub(crate) calls: u64,
     /// Calls that no scenario has made.
     pub(crate) benign_calls: u64,
+    /// How many calls of each truth the ledger has claimed for which pattern; `None` where nobody could tell.
+    pub(crate) claims: Option<Claims>,
 }
+
+/// By what is true of calls, and by the pattern that has claimed them, if one has.
+pub(crate) type Claims = BTreeMap<(Truth, Option<Pattern>), u64>;
 
 /// What came of a plan, and what that took.
 #[derive(Debug)]
@@ -68,8 +73,8 @@ pub(crate) struct Measured {
     resident_bytes: u64,
 }
 
-/// What is true of planned calls, added up.
-pub(crate) struct Truth {
+/// What is true of all planned calls together.
+pub(crate) struct Tally {
     /// The truth has prices of its own: what the product takes for a call is what it has remembered.
     prices: Prices,
     /// The causes that waste nothing.
@@ -78,11 +83,11 @@ pub(crate) struct Truth {
     pub(crate) benign_calls: u64,
 }
 
-impl Truth {
+impl Tally {
     pub(crate) fn new(instances: &[Instance]) -> anyhow::Result<Self> {
         let benign = instances.iter().filter(|instance| instance.is_benign).map(|instance| instance.cause);
         let benign = benign.chain([BACKGROUND]).collect();
-        Ok(Truth { prices: prices()?, benign, marked: BTreeMap::new(), benign_calls: 0 })
+        Ok(Tally { prices: prices()?, benign, marked: BTreeMap::new(), benign_calls: 0 })
     }
 
     /// Adds a planned call, which the maker makes.
@@ -113,24 +118,28 @@ pub(crate) fn play(
         told: BTreeMap::new(),
         next_ns: EPOCH_NS,
         calls: 0,
+        truths: BTreeMap::new(),
+        claims: Claims::new(),
         spent: Duration::ZERO,
     };
-    let mut truth = Truth::new(&schedule.instances)?;
+    player.accounts.follow_claims();
+    let mut tally = Tally::new(&schedule.instances)?;
     while let Some(slice) = schedule.next() {
         for call in &slice.calls {
-            truth.add(call, &maker, &schedule.world);
+            tally.add(call, &maker, &schedule.world);
             look(call);
         }
         player.play(maker.make(&slice));
     }
     player.play(maker.finish());
     player.finish();
-    let Player { accounts, told, calls, spent, .. } = player;
+    let Player { accounts, told, calls, spent, claims, .. } = player;
+    let claims = Some(claims);
     let Schedule { world, instances, episodes, .. } = schedule;
-    let Truth { marked, benign_calls, .. } = truth;
+    let Tally { marked, benign_calls, .. } = tally;
     let snapshot = accounts.detectors().snapshot();
     let (findings, wasted) = (told.into_values().collect(), snapshot.wasted.clone());
-    let played = Played { world, instances, episodes, findings, wasted, marked, calls, benign_calls };
+    let played = Played { world, instances, episodes, findings, wasted, marked, calls, benign_calls, claims };
     let resident_bytes = resident_bytes()?;
     Ok(Measured { played, snapshot, dropped: maker.dropped, spent, resident_bytes })
 }
@@ -152,20 +161,26 @@ struct Player {
     told: BTreeMap<FindingId, Told>,
     next_ns: u64,
     calls: u64,
+    /// Of calls that nobody has claimed so far, by the number that detectors know them by.
+    truths: BTreeMap<u64, Truth>,
+    claims: Claims,
     spent: Duration,
 }
 
 impl Player {
     /// Hands events over, as they come; only this is measured.
     fn play(&mut self, mut events: Vec<(u64, Event)>) {
+        let mut known = Vec::with_capacity(events.len());
         let before = cpu();
         for (at_ns, event) in &mut events {
             while self.next_ns <= *at_ns {
                 self.advance();
             }
             match event {
-                Event::Call(call) => {
-                    self.accounts.record(call, None);
+                Event::Call(call, truth) => {
+                    if let Some(seq) = self.accounts.record(call, None) {
+                        known.push((seq, *truth));
+                    }
                     self.summary.record(call);
                     self.calls += 1;
                 }
@@ -173,6 +188,17 @@ impl Player {
             }
         }
         self.spent += cpu() - before;
+        self.truths.extend(known);
+        self.claim();
+    }
+
+    /// Writes down which calls have been claimed.
+    fn claim(&mut self) {
+        for (seq, pattern) in self.accounts.take_claims() {
+            if let Some(truth) = self.truths.remove(&seq) {
+                *self.claims.entry((truth, Some(pattern))).or_default() += 1;
+            }
+        }
     }
 
     fn advance(&mut self) {
@@ -187,6 +213,10 @@ impl Player {
         }
         let changes = self.accounts.finish();
         self.tell(changes);
+        self.claim();
+        for truth in std::mem::take(&mut self.truths).into_values() {
+            *self.claims.entry((truth, None)).or_default() += 1;
+        }
     }
 
     fn tell(&mut self, changes: Vec<Finding>) {

@@ -15,6 +15,7 @@ pub(super) const ROWS: &[Row] = &[
     scenario("S14", "a wrong key, for ever", &[Api::INVENTORY], wrong_key),
     scenario("S15", "an asset that was deleted, for each player", &[Api::DOCUMENT], deleted),
     scenario("S26", "a timeout below what the server takes", &[Api::REPORT], short_timeout),
+    scenario("S13b", "more calls than a bucket of tokens lets through", &[Api::TICKET], over_the_bucket),
 ];
 
 fn no_backoff(scene: &mut Scene<'_>) {
@@ -86,8 +87,16 @@ fn retry_after_ignored(scene: &mut Scene<'_>) {
 }
 
 fn over_the_limit(scene: &mut Scene<'_>) {
+    beyond(scene, Limited::window(500));
+}
+
+fn over_the_bucket(scene: &mut Scene<'_>) {
+    beyond(scene, Limited::bucket(60, 500));
+}
+
+/// Calls at a rate that is beyond 500 a minute, just so, or well below.
+fn beyond(scene: &mut Scene<'_>, mut limited: Limited) {
     let per_minute = scene.draw([(650.0, 800.0), (530.0, 570.0), (300.0, 350.0)]);
-    let mut limited = Limited::new(500);
     let mut now_ns = scene.begin_ns;
     while now_ns < scene.begin_ns + 300 * SECOND {
         let mut call = scene.call(Api::TICKET, &[], now_ns);

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use rotrace::detect::{Pattern, TABLE};
 use serde_json::json;
 
+use super::claims::ClaimedCalls;
 use super::figures::{Errors, Share, quantile};
 use super::{OfPattern, Score, View, look_alikes, operations};
 use crate::lab::comparators;
@@ -53,6 +54,7 @@ fn titled(
     let mut text = format!("{title}\n\n");
     text += &detectors(score);
     text += &amounts(score);
+    text += &claimed_calls(score);
     text += &confusion(score);
     text += &look_alike_table(score);
     let _ = writeln!(
@@ -127,6 +129,33 @@ fn amounts(score: &Score) -> String {
     text
 }
 
+/// How right claims are call by call; nothing where nobody could tell which calls were claimed.
+fn claimed_calls(score: &Score) -> String {
+    let mut text = String::from(
+        "\n| pattern | claimed calls | that were wasted: call by call (95 %) | by instance | wasted calls that were claimed: call \
+         by call (95 %) | by instance |\n|---|---|---|---|---|---|\n",
+    );
+    let mut rows = 0;
+    let own = score.patterns.iter().map(|(pattern, own)| (pattern.name(), &own.calls));
+    for (name, calls) in own.chain([("all, as any pattern", &score.all_calls)]) {
+        let ClaimedCalls { precision, recall, precision_of_instances, recall_of_instances } = calls;
+        if precision.whole() + recall.whole() == 0.0 {
+            continue;
+        }
+        rows += 1;
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} |",
+            precision.whole(),
+            figure(precision),
+            number(precision_of_instances.value()),
+            figure(recall),
+            number(recall_of_instances.value()),
+        );
+    }
+    if rows > 0 { text } else { String::new() }
+}
+
 fn confusion(score: &Score) -> String {
     let mut text = String::from(
         "\nWhat is (clear and above), and what was said of it:\n\n| truth | said |\n|---|---|\n",
@@ -171,6 +200,13 @@ fn json(
 ) -> serde_json::Value {
     let share =
         |share: &Share| json!({ "value": share.value(), "of": share.whole(), "interval": share.interval() });
+    let claimed = |calls: &ClaimedCalls| {
+        json!({
+            "precision": share(&calls.precision), "recall": share(&calls.recall),
+            "precision_of_instances": share(&calls.precision_of_instances),
+            "recall_of_instances": share(&calls.recall_of_instances),
+        })
+    };
     let pattern = |(pattern, own): (&Pattern, &OfPattern)| {
         let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s, .. } = own;
         let amount = |errors: &Errors| json!({ "median_error": errors.relative(0.5), "p90_error": errors.relative(0.9), "bias": errors.bias() });
@@ -179,7 +215,7 @@ fn json(
             "recall": { "clear": share(clear), "above": share(above), "below": share(below) },
             "info_only": infos,
             "waste": amount(errors), "server_seconds": amount(&own.server_errors),
-            "cost_units": amount(&own.cost_errors), "coverage": share(&own.coverage),
+            "cost_units": amount(&own.cost_errors), "claimed_calls": claimed(&own.calls), "coverage": share(&own.coverage),
             "latency_s": quantile(latencies_s, 0.5),
         })
     };
@@ -187,7 +223,7 @@ fn json(
     let look_alike = |(name, own): (&&'static str, &super::LookAlike)| json!({ "name": name, "instances": own.instances, "warnings": own.warnings, "claims": own.claims });
     json!({
         "seeds": [seeds.start(), seeds.end()], "seconds": settings.length_s, "calls": score.calls,
-        "claimed_calls": score.claimed_calls,
+        "claimed_calls": score.claimed_calls, "claims": claimed(&score.all_calls),
         "patterns": score.patterns.iter().map(pattern).collect::<Vec<_>>(),
         "confusion": score.confusion.iter().map(confusion).collect::<Vec<_>>(),
         "look_alikes": score.look_alikes.iter().map(look_alike).collect::<Vec<_>>(),
