@@ -1,8 +1,8 @@
 """A platform that answers each call as a plan says: status, fields, sizes, and how long it takes.
 
 Given: a directory with cert.pem, key.pem and answers.ndjson, in which each line is the answer of a call. Gives: a line
-"ready PORT TLS_PORT"; then answers, until the line "stop" on its standard input; then a line "served CALLS OTHERS", the number
-of planned calls that came and of requests that were not planned or came twice. Refuses to know: who calls.
+"ready PORT TLS_PORT"; then answers, until the line "stop" on its standard input; then a line "served OTHERS
+NUMBER...": how many requests came that were not planned or came twice, and the numbers of planned calls that did not come. Refuses to know: who calls.
 """
 
 import http.server
@@ -22,12 +22,11 @@ class Answers:
         with open(path) as lines:
             self.left = {answer["n"]: answer for answer in map(json.loads, lines)}
         self.lock = threading.Lock()
-        self.served = self.others = 0
+        self.others = 0
 
     def take(self, number):
         with self.lock:
             answer = self.left.pop(number, None)
-            self.served += answer is not None
             self.others += answer is None
         return answer
 
@@ -89,7 +88,7 @@ def main():
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print("ready", plain.server_port, tls.server_port, flush=True)
     sys.stdin.readline()
-    print("served", Platform.answers.served, Platform.answers.others, flush=True)
+    print("served", Platform.answers.others, *sorted(Platform.answers.left), flush=True)
     sys.stdin.read()
 
 

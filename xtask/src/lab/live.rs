@@ -70,7 +70,17 @@ pub(crate) enum Age {
     Young,
 }
 
-/// What came of a play.
+/// What was heard of a play.
+struct Heard {
+    /// When it began; nanoseconds since 1970.
+    began_ns: u64,
+    /// What the daemon said, with when that came, in nanoseconds since the play began.
+    lines: Vec<(u64, String)>,
+    /// Numbers of calls that were given up before they came to the platform.
+    not_served: Vec<usize>,
+}
+
+/// What the daemon saw of a play.
 struct Seen {
     calls: Vec<Value>,
     /// With when each came, in nanoseconds since the play began.
@@ -114,8 +124,9 @@ pub(crate) fn run(live: &Live) -> anyhow::Result<String> {
     let last_ns = planned.iter().map(Planned::end_ns).max().unwrap_or(0);
     eprintln!("Playing {} calls in {} s …", planned.len(), last_ns / SECOND);
     let lasts = Duration::from_nanos(last_ns);
-    let (began_ns, lines) = play(&mut games, &mut platform, &mut watcher, planned.len(), lasts, &stop)
-        .with_context(|| format!("play the plan; the daemon's log: {}", stage.log()))?;
+    let Heard { began_ns, lines, not_served } =
+        play(&mut games, &mut platform, &mut watcher, &planned, lasts, &stop)
+            .with_context(|| format!("play the plan; the daemon's log: {}", stage.log()))?;
     drop(games);
     if let Some(path) = &live.said {
         let text: String = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
@@ -126,7 +137,7 @@ pub(crate) fn run(live: &Live) -> anyhow::Result<String> {
     let said_from = if live.age == Age::Grown { Severity::Warning } else { Severity::Info };
     let reader = Reader { world, began_ns, pids: &pids, said_from };
     let told = reader.told(&seen.findings)?;
-    let differences = Differences::of(&planned, world, &seen.calls);
+    let differences = Differences::of(&planned, &not_served, world, &seen.calls);
     let mut tally = Tally::new(&schedule.instances)?;
     let maker = Maker::new(world, Harm::default());
     planned.iter().for_each(|call| tally.add(call, &maker, world));
@@ -198,16 +209,15 @@ impl Seen {
     }
 }
 
-/// Lets the games play, and hears what the daemon says meanwhile and at its end: when they began, in nanoseconds since 1970, and
-/// lines with when each came since then.
+/// Lets the games play, and hears what the daemon says meanwhile and at its end.
 fn play(
     games: &mut [Process],
     platform: &mut Platform,
     watcher: &mut Process,
-    planned: usize,
+    planned: &[Planned],
     lasts: Duration,
     stop: &Stop,
-) -> anyhow::Result<(u64, Vec<(u64, String)>)> {
+) -> anyhow::Result<Heard> {
     let began_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("read the clock")?;
     let began = Instant::now();
     for game in games.iter_mut() {
@@ -238,18 +248,24 @@ fn play(
     let made: Vec<u64> = ended.iter().flatten().flat_map(|line| counts(line, "made ")).collect();
     platform.process.tell("stop")?;
     let served = counts(&platform.process.last_line(PATIENCE)?, "served ");
+    let (others, not_served) = served.split_first().context("the platform says what it served")?;
+    let not_served: Vec<usize> = not_served.iter().map(|&number| number as usize).collect();
     let status = watcher.end()?;
     let came_ns = began.elapsed().as_nanos() as u64;
     lines.extend(watcher.last_lines().into_iter().map(|line| (came_ns, line)));
     ensure!(status.success(), "the daemon ended with {status}");
 
     let (calls, failed): (u64, u64) = (made.iter().step_by(2).sum(), made.iter().skip(1).step_by(2).sum());
-    let all = planned as u64;
+    let all = planned.len() as u64;
     ensure!(
-        (calls, failed, served.as_slice()) == (all, 0, &[all, 0]),
-        "of {all} planned calls {calls} were made, of which {failed} failed; the platform served {served:?}"
+        (calls, failed, *others) == (all, 0, 0),
+        "of {all} planned calls {calls} were made, of which {failed} failed; the platform was asked {others} other things"
     );
-    Ok((began_ns.as_nanos() as u64, lines))
+    let is_uncertain = |&&number: &&usize| planned.get(number).is_some_and(Planned::is_uncertain);
+    if let Some(number) = not_served.iter().find(|number| !is_uncertain(number)) {
+        bail!("call {number} did not come to the platform");
+    }
+    Ok(Heard { began_ns: began_ns.as_nanos() as u64, lines, not_served })
 }
 
 /// The numbers behind a word.

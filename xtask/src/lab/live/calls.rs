@@ -42,19 +42,26 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    pub(super) fn of(planned: &[Planned], world: &World, seen: &[Value]) -> Self {
+    /// `not_served` are numbers of planned calls that were given up before they came to the platform: whether anything of them
+    /// was sent, nobody knows.
+    pub(super) fn of(planned: &[Planned], not_served: &[usize], world: &World, seen: &[Value]) -> Self {
         let mut left: BTreeMap<Known, i64> = BTreeMap::new();
         let mut uncertain: BTreeMap<Known, i64> = BTreeMap::new();
-        for call in planned {
+        let mut perhaps: BTreeMap<Known, i64> = BTreeMap::new();
+        for (number, call) in planned.iter().enumerate() {
             let known = Known::planned(call, world);
-            let of = if known.answer.is_none() { &mut uncertain } else { &mut left };
+            let of = match known.answer {
+                None if not_served.contains(&number) => &mut perhaps,
+                None => &mut uncertain,
+                Some(_) => &mut left,
+            };
             *of.entry(known).or_default() += 1;
         }
         let mut differences = Differences::default();
         for call in seen {
             let whole = Known::seen(call);
             let without = Known { answer: None, ..whole.clone() };
-            let planned = [left.get_mut(&whole), uncertain.get_mut(&without)];
+            let planned = [left.get_mut(&whole), uncertain.get_mut(&without), perhaps.get_mut(&without)];
             match planned.into_iter().flatten().find(|count| **count > 0) {
                 Some(count) => {
                     *count -= 1;
@@ -136,6 +143,10 @@ mod tests {
     /// Two calls are planned, of which the second may be given up; what is seen of them, and how many are equal, missing
     /// and invented.
     fn check(change: impl Fn(&mut Vec<Value>), expect: (u64, usize, usize)) {
+        check_served(&[], change, expect);
+    }
+
+    fn check_served(not_served: &[usize], change: impl Fn(&mut Vec<Value>), expect: (u64, usize, usize)) {
         let world = World::new(1, Profile::Small, 60 * SECOND);
         let mut scene = Scene::new(&world, ("S0", 1, 0), (0, 0), Intensity::Clear, Random::of(1, &[]));
         let whole = scene.query(Api::USER, &[&7], "page=2", 0);
@@ -152,7 +163,8 @@ mod tests {
             }),
         ];
         change(&mut seen);
-        let Differences { equal, missing, invented } = Differences::of(&[whole, given_up], &world, &seen);
+        let Differences { equal, missing, invented } =
+            Differences::of(&[whole, given_up], not_served, &world, &seen);
         assert_eq!((equal, missing.len(), invented.len()), expect);
     }
 
@@ -165,5 +177,8 @@ mod tests {
         check(|seen| seen[0]["response_body_bytes"] = json!(311), (1, 1, 1));
         check(|seen| seen[1]["status"] = json!(200), (2, 0, 0));
         check(|seen| seen[1]["path"] = json!("/v1/reports/9"), (1, 1, 1));
+        // What was given up before it was served may have been sent or not.
+        check_served(&[1], |_| {}, (2, 0, 0));
+        check_served(&[1], |seen| drop(seen.pop()), (1, 0, 0));
     }
 }
