@@ -6,6 +6,7 @@
 //! [`needs`] names and the Python environment `target/venv` with `tests/requirements.txt`; a test that lacks something
 //! fails and says what. Only processes that a test started are traced, by their PID, and all traffic is on loopback.
 //!
+//! With `ROTRACE_LIVE_PROBES=socket` or `syscall` those probes must see it, and no others.
 //! With `ROTRACE_LIVE_RECORD=DIR` each tracer leaves an unredacted capture there: a failure then comes with its evidence.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and says where")]
 #![expect(clippy::disallowed_methods, reason = "drives processes, files and clocks")]

@@ -135,8 +135,16 @@ impl Connection {
     #[inline(always)]
     pub fn admit(&mut self, direction: u8, size: u64, first: &Prefix) -> Admit {
         let turn = self.last_direction != direction;
-        if self.protocol == protocol::NEW && self.is_http2(direction, size, first)
-            || self.protocol == protocol::HTTP1 && turn && self.upgrades(direction, first)
+        // Once for all who ask: the stack of the probes is small.
+        let (joined, beginning) = if self.asks(direction) {
+            let held = if direction == 0 { &self.flows[0].prefix } else { &self.flows[1].prefix };
+            let joined = held.join(first);
+            (joined, joined.beginning())
+        } else {
+            (Prefix::EMPTY, Beginning::Unfinished)
+        };
+        if self.protocol == protocol::NEW && self.is_http2(direction, size, first, beginning)
+            || self.protocol == protocol::HTTP1 && turn && self.upgrades(direction, beginning)
         {
             self.protocol = protocol::HTTP2;
         }
@@ -150,7 +158,7 @@ impl Connection {
             flow.credit = CREDIT_BYTES;
         }
         if self.protocol == protocol::NEW {
-            match learn(flow, self.from_start == 0, turn, first) {
+            match learn(flow, self.from_start == 0, turn, joined, beginning) {
                 Beginning::Request | Beginning::Response => {
                     self.protocol = protocol::HTTP1;
                     self.turns = 1;
@@ -200,12 +208,12 @@ impl Connection {
     /// Whether a piece shows that HTTP/2 is spoken: by the preface of the client, by that of the server where both are seen
     /// from their start, or by frames where they are not. Then where frames begin is known from here on.
     #[inline(always)]
-    fn is_http2(&mut self, direction: u8, size: u64, first: &Prefix) -> bool {
+    fn is_http2(&mut self, direction: u8, size: u64, first: &Prefix, beginning: Beginning) -> bool {
         let [sent, received] = &mut self.flows;
         let (flow, other) = if direction == 0 { (sent, received) } else { (received, sent) };
         let held = flow.prefix.length() as u64;
         let may_begin = flow.position == held;
-        match flow.prefix.join(first).beginning() {
+        match beginning {
             Beginning::Http2 => {
                 flow.prefix = Prefix::EMPTY;
                 flow.frames = Frames::preface(PREFACE_BYTES - held);
@@ -223,12 +231,12 @@ impl Connection {
 
     /// Whether a piece of HTTP/1, of its first turns, is the preface of a client whose request to upgrade was granted.
     #[inline(always)]
-    fn upgrades(&mut self, direction: u8, first: &Prefix) -> bool {
+    fn upgrades(&mut self, direction: u8, beginning: Beginning) -> bool {
         if self.turns >= UPGRADE_TURNS {
             return false;
         }
         self.turns += 1;
-        let is_preface = matches!(first.beginning(), Beginning::Http2);
+        let is_preface = matches!(beginning, Beginning::Http2);
         if is_preface {
             let [sent, received] = &mut self.flows;
             let flow = if direction == 0 { sent } else { received };
@@ -262,12 +270,10 @@ impl Flow {
 /// Classifies what the direction has begun with. A direction that is joined in its middle can only be classified where
 /// the traffic turns round.
 #[inline(always)]
-fn learn(flow: &mut Flow, is_late: bool, turn: bool, first: &Prefix) -> Beginning {
+fn learn(flow: &mut Flow, is_late: bool, turn: bool, prefix: Prefix, beginning: Beginning) -> Beginning {
     if flow.prefix.is_empty() && is_late && !turn {
         return Beginning::Other;
     }
-    let prefix = flow.prefix.join(first);
-    let beginning = prefix.beginning();
     // In the middle of a connection `the words of a body` look like a request; registered methods are upper case.
     if is_late && matches!(beginning, Beginning::Request) && prefix.first().is_ascii_lowercase() {
         flow.prefix = Prefix::EMPTY;

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod memory;
 pub mod offsets;
 pub mod record;
+pub mod rewind;
 pub mod segments;
 pub mod stats;
 pub mod syscalls;

@@ -73,6 +73,33 @@ offsets! {
     sk_shutdown: "sock", "sk_shutdown";
 }
 
+/// Where a message keeps how far the kernel has come in its buffers, and what its values mean. Both have moved between
+/// kernels: `struct msghdr` (include/linux/socket.h), `struct iov_iter` and `enum iter_type` (include/linux/uio.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Iterators {
+    /// Offset in the message of the kind of its buffers.
+    pub kind: u32,
+    /// Bits of that word which say the kind.
+    pub kind_mask: u32,
+    /// One buffer (`ITER_UBUF`); [`ABSENT`] on kernels that have no such kind.
+    pub one: u32,
+    /// An array of `struct iovec` (`ITER_IOVEC`).
+    pub array: u32,
+    /// Offset in the message of the address of the one buffer.
+    pub one_at: u32,
+    /// Offset in the message of the address of the array's entry.
+    pub array_at: u32,
+    /// Offset in the message of how many bytes of the buffer are behind.
+    pub offset: u32,
+}
+
+impl Iterators {
+    /// Before the daemon has filled them in: no kind is any of these.
+    pub const UNKNOWN: Iterators =
+        Iterators { kind: 0, kind_mask: 0, one: ABSENT, array: ABSENT, one_at: 0, array_at: 0, offset: 0 };
+}
+
 /// Offsets in `struct pt_regs` of the arguments of a system call, and of what tells 32-bit processes apart. They are part
 /// of the architecture, not of the kernel build (arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h).
 #[derive(Clone, Copy, Debug)]

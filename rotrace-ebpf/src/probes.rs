@@ -11,12 +11,16 @@ use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use rotrace_ebpf::admit::Connection;
 use rotrace_ebpf::limits::{self, PREFIX_BYTES, PREFIX_WORDS};
 use rotrace_ebpf::memory::Memory;
-use rotrace_ebpf::offsets::{Offsets, Registers};
+use rotrace_ebpf::offsets::{Iterators, Offsets, Registers};
+use rotrace_ebpf::record::role;
 use rotrace_ebpf::stats::{STATS, Stat};
 use rotrace_ebpf::syscalls::SYSCALLS;
 
+mod buffers;
 mod emit;
 mod lifecycle;
+mod message;
+mod piece;
 mod socket;
 mod syscall;
 mod tls;
@@ -28,6 +32,10 @@ static OFFSETS: Offsets = Offsets::UNKNOWN;
 /// Where `pt_regs` keeps the arguments of a system call.
 #[unsafe(no_mangle)]
 static REGISTERS: Registers = Registers::UNKNOWN;
+
+/// How messages keep their buffers.
+#[unsafe(no_mangle)]
+static ITERATORS: Iterators = Iterators::UNKNOWN;
 
 /// Shape of each system call by number, 64-bit calls first, then 32-bit ones.
 #[unsafe(no_mangle)]
@@ -67,12 +75,28 @@ macro_rules! global {
 }
 use global;
 
+/// A connection of which nothing is known. Entries of maps begin as copies of this one: on the stack it would leave the
+/// functions of a program too little, which have 512 bytes for all that call each other (all of them before 6.13).
+#[unsafe(no_mangle)]
+static FRESH: Connection = Connection::new(0, role::UNKNOWN, false);
+
 #[inline(always)]
 fn count(stat: Stat, by: u64) {
     if let Some(value) = COUNTERS.get_ptr_mut(stat as u32) {
         // SAFETY: a per-CPU value that the verifier knows to be there.
         unsafe { *value += by };
     }
+}
+
+/// The same number, of which the verifier knows nothing any more.
+///
+/// Up to 6.7 it may take two numbers that were equal once for bounded alike, and forget that the one was bounded by a test
+/// of the other: then it drops code for values that do come. So it did on 6.1 with all records of more than 200 bytes. A
+/// number that decides how much is copied is therefore tested right behind a call of this.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn unknown(number: u64) -> u64 {
+    core::hint::black_box(number)
 }
 
 /// The memory of the current process.
@@ -97,6 +121,32 @@ impl Memory for User {
         // SAFETY: the helper writes `size` bytes to `into`, which has room for that many.
         unsafe {
             bpf_probe_read_user(into.as_mut_ptr().cast::<c_void>(), size as u32, address as *const c_void)
+                == 0
+        }
+    }
+}
+
+/// The memory of the kernel.
+struct Kernel;
+
+impl Memory for Kernel {
+    #[inline(always)]
+    fn words<const N: usize>(&self, address: u64) -> Option<[u64; N]> {
+        kernel_known(address)
+    }
+
+    #[inline(always)]
+    fn half(&self, address: u64) -> Option<u32> {
+        kernel_known(address)
+    }
+
+    #[inline(always)]
+    fn fill(&self, address: u64, size: usize, into: &mut [u64; PREFIX_WORDS]) -> bool {
+        let bound = core::hint::black_box(size);
+        let size = if bound > PREFIX_BYTES { PREFIX_BYTES } else { bound };
+        // SAFETY: the helper writes `size` bytes to `into`, which has room for that many.
+        unsafe {
+            bpf_probe_read_kernel(into.as_mut_ptr().cast::<c_void>(), size as u32, address as *const c_void)
                 == 0
         }
     }
@@ -131,5 +181,21 @@ fn kernel<T: Copy>(address: u64, offset: u32) -> T {
             (address + offset as u64) as *const c_void,
         );
         value.assume_init()
+    }
+}
+
+/// Reads a `T` of kernel memory, where "not there" is no value.
+#[inline(always)]
+fn kernel_known<T: Copy>(address: u64) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes `size_of::<T>()` bytes to `value`, zeroes where it cannot read; every caller asks for
+    // integers or arrays of them.
+    unsafe {
+        let result = bpf_probe_read_kernel(
+            value.as_mut_ptr().cast::<c_void>(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        );
+        (result == 0).then_some(value.assume_init())
     }
 }

@@ -28,6 +28,8 @@ pub struct SelfMetrics {
     pub version: &'static str,
     /// Which probes are attached: `syscall` or `socket`.
     pub probe_family: Option<&'static str>,
+    /// Events that a probe missed because it was running on the same processor, by program.
+    pub recursion_misses: BTreeMap<Box<str>, u64>,
     /// Processor time that the daemon has used.
     pub cpu_seconds: Option<f64>,
     /// Memory of the daemon.
@@ -224,6 +226,7 @@ mod tests {
         let own = SelfMetrics {
             version: "1.2.3",
             probe_family: Some("socket"),
+            recursion_misses: [("on_sys_exit".into(), 0)].into(),
             cpu_seconds: Some(0.25),
             resident_bytes: Some(20_000_000),
             targets: 3,

@@ -5,47 +5,82 @@
 
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::BtfTracePoint;
+use aya::programs::{BtfTracePoint, Program};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::btf::BtfKind;
 
 use rotrace_ebpf::admit::{Connection, protocol};
-use rotrace_ebpf::offsets::{ABSENT, MEMBERS, Offsets, Registers};
+use rotrace_ebpf::offsets::{ABSENT, Iterators, MEMBERS, Offsets};
 use rotrace_ebpf::record::{Record, kind};
 use rotrace_ebpf::stats::STATS;
-use rotrace_ebpf::syscalls::{SYSCALLS, shape};
 
 use self::btf::Btf;
 use self::host::{Family, Host};
+use self::program::Loaded;
 use self::tls::{Function, Means};
 
+pub mod abi;
 pub mod bpf;
 pub mod btf;
 pub mod host;
+mod iterators;
 pub mod library;
+pub mod program;
 pub mod tls;
 
 /// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/rotrace.bpf.o");
 
-/// Programs that are attached for as long as the probes live: name in the object, kernel event. The order matters: the
-/// program that records bytes comes last, when everything that it relies on is in place.
-const PROGRAMS: [(&str, &str); 7] = [
+/// Programs that both families attach for as long as they live: name in the object, kernel event.
+const PROGRAMS: [(&str, &str); 5] = [
     ("on_state", "inet_sock_set_state"),
     ("on_destroy", "tcp_destroy_sock"),
     ("on_fork", "sched_process_fork"),
     ("on_exec", "sched_process_exec"),
     ("on_exit", "sched_process_exit"),
-    ("on_sys_exit", "sys_exit"),
-    ("on_question", "sys_exit"),
 ];
-/// Attached only while the daemon asks for PIDs; the last of [`PROGRAMS`].
-const QUESTION_PROGRAM: &str = "on_question";
+/// Attached only while the daemon asks for PIDs: name in the object, kernel event.
+const QUESTION_PROGRAM: (&str, &str) = ("on_question", "sys_exit");
+
+/// A program of a family: what records bytes. They are attached last, when everything that they rely on is in place.
+struct Recording {
+    /// In the object.
+    name: &'static str,
+    /// The kernel's event, or its function.
+    place: &'static str,
+    /// Kernels that lack the function have another way, which is seen.
+    is_optional: bool,
+}
+
+const fn recording(name: &'static str, place: &'static str) -> Recording {
+    Recording { name, place, is_optional: false }
+}
+
+const SYSCALL_PROGRAMS: [Recording; 1] = [recording("on_sys_exit", "sys_exit")];
+const SOCKET_PROGRAMS: [Recording; 8] = [
+    recording("on_map", "vm_mmap_pgoff"),
+    recording("on_accept", "inet_accept"),
+    recording("on_send", "inet_sendmsg"),
+    recording("on_send6", "inet6_sendmsg"),
+    recording("on_receive", "inet_recvmsg"),
+    recording("on_receive6", "inet6_recvmsg"),
+    // Before 6.5; since then `splice_to_socket` sends a message (fs/splice.c).
+    Recording { name: "on_send_page", place: "inet_sendpage", is_optional: true },
+    recording("on_splice", "tcp_splice_read"),
+];
+
+fn recordings(family: Family) -> &'static [Recording] {
+    match family {
+        Family::Socket => &SOCKET_PROGRAMS,
+        Family::Syscall => &SYSCALL_PROGRAMS,
+    }
+}
 
 /// Members that the probes can do without.
 const OPTIONAL: [(&str, &str); 3] =
@@ -65,6 +100,8 @@ pub struct Settings {
     pub sockets: u32,
     /// Processes that are targets at one time.
     pub targets: u32,
+    /// The probe family that is wanted, and no other; `None` for the best that this host allows.
+    pub family: Option<Family>,
 }
 
 impl Default for Settings {
@@ -73,6 +110,7 @@ impl Default for Settings {
             ring_bytes: rotrace_ebpf::limits::RING_BYTES,
             sockets: rotrace_ebpf::limits::SOCKETS_MAX,
             targets: rotrace_ebpf::limits::TARGETS_MAX,
+            family: None,
         }
     }
 }
@@ -80,6 +118,7 @@ impl Default for Settings {
 /// The probes, loaded and attached. Dropping them removes every trace of them from the kernel.
 pub struct Probes {
     family: Family,
+    refused: Vec<(Family, String)>,
     ebpf: Ebpf,
     tls: tls::Programs,
     tls_means: Means,
@@ -96,14 +135,16 @@ pub struct Probes {
 impl Probes {
     /// Loads and attaches the probes that this host allows.
     pub fn load(host: &Host, settings: Settings) -> anyhow::Result<Probes> {
-        let family = host.family()?;
+        let families = host.families(settings.family)?;
         raise_memlock();
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").context("read /sys/kernel/btf/vmlinux")?;
-        let offsets =
-            offsets(&Btf::parse(&bytes).map_err(|why| anyhow!("the kernel's BTF is malformed: {why:?}"))?)?;
+        let btf = Btf::parse(&bytes).map_err(|why| anyhow!("the kernel's BTF is malformed: {why:?}"))?;
+        let offsets = offsets(&btf)?;
+        let iterators = iterators::values(iterators::iterators(&btf).unwrap_or(Iterators::UNKNOWN));
+        drop(btf);
         drop(bytes);
-        let registers = registers()?;
-        let shapes = shapes();
+        let registers = abi::registers()?;
+        let shapes = abi::shapes();
         let question = question();
         let values = offsets.values();
         let mut loader = EbpfLoader::new();
@@ -111,6 +152,7 @@ impl Probes {
         loader
             .btf(Some(&kernel_types))
             .override_global("OFFSETS", &values[..], true)
+            .override_global("ITERATORS", &iterators[..], true)
             .override_global("REGISTERS", &registers[..], true)
             .override_global("SHAPES", &shapes[..], true)
             .override_global("QUESTION", &question, true)
@@ -118,28 +160,32 @@ impl Probes {
             .map_max_entries("SOCKETS", settings.sockets)
             .map_max_entries("TARGETS", settings.targets);
         let mut ebpf = loader.load(OBJECT).map_err(refused)?;
-        for (name, event) in PROGRAMS {
-            let program: &mut BtfTracePoint = ebpf
-                .program_mut(name)
-                .with_context(|| format!("the object has no program {name}"))?
-                .try_into()?;
-            program
-                .load(event, &kernel_types)
-                .map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))?;
+        for (name, event) in PROGRAMS.into_iter().chain([QUESTION_PROGRAM]) {
+            load(&mut ebpf, name, event, &kernel_types)?;
         }
         let tls_means = Means::of_this_kernel();
         let tls = tls::Programs::load(&tls_means, &mut ebpf, OBJECT)?;
         for (name, event) in PROGRAMS {
-            if name != QUESTION_PROGRAM {
-                let program: &mut BtfTracePoint =
-                    ebpf.program_mut(name).context("a program was lost")?.try_into()?;
-                program.attach().with_context(|| format!("attach {name} to {event}"))?;
-            }
+            attach(&mut ebpf, name, event)?;
         }
+        let mut refused = Vec::new();
+        let family = families.into_iter().find(|&family| match start(&mut ebpf, family, &kernel_types) {
+            Ok(()) => true,
+            Err(why) => {
+                refused.push((family, format!("{why:#}")));
+                false
+            }
+        });
+        let Some(family) = family else {
+            let reasons: Vec<_> =
+                refused.iter().map(|(family, why)| format!("{}: {why}", family.name())).collect();
+            bail!("no probes can be attached: {}", reasons.join("; "));
+        };
         drop(kernel_types);
         give_memory_back();
         Ok(Probes {
             family,
+            refused,
             records: RingBuf::try_from(take(&mut ebpf, "RECORDS")?)?,
             wake: RingBuf::try_from(take(&mut ebpf, "WAKE")?)?,
             targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
@@ -157,6 +203,11 @@ impl Probes {
     /// The probe family in use.
     pub fn family(&self) -> Family {
         self.family
+    }
+
+    /// Better families that this kernel refused, with why.
+    pub fn refused(&self) -> &[(Family, String)] {
+        &self.refused
     }
 
     /// Records the calls of a process from now on.
@@ -209,6 +260,15 @@ impl Probes {
         })
     }
 
+    /// What the kernel says of each program that is loaded, in the order of their names.
+    pub fn programs(&self) -> Vec<Loaded> {
+        let of_aya = self.ebpf.programs().filter_map(|(name, program)| Some((name, program.fd().ok()?)));
+        let mut programs: Vec<_> = of_aya.map(|(name, fd)| Loaded::of(name, fd.as_fd())).collect();
+        programs.extend(self.tls.descriptors().map(|(name, fd)| Loaded::of(name, fd)));
+        programs.sort_by(|a, b| a.name.cmp(&b.name));
+        programs
+    }
+
     /// The PID in the initial namespace of a process that is called `pid` in the namespace of this daemon.
     ///
     /// The kernel's records carry the former, people type the latter, and procfs of a nested namespace does not tell.
@@ -218,7 +278,7 @@ impl Probes {
             return Ok(Resolved { initial: pid, level: 0 });
         }
         let program: &mut BtfTracePoint =
-            self.ebpf.program_mut(QUESTION_PROGRAM).context("a program was lost")?.try_into()?;
+            self.ebpf.program_mut(QUESTION_PROGRAM.0).context("a program was lost")?.try_into()?;
         let link = program.attach().context("attach the program that resolves PIDs")?;
         // SAFETY: pidfd_open takes two arguments; the third register carries the question past the kernel's eyes.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, u64::from(pid), 0u64, self.question) };
@@ -272,6 +332,50 @@ pub struct Resolved {
     pub level: u32,
 }
 
+/// Loads and attaches what records bytes; leaves nothing behind where that fails.
+fn start(ebpf: &mut Ebpf, family: Family, types: &aya::Btf) -> anyhow::Result<()> {
+    let started = recordings(family).iter().try_for_each(|&Recording { name, place, is_optional }| {
+        if is_optional && types.id_by_type_name_kind(place, BtfKind::Func).is_err() {
+            return Ok(());
+        }
+        load(ebpf, name, place, types)?;
+        attach(ebpf, name, place)
+    });
+    if started.is_err() {
+        for Recording { name, .. } in recordings(family) {
+            // Those behind the one that was refused have not been loaded, which is as good.
+            let _ = match ebpf.program_mut(name) {
+                Some(Program::BtfTracePoint(program)) => program.unload(),
+                Some(Program::FExit(program)) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+    }
+    started
+}
+
+fn load(ebpf: &mut Ebpf, name: &str, place: &str, types: &aya::Btf) -> anyhow::Result<()> {
+    let loaded = match program(ebpf, name)? {
+        Program::BtfTracePoint(program) => program.load(place, types),
+        Program::FExit(program) => program.load(place, types),
+        _ => bail!("{name} is of no kind that the probes have"),
+    };
+    loaded.map_err(|why| anyhow!("load {name} for {place}: {}", verifier_tail(&why)))
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str, place: &str) -> anyhow::Result<()> {
+    let attached = match program(ebpf, name)? {
+        Program::BtfTracePoint(program) => program.attach().map(|_| ()),
+        Program::FExit(program) => program.attach().map(|_| ()),
+        _ => bail!("{name} is of no kind that the probes have"),
+    };
+    attached.map_err(|why| anyhow!("attach {name} to {place}: {}", verifier_tail(&why)))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Program> {
+    ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))
+}
+
 fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))
 }
@@ -287,58 +391,6 @@ fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
         }
     }
     Ok(Offsets::from_values(values))
-}
-
-/// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
-pub fn registers() -> anyhow::Result<[u32; 11]> {
-    let Registers { number, arguments, arguments_32: [x, y], code_segment, code_segment_64 } =
-        match std::env::consts::ARCH {
-            "x86_64" => Registers::X86_64,
-            "aarch64" => Registers::ARM64,
-            other => bail!("the probes do not know the registers of {other}"),
-        };
-    let [a, b, c, d, e, f] = arguments;
-    Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
-}
-
-/// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both
-/// `sendfile`, `splice`, `recvmmsg` to `accept4`, `sendto` to `recvmsg`, `preadv2`, `pwritev2`, `recvmmsg_time64`.
-const COMPAT_CALLS: [usize; 17] =
-    [3, 4, 145, 146, 187, 239, 313, 337, 345, 364, 369, 370, 371, 372, 378, 379, 417];
-/// `socketcall`.
-const COMPAT_SOCKETCALL: usize = 102;
-
-/// The table from system call number to shape: 64-bit calls of this architecture, then 32-bit ones of x86.
-pub fn shapes() -> [u8; 2 * SYSCALLS] {
-    let mut table = [shape::NONE; 2 * SYSCALLS];
-    let calls = [
-        (libc::SYS_mmap, shape::MMAP),
-        (libc::SYS_read, shape::READ),
-        (libc::SYS_readv, shape::READV),
-        (libc::SYS_preadv2, shape::READV),
-        (libc::SYS_recvfrom, shape::RECVFROM),
-        (libc::SYS_recvmsg, shape::RECVMSG),
-        (libc::SYS_recvmmsg, shape::RECVMMSG),
-        (libc::SYS_write, shape::WRITE),
-        (libc::SYS_writev, shape::WRITEV),
-        (libc::SYS_pwritev2, shape::WRITEV),
-        (libc::SYS_sendto, shape::SENDTO),
-        (libc::SYS_sendmsg, shape::SENDMSG),
-        (libc::SYS_sendmmsg, shape::SENDMMSG),
-        (libc::SYS_sendfile, shape::SENDFILE),
-        (libc::SYS_splice, shape::SPLICE),
-        (libc::SYS_accept, shape::ACCEPT),
-        (libc::SYS_accept4, shape::ACCEPT),
-    ];
-    let compat = COMPAT_CALLS.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
-    let socketcall = (SYSCALLS + COMPAT_SOCKETCALL, shape::COMPAT_SOCKETCALL);
-    let native = calls.map(|(number, shape)| (number as usize, shape)).into_iter();
-    for (index, shape) in native.chain(compat).chain([socketcall]) {
-        if let Some(slot) = table.get_mut(index) {
-            *slot = shape;
-        }
-    }
-    table
 }
 
 /// A number that no other program passes as an unused argument.
@@ -407,10 +459,5 @@ mod tests {
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("this test needs a kernel with BTF");
         let btf = Btf::parse(&bytes).expect("the kernel's own BTF");
         offsets(&btf).expect("all members");
-    }
-
-    #[test]
-    fn the_shapes_of_all_calls_fit_the_table() {
-        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 17 + 17 + 1);
     }
 }

@@ -23,6 +23,7 @@ mod steps;
 mod stop;
 #[cfg(test)]
 mod tidy;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,6 +76,9 @@ enum Command {
         /// Leave out the tests on this kernel, which need root
         #[arg(long)]
         no_live: bool,
+        /// Then the tests on other kernels too, in virtual machines
+        #[arg(long)]
+        vm: bool,
         /// Only this step
         #[arg(long, value_name = "STEP")]
         only: Option<steps::Step>,
@@ -90,6 +94,15 @@ enum Command {
         /// What is done with a world
         #[command(subcommand)]
         lab: lab::Lab,
+    },
+    /// Run a command as root on another kernel, in a virtual machine that sees the files of this one read-only
+    Vm {
+        /// Only this kernel: 5.10, 6.1, 6.12 or newest
+        #[arg(long, value_name = "NAME")]
+        kernel: Option<String>,
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
     },
     /// Run three games against an API server, with the daemon watching (needs root)
     Demo {
@@ -111,10 +124,13 @@ fn main() -> ExitCode {
         Command::Evaluate { cases, openapi, catalogue, hpack } => {
             evaluate::run(cases, &openapi, &catalogue, hpack)
         }
-        Command::Test { no_live, only } => steps::run(|step| match only {
-            Some(only) => step == only,
-            None => !(no_live && step == steps::Step::Live),
+        Command::Test { no_live, vm, only } => steps::run(|step| match (only, step) {
+            (Some(only), step) => step == only,
+            (None, steps::Step::Live) => !no_live,
+            (None, steps::Step::Vm) => vm,
+            (None, _) => true,
         }),
+        Command::Vm { kernel, command } => vm::run(kernel.as_deref(), &command),
         Command::Bench { bench } => bench::run(bench),
         Command::Lab { lab } => lab::run(lab),
         Command::Demo { keep, seconds } => {

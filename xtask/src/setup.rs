@@ -5,6 +5,7 @@
 
 mod debian;
 mod linker;
+mod machine;
 mod venv;
 
 pub(crate) use linker::{RUSTC, llvm_directory, llvm_major};
@@ -20,6 +21,8 @@ pub(crate) enum Part {
     Build,
     /// The tests and the demo
     Test,
+    /// Tests on other kernels, in virtual machines; not a part of all
+    Vm,
 }
 
 /// A Debian package, and how to see whether what it brings is there.
@@ -81,8 +84,11 @@ const TEST: [Need<'_>; 15] = [
     Need { package: "ca-certificates", found: Found::Package, why: "pip and cargo speak TLS" },
 ];
 
-/// Sets this machine up for one part, or for all.
+/// Sets this machine up for one part, or for all that need no virtual machine.
 pub(crate) fn set_up(part: Option<Part>) -> anyhow::Result<()> {
+    if part == Some(Part::Vm) {
+        return machine::set_up();
+    }
     let build = part != Some(Part::Test);
     let test = part != Some(Part::Build);
     let mut needs: Vec<&Need<'_>> = Vec::new();

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::repository::{cargo, run as run_command};
-use crate::{bench, ebpf, setup};
+use crate::{bench, ebpf, setup, vm};
 
 /// One step, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +26,8 @@ pub(crate) enum Step {
     Instructions,
     /// Real clients and servers on this kernel; need root and BTF
     Live,
+    /// The probes load and see on other kernels, in virtual machines; needs root
+    Vm,
 }
 
 impl Step {
@@ -49,6 +51,10 @@ impl Step {
             Step::Live => {
                 let live = ["test", "--package=rotrace", "--test=live", "--test=dashboard"];
                 run_command(cargo().args(live).args(["--", "--test-threads=1"]))
+            }
+            Step::Vm => {
+                setup::set_up(Some(setup::Part::Vm))?;
+                vm::matrix()
             }
         }
     }
@@ -96,7 +102,7 @@ mod tests {
     #[test]
     fn steps_are_named_as_they_are_asked_for() {
         let names: Vec<_> = Step::value_variants().iter().map(|step| step.name()).collect();
-        assert_eq!(names, ["setup", "format", "clippy", "build-ebpf", "test", "instructions", "live"]);
+        assert_eq!(names, ["setup", "format", "clippy", "build-ebpf", "test", "instructions", "live", "vm"]);
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //! smallest class that holds it, or a counted loss. Refuses to know: why it is written.
 
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 
 use rotrace_ebpf::limits::{PAYLOAD_CLASSES, PAYLOAD_MAX};
 use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, flag, kind};
 use rotrace_ebpf::stats::Stat;
 
-use super::{RECORDS, WAKE, count};
+use super::{RECORDS, WAKE, count, unknown};
 
 /// User space drains on a timer: waking it would cost the traced thread far more than the record does.
 const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
@@ -53,11 +53,12 @@ pub(super) fn header(kind: u8, conn: u64, pid_tid: u64) -> Header {
 #[inline(never)]
 pub(super) fn data(draft: &mut Draft) -> u64 {
     let [small, medium, large, _] = PAYLOAD_CLASSES;
-    if draft.captured <= small as u64 {
+    let captured = unknown(draft.captured);
+    if captured <= small as u64 {
         class::<{ PAYLOAD_CLASSES[0] }>(draft);
-    } else if draft.captured <= medium as u64 {
+    } else if captured <= medium as u64 {
         class::<{ PAYLOAD_CLASSES[1] }>(draft);
-    } else if draft.captured <= large as u64 {
+    } else if captured <= large as u64 {
         class::<{ PAYLOAD_CLASSES[2] }>(draft);
     } else {
         class::<PAYLOAD_MAX>(draft);
@@ -73,7 +74,7 @@ fn class<const N: usize>(draft: &mut Draft) {
         return;
     };
     // The bound must stand right before the helper: the verifier loses it over a spill.
-    let bound = core::hint::black_box(draft.captured);
+    let bound = unknown(draft.captured);
     let captured = if bound > N as u64 { N as u64 } else { bound };
     let message_at = message.as_mut_ptr();
     let mut copied = 0;
@@ -114,6 +115,14 @@ pub(super) fn bare(header: Header) {
     }
 }
 
+/// Says that the current process has mapped code of a file.
+#[inline(always)]
+pub(super) fn mapped() {
+    // SAFETY: the helper has no preconditions.
+    bare(header(kind::MAPPED, 0, unsafe { bpf_get_current_pid_tgid() }));
+    wake();
+}
+
 /// Asks user space to drain now. The request has a ring of its own: a wake-up by the records' ring would be repeated
 /// for every record that is in it, and records are drained in batches.
 #[inline(always)]
@@ -130,15 +139,21 @@ struct OpenMessage {
     open: Open,
 }
 
-/// Writes an open record.
+/// Writes an open record. It is made where it will be read: the stack has no room for it.
 #[inline(always)]
-pub(super) fn open(mut header: Header, open: &Open) {
+pub(super) fn open(mut header: Header, fill: impl FnOnce(&mut Open)) {
     let Some(mut message) = RECORDS.reserve::<OpenMessage>(0) else {
         count(Stat::RingFull, 1);
         return;
     };
     header.length = (HEADER_BYTES + OPEN_BYTES) as u32;
-    message.write(OpenMessage { header, open: *open });
+    let message_at = message.as_mut_ptr();
+    // SAFETY: the record has room for both, and zeroes are an open record.
+    unsafe {
+        core::ptr::write(&raw mut (*message_at).header, header);
+        core::ptr::write_bytes(&raw mut (*message_at).open, 0, 1);
+        fill(&mut (*message_at).open);
+    }
     message.submit(NO_WAKEUP);
     count(Stat::Records, 1);
 }
@@ -151,10 +166,11 @@ pub(super) fn exec(pid_tid: u64, address: u64, size: u64) {
         count(Stat::RingFull, 1);
         return;
     };
-    let bound = core::hint::black_box(size);
-    let size = if bound > ARGUMENT_BYTES as u64 { ARGUMENT_BYTES as u64 } else { bound };
     let message_at = message.as_mut_ptr();
     let mut header = header(kind::EXEC, 0, pid_tid);
+    // The bound must stand right before the helper: kernels before 5.16 lose it over a spill.
+    let bound = unknown(size);
+    let size = if bound > ARGUMENT_BYTES as u64 { ARGUMENT_BYTES as u64 } else { bound };
     if size > 0 {
         // SAFETY: the record has room for `ARGUMENT_BYTES` and `size` is at most that.
         let result = unsafe {

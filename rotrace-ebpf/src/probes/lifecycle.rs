@@ -10,6 +10,7 @@ use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
 
+use super::socket::{self, Socket};
 use super::{SOCKETS, TARGETS, count, emit, global, kernel, tls};
 
 const TCP_ESTABLISHED: i32 = 1;
@@ -77,19 +78,15 @@ fn connecting(sk: u64) -> i32 {
         return 0;
     }
     let socket: u64 = kernel(sk, global!(OFFSETS.sk_socket));
-    let inode = if socket == 0 {
-        0
-    } else {
-        let inode = socket + (global!(OFFSETS.alloc_inode) as u64) - (global!(OFFSETS.alloc_socket) as u64);
-        kernel(inode, global!(OFFSETS.inode_number))
-    };
-    let mut fresh = Connection::new(inode, role::CLIENT, true);
+    let inode = if socket == 0 { 0 } else { socket::inode_of(socket) };
+    let Some(fresh) = socket::track(Socket { sk, inode }) else { return 0 };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let fresh = unsafe { &mut *fresh };
+    fresh.role = role::CLIENT;
+    fresh.from_start = 1;
     fresh.pid = pid;
     // SAFETY: the helper has no preconditions.
     fresh.connect_started_ns = unsafe { aya_ebpf::helpers::generated::bpf_ktime_get_ns() };
-    if SOCKETS.insert(&sk, &fresh, 0).is_err() {
-        count(Stat::SocketsFull, 1);
-    }
     0
 }
 

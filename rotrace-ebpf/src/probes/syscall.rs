@@ -7,20 +7,19 @@
 //! At the end of a call `pt_regs` still holds the arguments of its beginning, so one program suffices: no entry program,
 //! no map from thread to arguments, and a read that was blocked before the tracer came is seen.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use rotrace_ebpf::admit::{Connection, protocol};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
-use rotrace_ebpf::record::{direction, kind, role};
-use rotrace_ebpf::segments::{Walk, total_of_messages};
-use rotrace_ebpf::stats::Stat;
+use rotrace_ebpf::record::direction;
+use rotrace_ebpf::segments::Vector;
 use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
-use super::socket::{self, Socket, Traits};
-use super::{SHAPES, SOCKETS, TARGETS, User, count, emit, global};
+use super::piece::Traits;
+use super::socket;
+use super::{SHAPES, TARGETS, User, buffers, emit, global};
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
 #[inline(always)]
@@ -88,7 +87,12 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     let fd = register(registers, global!(REGISTERS.arguments[0]));
     let buffer = register(registers, global!(REGISTERS.arguments[1]));
     match shape {
-        shape::ACCEPT => return accepted(result),
+        shape::ACCEPT => {
+            if let Some(socket) = socket::of_descriptor(result) {
+                socket::accepted(socket);
+            }
+            return;
+        }
         shape::MMAP => return mapped(registers),
         shape::SENDFILE => return length_only(fd, direction::SENT, result),
         shape::SPLICE => {
@@ -108,31 +112,29 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     }
     let Some(socket) = socket::of_descriptor(fd as u32 as u64) else { return };
     if result == 0 {
-        return ended(socket, buffer, register(registers, global!(REGISTERS.arguments[2])), shape);
+        let wanted = register(registers, global!(REGISTERS.arguments[2]));
+        // Who asks for nothing gets nothing.
+        if (shape == shape::READ || shape == shape::RECVFROM) && (wanted == 0 || buffer == 0) {
+            return;
+        }
+        return socket::ended(socket);
     }
-    let (walk, total) = match shape {
-        shape::READV | shape::WRITEV => {
-            (Some(Walk::vector(buffer, register(registers, global!(REGISTERS.arguments[2])), result)), result)
-        }
-        shape::RECVMSG | shape::SENDMSG => (Walk::message(&User, buffer, result), result),
-        shape::RECVMMSG | shape::SENDMMSG => {
-            (Some(Walk::messages(buffer, result)), message_bytes(buffer, ctx.arg(1)))
-        }
-        _ => (Some(Walk::buffer(buffer, result)), result),
-    };
     let traits = Traits::new(if receives(shape) { direction::RECEIVED } else { direction::SENT }, 0);
-    match walk {
-        Some(walk) if flags & flag::MSG_TRUNC == 0 => socket::moved(socket, traits, total, walk),
-        _ => socket::moved_unseen(socket, traits, total),
+    let is_many = shape == shape::RECVMMSG || shape == shape::SENDMMSG;
+    // The bytes were thrown away, and no buffer has them.
+    if flags & flag::MSG_TRUNC != 0 {
+        let total = if is_many { buffers::message_bytes(buffer, result) } else { result };
+        return buffers::moved_unseen(socket, traits, total);
     }
-}
-
-/// Bytes of all messages. A global function, which the verifier walks once: the loop over them would otherwise leave it
-/// with a thousand ways to go on.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn message_bytes(address: u64, messages: u64) -> u64 {
-    total_of_messages(&User, address, messages)
+    match shape {
+        shape::READV | shape::WRITEV => {
+            let entries = register(registers, global!(REGISTERS.arguments[2]));
+            buffers::moved_vector(socket, traits, Vector { address: buffer, entries }, result);
+        }
+        shape::RECVMSG | shape::SENDMSG => buffers::moved_message(socket, traits, buffer, result),
+        _ if is_many => buffers::moved_messages(socket, traits, buffer, result),
+        _ => buffers::moved_buffer(socket, traits, buffer, result),
+    }
 }
 
 /// Code of a file: user space looks at once for a TLS library in it, for it may be used as soon as it is there.
@@ -140,53 +142,14 @@ extern "C" fn message_bytes(address: u64, messages: u64) -> u64 {
 fn mapped(registers: *const u8) {
     let protection = register(registers, global!(REGISTERS.arguments[2]));
     let fd = register(registers, global!(REGISTERS.arguments[4])) as i32;
-    if protection & PROT_EXEC == 0 || fd < 0 {
-        return;
+    if protection & PROT_EXEC != 0 && fd >= 0 {
+        emit::mapped();
     }
-    // SAFETY: the helper has no preconditions.
-    emit::bare(emit::header(kind::MAPPED, 0, unsafe { bpf_get_current_pid_tgid() }));
-    emit::wake();
 }
 
 /// A call that moves bytes without a buffer in user space.
 #[inline(never)]
 fn length_only(fd: u64, direction: u8, total: u64) {
     let Some(socket) = socket::of_descriptor(fd as u32 as u64) else { return };
-    socket::moved_unseen(socket, Traits::new(direction, 0), total);
-}
-
-/// A read returned 0: the peer has ended its direction, unless the caller asked for nothing.
-#[inline(always)]
-fn ended(socket: Socket, buffer: u64, wanted: u64, shape: u8) {
-    if (shape == shape::READ || shape == shape::RECVFROM) && (wanted == 0 || buffer == 0) {
-        return;
-    }
-    let Some(known) = SOCKETS.get_ptr_mut(&socket.sk) else { return };
-    // SAFETY: a value of the map, which stays valid while the program runs.
-    let connection = unsafe { &*known };
-    // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
-    let has_end = matches!(connection.protocol, protocol::HTTP1 | protocol::HTTP2 | protocol::TLS);
-    if connection.id != socket.inode || !has_end {
-        return;
-    }
-    let mut header =
-        emit::header(kind::END, connection.id, (connection.pid as u64) << 32 | connection.pid as u64);
-    header.direction = direction::RECEIVED;
-    header.position = connection.flows[1].position;
-    emit::bare(header);
-}
-
-/// A new socket, seen from its start.
-#[inline(always)]
-fn accepted(fd: u64) {
-    let Some(socket) = socket::of_descriptor(fd) else { return };
-    if !socket::is_tcp(socket.sk) {
-        return;
-    }
-    let mut fresh = Connection::new(socket.inode, role::SERVER, true);
-    // SAFETY: the helper has no preconditions.
-    fresh.established_ns = unsafe { bpf_ktime_get_ns() };
-    if SOCKETS.insert(&socket.sk, &fresh, 0).is_err() {
-        count(Stat::SocketsFull, 1);
-    }
+    buffers::moved_unseen(socket, Traits::new(direction, 0), total);
 }

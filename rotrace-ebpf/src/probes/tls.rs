@@ -19,7 +19,7 @@ use rotrace_ebpf::record::{TLS_OBJECT, direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::{function, limits};
 
-use super::socket::{self, Traits};
+use super::piece::{self, Traits};
 use super::{SOCKETS, TARGETS, count, emit};
 
 /// `SSL_ERROR_ZERO_RETURN` (include/openssl/ssl.h, 1.1.1 to 3.5): the peer has ended its direction with close_notify.
@@ -52,6 +52,10 @@ struct Session {
     connection: Connection,
     socket: u64,
 }
+
+/// A session of which nothing is known; see `FRESH` of connections.
+#[unsafe(no_mangle)]
+static FRESH_SESSION: Session = Session { connection: Connection::new(0, role::UNKNOWN, false), socket: 0 };
 
 #[map]
 static TLS_CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::TLS_CALLS_MAX, 0);
@@ -201,20 +205,21 @@ fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
         session.connection.announced = 1;
         bound(&session.connection, session.socket, pid_tid);
     }
-    socket::piece(0, &mut session.connection, traits, address, size);
-    if session.connection.protocol == protocol::HTTP2 {
-        socket::http2_piece(0, object, traits.0, address, size);
-    }
+    piece::piece(0, &mut session.connection, traits, address, size);
+    let speaks = traits.with_number(session.connection.protocol as u64);
+    piece::http2_piece(0, object, speaks.0, address, size);
 }
 
-/// The stream of a TLS object of the current process.
-#[inline(always)]
-pub(super) fn connection(object: u64) -> Option<*mut Connection> {
+/// The stream of a TLS object of the current process, or null. Not inlined: its key leaves the stack with it.
+#[inline(never)]
+pub(super) fn connection(object: u64) -> *mut Connection {
     // SAFETY: the helper has no preconditions.
     let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
-    let session = TLS_OBJECTS.get_ptr_mut(&Object { pid, address: object })?;
-    // SAFETY: the address of a field of a value of the map.
-    Some(unsafe { &raw mut (*session).connection })
+    match TLS_OBJECTS.get_ptr_mut(&Object { pid, address: object }) {
+        // SAFETY: the address of a field of a value of the map.
+        Some(session) => unsafe { &raw mut (*session).connection },
+        None => core::ptr::null_mut(),
+    }
 }
 
 #[uprobe]
@@ -242,26 +247,28 @@ fn freed(ctx: &ProbeContext) -> u32 {
     0
 }
 
-/// Ties a TLS socket that the thread has just used to the TLS object whose function it is in.
-#[inline(always)]
-pub(super) fn bind(sk: u64) {
+/// Ties a TLS socket that the thread has just used to the TLS object whose function it is in. A function of a scalar, and not
+/// inlined: the loop over buffers, behind which it stands, has no stack to spare.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn tls_bind(sk: u64) -> u64 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: the value is copied at once.
-    let Some(&inside) = (unsafe { TLS_CALLS.get(&pid_tid) }) else { return };
-    let Some(connection) = SOCKETS.get_ptr_mut(&sk) else { return };
+    let Some(&inside) = (unsafe { TLS_CALLS.get(&pid_tid) }) else { return 0 };
+    let Some(connection) = SOCKETS.get_ptr_mut(&sk) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &*connection };
     let key = Object { pid: pid_tid >> 32, address: inside.object };
-    let Some(session) = session(&key) else { return };
+    let Some(session) = session(&key) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let session = unsafe { &mut *session };
     if session.socket == connection.id {
-        return;
+        return 0;
     }
     if session.socket != 0 {
         count(Stat::TlsMismatch, 1);
-        return;
+        return 0;
     }
     session.socket = connection.id;
     session.connection.from_start =
@@ -270,6 +277,7 @@ pub(super) fn bind(sk: u64) {
     if session.connection.announced == 1 {
         bound(&session.connection, session.socket, pid_tid);
     }
+    0
 }
 
 /// True when the TLS of a process was probed before a connection was made: else its first plaintext may not have been seen.
@@ -308,10 +316,12 @@ fn session(key: &Object) -> Option<*mut Session> {
     // SAFETY: the helpers have no preconditions.
     let (now_ns, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     let number = TLS_OBJECT | (now_ns << 10 | (cpu & 1023) as u64) & !TLS_OBJECT;
-    let fresh = Session { connection: Connection::new(number, role::UNKNOWN, false), socket: 0 };
-    if TLS_OBJECTS.insert(key, &fresh, 0).is_err() {
+    if TLS_OBJECTS.insert(key, &FRESH_SESSION, 0).is_err() {
         count(Stat::TlsObjectsFull, 1);
         return None;
     }
-    TLS_OBJECTS.get_ptr_mut(key)
+    let fresh = TLS_OBJECTS.get_ptr_mut(key)?;
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    unsafe { (*fresh).connection.id = number };
+    Some(fresh)
 }

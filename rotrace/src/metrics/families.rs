@@ -36,7 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Family> {
 }
 
 /// Metrics of calls and of the daemon.
-static FAMILIES: [Family; 37] = [
+static FAMILIES: [Family; 38] = [
     Family {
         stem: "rotrace_http_client_requests",
         unit: None,
@@ -381,6 +381,17 @@ static FAMILIES: [Family; 37] = [
         help: "Which probes are attached.",
         labels: &["family"],
         samples: |scrape, samples| scrape.own.probe_family.map_or(Ok(()), |family| samples.info(&[family])),
+    },
+    Family {
+        stem: "rotrace_probe_recursion_misses",
+        unit: None,
+        kind: MetricType::Counter,
+        help: "Events that a probe missed because it was running on the same processor.",
+        labels: &["program"],
+        samples: |scrape, samples| {
+            let misses = &scrape.own.recursion_misses;
+            misses.iter().try_for_each(|(program, &count)| samples.counter(&[program], count))
+        },
     },
     Family {
         stem: "rotrace_build",

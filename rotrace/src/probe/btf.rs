@@ -1,5 +1,5 @@
 //! Given: the bytes of a kernel's BTF. Gives: the offset of a member of a structure, through anonymous structures and
-//! unions. Refuses to know: which members are wanted, and where the bytes come from. Any bytes are walked without panic.
+//! unions, and the value of an enumerator. Refuses to know: which members are wanted, and where the bytes come from. Any bytes are walked without panic.
 //!
 //! Format: Documentation/bpf/btf.rst of the kernel. aya reads BTF too, but offers no member look-up.
 
@@ -87,6 +87,14 @@ impl<'a> Btf<'a> {
         (bits % 8 == 0).then_some(bits / 8)
     }
 
+    /// The value of a constant of an enumeration; `None` when no enumeration has it.
+    pub fn enumerator(&self, wanted: &str) -> Option<u32> {
+        let enumerations = self.types.iter().filter(|found| found.kind == KIND_ENUM);
+        let constants = enumerations.flat_map(|found| found.members.as_chunks::<8>().0);
+        let mut named = constants.filter_map(|constant| Some((word(constant, 0)?, word(constant, 4)?)));
+        named.find(|&(name, _)| text(self.strings, name) == wanted.as_bytes()).map(|(_, value)| value)
+    }
+
     fn offset_in(&self, id: u32, wanted: &[u8], depth: u32) -> Option<u32> {
         let depth = depth.checked_sub(1)?;
         let of = self.types.get(id as usize)?;
@@ -147,7 +155,7 @@ mod tests {
 
     /// `struct outer { int a; struct { int b; union { int c; }; }; int d: 3; }`, with typedefs left out.
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0outer\0a\0b\0c\0d\0";
+        let strings = b"\0int\0outer\0a\0b\0c\0d\0ONE\0TWO\0";
         let mut types: Vec<u32> = Vec::new();
         let structure = |name, count: u32, flag: u32, members: &[[u32; 3]]| {
             let mut words = vec![name, flag << 31 | KIND_STRUCT << 24 | count, 0];
@@ -158,6 +166,7 @@ mod tests {
         types.extend(structure(0, 1, 0, &[[15, 1, 0]])); // 2: anonymous { c }
         types.extend(structure(0, 2, 0, &[[13, 1, 0], [0, 2, 32]])); // 3: anonymous { b, 2 }
         types.extend(structure(5, 3, 1, &[[11, 1, 0], [0, 3, 32], [17, 1, 3 << 24 | 96]])); // 4: outer
+        types.extend([0, KIND_ENUM << 24 | 2, 4, 19, 1, 23, 2]); // 5: enum { ONE = 1, TWO = 2 }
         let body: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut bytes = Vec::new();
         bytes.extend(MAGIC.to_ne_bytes());
@@ -180,6 +189,15 @@ mod tests {
         assert_eq!(btf.offset("outer", "d"), None, "a bit field has no byte offset");
         assert_eq!(btf.offset("outer", "e"), None);
         assert_eq!(btf.offset("inner", "a"), None);
+    }
+
+    #[test]
+    fn constants_are_found_by_their_name() {
+        let bytes = sample();
+        let btf = Btf::parse(&bytes).expect("sample");
+        assert_eq!(btf.enumerator("ONE"), Some(1));
+        assert_eq!(btf.enumerator("TWO"), Some(2));
+        assert_eq!(btf.enumerator("outer"), None, "not a constant");
     }
 
     #[test]

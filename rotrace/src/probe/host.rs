@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
-/// What this host offers. Facts only; the rules are in [`Host::family`].
+/// What this host offers. Facts only; the rules are in [`Host::families`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// `uname -r`, for people.
@@ -36,6 +36,8 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// A set of probes that records the bytes of sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
+    /// Programs at the return of the functions by which sockets send and receive.
+    Socket,
     /// One program at the end of every system call.
     Syscall,
 }
@@ -44,7 +46,29 @@ impl Family {
     /// As in `rotrace_probe_family_info`.
     pub fn name(self) -> &'static str {
         match self {
+            Family::Socket => "socket",
             Family::Syscall => "syscall",
+        }
+    }
+
+    /// The reverse.
+    pub fn named(name: &str) -> Option<Family> {
+        [Family::Socket, Family::Syscall].into_iter().find(|family| family.name() == name)
+    }
+
+    /// Where its programs are, for people.
+    pub fn place(self) -> &'static str {
+        match self {
+            Family::Socket => "where sockets send and receive",
+            Family::Syscall => "at the end of every system call",
+        }
+    }
+
+    /// What it does not see of HTTP/1.1 calls, for people.
+    pub fn misses(self) -> &'static str {
+        match self {
+            Family::Socket => "unix sockets",
+            Family::Syscall => "io_uring, 32-bit programs, unix sockets",
         }
     }
 }
@@ -107,8 +131,9 @@ impl Host {
         has(capability) || matches!(capability, 38 | 39) && has(CAP_SYS_ADMIN)
     }
 
-    /// Which probes to load, or why none can be.
-    pub fn family(&self) -> Result<Family, Refusal> {
+    /// Which probes to load, best first, or why none can be. Whether a kernel lets programs hang on its functions is no fact
+    /// that can be read: it is found out by asking, and when it refuses, the next family is its turn.
+    pub fn families(&self, asked: Option<Family>) -> Result<Vec<Family>, Refusal> {
         let missing: Vec<_> = CAPABILITIES
             .iter()
             .take(2)
@@ -124,7 +149,11 @@ impl Host {
         if self.lockdown.as_deref() == Some("confidentiality") {
             return Err(Refusal::Lockdown);
         }
-        Ok(Family::Syscall)
+        Ok(match asked {
+            Some(family) => vec![family],
+            // The first costs calls that have nothing to do with sockets nothing, and sees more.
+            None => vec![Family::Socket, Family::Syscall],
+        })
     }
 }
 
@@ -151,16 +180,25 @@ mod tests {
     }
 
     #[test]
-    fn a_capable_host_gets_the_syscall_family() {
-        assert_eq!(capable_host().family(), Ok(Family::Syscall));
+    fn a_capable_host_gets_the_socket_family_or_else_the_other() {
+        assert_eq!(capable_host().families(None), Ok(vec![Family::Socket, Family::Syscall]));
         let admin = Host { capabilities: 1 << CAP_SYS_ADMIN, ..capable_host() };
-        assert_eq!(admin.family(), Ok(Family::Syscall));
+        assert_eq!(admin.families(None), Ok(vec![Family::Socket, Family::Syscall]));
+    }
+
+    #[test]
+    fn a_family_that_is_asked_for_has_no_substitute() {
+        for family in [Family::Socket, Family::Syscall] {
+            assert_eq!(capable_host().families(Some(family)), Ok(vec![family]));
+            assert_eq!(Family::named(family.name()), Some(family));
+        }
+        assert_eq!(Family::named("kprobe"), None);
     }
 
     #[test]
     fn each_missing_fact_is_a_refusal_that_names_it() {
         let check = |host: Host, expect: &str| {
-            let refusal = host.family().expect_err(expect).to_string();
+            let refusal = host.families(None).expect_err(expect).to_string();
             assert!(refusal.contains(expect), "{refusal}");
         };
         check(Host { capabilities: 1 << 39, ..capable_host() }, "CAP_PERFMON missing");

@@ -10,7 +10,7 @@ mod multi;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -107,6 +107,15 @@ impl Programs {
             loaded.map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))?;
         }
         Ok(Programs::Events)
+    }
+
+    /// Those that aya does not have.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        let own = match self {
+            Programs::Links(programs) => Some(programs.descriptors()),
+            Programs::Events => None,
+        };
+        own.into_iter().flatten()
     }
 
     /// Attaches them to one process: `points` are function and file offset.

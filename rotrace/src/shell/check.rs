@@ -1,5 +1,5 @@
 //! Given: this host, and perhaps a process and a configuration. Gives: what can be seen here and what will be missed, in
-//! plain words. Refuses to know: how anything is probed; nothing is attached.
+//! plain words. Refuses to know: how anything is probed. Nothing is attached, unless that is asked for.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,10 +11,14 @@ use super::cli;
 use super::output::Format;
 use crate::attribute::{Facts, Games};
 use crate::config::{self, Config};
-use crate::probe::host::{CAP_SYS_ADMIN, CAPABILITIES, Host};
+use crate::probe::host::{CAP_SYS_ADMIN, CAPABILITIES, Family, Host};
 use crate::probe::library;
 use crate::probe::tls::Means;
+use crate::probe::{Probes, Settings};
 use crate::process::Procfs;
+
+/// What no probes see, for people.
+const NEVER_SEEN: &str = "Not decoded: HTTP/3. TLS that is not decoded is counted.";
 
 /// How a finding bears on what will be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -49,9 +53,12 @@ struct Line<'a> {
 pub(super) fn check(asked: &cli::Check) -> anyhow::Result<()> {
     let config = asked.config.as_deref().map(config::load).transpose()?;
     let host = Host::read(Path::new("/"));
-    let mut findings = of_host(&host);
+    let mut findings = of_host(&host, asked.probes);
     if let Some(pid) = asked.pid {
         findings.extend(of_process(pid, config.as_ref())?);
+    }
+    if asked.load {
+        findings.extend(of_programs(&host, asked.probes)?);
     }
     let mut out = io::stdout().lock();
     for finding in &findings {
@@ -89,7 +96,7 @@ fn finding(
     Finding { what, verdict, found: found.into(), means: means.into() }
 }
 
-fn of_host(host: &Host) -> Vec<Finding> {
+fn of_host(host: &Host, asked: Option<Family>) -> Vec<Finding> {
     let mut findings = vec![finding("kernel", Verdict::Ok, host.release.clone(), "")];
     findings.push(match host.btf_bytes {
         Some(bytes) => finding("BTF", Verdict::Ok, format!("/sys/kernel/btf/vmlinux, {bytes} bytes"), ""),
@@ -132,16 +139,35 @@ fn of_host(host: &Host) -> Vec<Finding> {
             "PIDs are those of this namespace.",
         ));
     }
-    findings.push(match host.family() {
-        Ok(family) => finding(
-            "probes",
-            Verdict::Ok,
-            format!("{}: one program at the end of every system call", family.name()),
-            "Not seen: io_uring, 32-bit programs, unix sockets, HTTP/3. TLS that is not decoded is counted.",
-        ),
+    findings.push(match host.families(asked) {
+        Ok(families) => {
+            let found: Vec<_> =
+                families.iter().map(|family| format!("{}, {}", family.name(), family.place())).collect();
+            let missed =
+                families.iter().map(|family| format!("Not seen by {}: {}.", family.name(), family.misses()));
+            finding(
+                "probes",
+                Verdict::Ok,
+                found.join("; where the kernel refuses that: "),
+                missed.chain([NEVER_SEEN.to_owned()]).collect::<Vec<_>>().join(" "),
+            )
+        }
         Err(refusal) => finding("probes", Verdict::Fatal, "none", refusal.to_string()),
     });
     findings
+}
+
+/// Loads and attaches the probes. Nothing is a target, so nothing is recorded, and they are gone when this returns.
+fn of_programs(host: &Host, asked: Option<Family>) -> anyhow::Result<Vec<Finding>> {
+    let probes = Probes::load(host, Settings { family: asked, ..Settings::default() })?;
+    let programs = probes.programs().into_iter().map(|program| {
+        let found = match program.verified_instructions {
+            Some(count) => format!("{}: {count} instructions verified", program.name),
+            None => format!("{}: this kernel does not say how many instructions it verified", program.name),
+        };
+        finding("program", Verdict::Ok, found, "")
+    });
+    Ok(programs.collect())
 }
 
 fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>> {

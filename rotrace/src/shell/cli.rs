@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::output::Format;
 use super::{check, cost, offline, watch};
 use crate::config::{self, Config, LogFormat};
+use crate::probe::host::Family;
 
 /// Watches the HTTP calls of game-server processes from the kernel, and says what each game costs the platform.
 #[derive(Debug, Parser)]
@@ -29,6 +30,9 @@ enum Command {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = "/etc/rotrace/rotrace.toml")]
         config: PathBuf,
+        /// Only these probes: socket or syscall; the best that the kernel allows when not given
+        #[arg(long, value_name = "FAMILY", value_parser = family)]
+        probes: Option<Family>,
     },
     /// Watches given processes, and what they fork and execute, and shows every call
     Attach(Attach),
@@ -58,6 +62,9 @@ pub(super) struct Attach {
     /// Also write a capture
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
+    /// Only these probes: socket or syscall; the best that the kernel allows when not given
+    #[arg(long, value_name = "FAMILY", value_parser = family)]
+    pub(super) probes: Option<Family>,
     /// Write secrets and bodies to the capture as they are
     #[arg(long, requires = "record")]
     pub(super) unredacted: bool,
@@ -91,6 +98,12 @@ pub(super) struct Check {
     /// Check this configuration too
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// Only these probes: socket or syscall; the best that the kernel allows when not given
+    #[arg(long, value_name = "FAMILY", value_parser = family)]
+    pub(super) probes: Option<Family>,
+    /// Also load and attach the probes for a moment, and say what each takes
+    #[arg(long)]
+    pub(super) load: bool,
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
@@ -134,11 +147,11 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run { config: path } => {
+        Command::Run { config: path, probes } => {
             let config = config::load(&path)?;
             config.require_targets(&path)?;
             start_log(&config);
-            watch::run(&path, config)
+            watch::run(&path, config, probes)
         }
         Command::Attach(attach) => {
             let config = optional(attach.config.as_deref())?;
@@ -175,6 +188,10 @@ fn is_broken_pipe(why: &anyhow::Error) -> bool {
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
     config::duration(text).ok_or("expected a whole number and one of ms, s, m, h or d, such as 30s")
+}
+
+fn family(text: &str) -> Result<Family, &'static str> {
+    Family::named(text).ok_or("expected socket or syscall")
 }
 
 /// Reads a file whole, or says which could not be read.

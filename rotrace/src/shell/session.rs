@@ -17,6 +17,7 @@ use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::probe::library::{self, Library, Scan};
+use crate::probe::program::Loaded;
 use crate::probe::{Probes, tls};
 use crate::process::{Procfs, Unreadable};
 
@@ -116,6 +117,11 @@ impl Session {
         self.probes.add_target(resolved)?;
         self.targets.insert(resolved.initial, target);
         Ok(())
+    }
+
+    /// What the kernel says of the probes' programs.
+    pub(super) fn programs(&self) -> Vec<Loaded> {
+        self.probes.programs()
     }
 
     /// Waits a moment, drains what has been written, and follows processes. Calls go to `call`.

@@ -30,7 +30,8 @@ use crate::exchange::Role;
 use crate::keyed::Key;
 use crate::metrics::{Scrape, SelfMetrics};
 use crate::pipeline::Pipeline;
-use crate::probe::host::Host;
+use crate::probe::host::{Family, Host};
+use crate::probe::program::Loaded;
 use crate::probe::{self, Probes};
 use crate::redact::{Kept, Redactor};
 
@@ -55,7 +56,10 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     }
     let kept = Kept { query_keys: keys, fields: pipeline.rules().wanted_fields(), key: random_key()? };
     let redactor = (!asked.unredacted).then(|| Redactor::new(kept, config.limits.connections));
-    let probes = Probes::load(&host, probe_settings(config))?;
+    let probes = Probes::load(&host, probe_settings(config, asked.probes))?;
+    for reason in refused(&probes) {
+        debug!("{reason}");
+    }
     let description = Description {
         rotrace: VERSION.to_owned(),
         kernel: host.release.clone(),
@@ -119,7 +123,7 @@ fn watch(
 }
 
 /// `rotrace run`.
-pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
+pub(super) fn run(path: &Path, mut config: Config, asked: Option<Family>) -> anyhow::Result<()> {
     let listener = server::bind(config.metrics.listen)?;
     let address = listener.local_addr()?;
     let published = Arc::new(Mutex::new(empty_scrape()));
@@ -130,7 +134,10 @@ pub(super) fn run(path: &Path, mut config: Config) -> anyhow::Result<()> {
         Box::new(move || reader.lock().unwrap_or_else(PoisonError::into_inner).clone()),
     ));
     let host = Host::read(Path::new("/"));
-    let probes = Probes::load(&host, probe_settings(&config))?;
+    let probes = Probes::load(&host, probe_settings(&config, asked))?;
+    for reason in refused(&probes) {
+        info!("{reason}");
+    }
     let family = probes.family().name();
     info!("probes: {family}, kernel {}; metrics: http://{address}/metrics", host.release);
     if let Some(clock) = host
@@ -310,12 +317,15 @@ impl Daemon {
 
     fn publish(&mut self) {
         let targets = self.session.targets() as u64;
+        let missed = |program: Loaded| Some((program.name.into(), program.recursion_misses?));
+        let recursion_misses = self.session.programs().into_iter().filter_map(missed).collect();
         let pipeline = &mut self.session.pipeline;
         let (cpu_seconds, resident_bytes) = own_cost();
         let endpoints = pipeline.endpoints();
         let own = SelfMetrics {
             version: VERSION,
             probe_family: Some(self.family),
+            recursion_misses,
             cpu_seconds,
             resident_bytes,
             processes: pipeline.processes_by_game(),
@@ -360,11 +370,18 @@ fn random_key() -> anyhow::Result<Key> {
     Ok(Key::new(probe::random().context("ask the kernel for random bytes")?))
 }
 
-fn probe_settings(config: &Config) -> probe::Settings {
+/// Which better probes this kernel refused, and why.
+fn refused(probes: &Probes) -> impl Iterator<Item = String> {
+    let refused = probes.refused().iter();
+    refused.map(|(family, why)| format!("probes: not {}, for this kernel refuses them: {why}", family.name()))
+}
+
+fn probe_settings(config: &Config, family: Option<Family>) -> probe::Settings {
     probe::Settings {
         ring_bytes: config.limits.ring_bytes,
         sockets: config.limits.sockets,
         targets: config.limits.targets,
+        family,
     }
 }
 

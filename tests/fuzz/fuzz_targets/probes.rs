@@ -16,13 +16,12 @@ use rotrace_ebpf::limits::{
 };
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::record::role;
-use rotrace_ebpf::segments::{Step, Walk, total_of_messages};
+use rotrace_ebpf::segments::{
+    IOVEC_BYTES, MMSGHDR_BYTES, Vector, segment, size_of_message, total_of_messages, vector,
+};
 
 /// Lengths and counts that four bytes cannot say: from these of a byte on, very large ones.
 const LARGE: u8 = 0xf0;
-
-/// Steps of a walk that are looked at; the probes take [`SEGMENTS_MAX`].
-const STEPS: usize = 8 * SEGMENTS_MAX;
 
 /// Every byte stands for a word, so that addresses are small and the fuzzer finds them; as text, a byte is itself.
 struct Bytes<'a>(&'a [u8]);
@@ -79,19 +78,12 @@ fuzz_target!(|input: &[u8]| {
     for call in calls.chunks_exact(4) {
         let [control, address, entries, size] = [call[0], call[1], call[2], call[3]];
         let (address, entries, size) = (number(address), number(entries), moved(size));
-        let walk = match control / 2 % 4 {
-            0 => Some(Walk::buffer(address, size)),
-            1 => Some(Walk::vector(address, entries, size)),
-            2 => Walk::message(&memory, address, size),
-            _ => Some(Walk::messages(address, entries)),
-        };
-        let is_messages = control / 2 % 4 == 3;
-        let total = if is_messages { messages_total(&memory, address, entries) } else { size };
-        if let Some(walk) = walk {
-            segments_lie_in_buffers(&memory, walk, address, entries, control / 2 % 4);
-            tracked.call(&memory, control % 2, total, walk);
-        } else {
-            tracked.piece(&memory, control % 2, 0, total);
+        let direction = control % 2;
+        match control / 2 % 4 {
+            0 => tracked.piece(&memory, direction, address, size),
+            1 => tracked.vector(&memory, direction, Vector { address, entries }, size),
+            2 => tracked.message(&memory, direction, address, size),
+            _ => tracked.messages(&memory, direction, address, entries),
         }
     }
 });
@@ -131,29 +123,6 @@ fn messages_total(memory: &Bytes<'_>, address: u64, messages: u64) -> u64 {
     total
 }
 
-/// Steps through a walk. A vector gives its buffers in order, each cut to what is left.
-fn segments_lie_in_buffers(memory: &Bytes<'_>, mut walk: Walk, address: u64, entries: u64, shape: u8) {
-    const VECTOR: u8 = 1;
-    const IOVEC_BYTES: u64 = 16;
-    let mut buffers = (0..entries)
-        .map_while(|index| memory.words::<2>(address.wrapping_add(index.wrapping_mul(IOVEC_BYTES))));
-    for _ in 0..STEPS {
-        match walk.step(memory) {
-            Step::Segment(segment) => {
-                assert!(segment.size > 0);
-                if shape == VECTOR {
-                    let Some([at, room]) = buffers.find(|[_, room]| *room > 0) else {
-                        panic!("a segment and no buffer")
-                    };
-                    assert!(segment.address == at && segment.size <= room);
-                }
-            }
-            Step::Again => {}
-            Step::Done | Step::Fault => return,
-        }
-    }
-}
-
 /// A connection, and what was seen of it.
 struct Tracked {
     connection: Connection,
@@ -176,26 +145,36 @@ impl Tracked {
         }
     }
 
-    /// The records of a call, as the probes write them.
-    fn call(&mut self, memory: &Bytes<'_>, direction: u8, total: u64, mut walk: Walk) {
+    /// The records of a vector, as the probes write them.
+    fn vector(&mut self, memory: &Bytes<'_>, direction: u8, Vector { address, entries }: Vector, total: u64) {
         let mut left = total;
-        for _ in 0..SEGMENTS_MAX {
-            if left == 0 {
-                break;
-            }
-            match walk.step(memory) {
-                Step::Segment(segment) => {
-                    let size = segment.size.min(left);
-                    left -= size;
-                    self.piece(memory, direction, segment.address, size);
-                }
-                Step::Again => {}
-                Step::Done | Step::Fault => break,
-            }
+        for at in 0..entries.min(SEGMENTS_MAX as u64) {
+            let Some(found) = segment(memory, address.wrapping_add(at * IOVEC_BYTES)) else { break };
+            let size = found.size.min(left);
+            left -= size;
+            self.piece(memory, direction, found.address, size);
         }
-        if left > 0 {
-            self.piece(memory, direction, 0, left);
+        self.piece(memory, direction, 0, left);
+    }
+
+    fn message(&mut self, memory: &Bytes<'_>, direction: u8, address: u64, total: u64) {
+        match vector(memory, address) {
+            Some(vector) => self.vector(memory, direction, vector, total),
+            None => self.piece(memory, direction, 0, total),
         }
+    }
+
+    fn messages(&mut self, memory: &Bytes<'_>, direction: u8, address: u64, count: u64) {
+        let mut told = 0;
+        for at in 0..count.min(SEGMENTS_MAX as u64) {
+            let message = address.wrapping_add(at * MMSGHDR_BYTES);
+            let size = size_of_message(memory, message).unwrap_or(0);
+            told += size;
+            self.message(memory, direction, message, size);
+        }
+        let total = messages_total(memory, address, count);
+        assert!(told <= total);
+        self.piece(memory, direction, 0, total - told);
     }
 
     fn piece(&mut self, memory: &Bytes<'_>, direction: u8, address: u64, size: u64) {

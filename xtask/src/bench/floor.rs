@@ -10,7 +10,7 @@ use anyhow::Context;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
-use rotrace::probe::{registers, shapes};
+use rotrace::probe::abi::{registers, shapes};
 use rotrace::shell::DRAIN;
 
 use super::stage::thread_cpu;

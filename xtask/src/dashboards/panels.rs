@@ -430,6 +430,13 @@ fn own_cost() -> Vec<Panel> {
             "short",
             vec![query("{{game}}", SHOWN.now("rotrace_processes", "game"))],
         ),
+        panel(
+            "Events that probes missed",
+            &of_table("rotrace_probe_recursion_misses_total"),
+            View::Lines,
+            "cps",
+            vec![query("{{program}}", SHOWN.rate("rotrace_probe_recursion_misses_total", "program"))],
+        ),
         half("Hosts by version", "rotrace_build_info", "version"),
         half("Hosts by probes", "rotrace_probe_family_info", "family"),
     ]

@@ -6,7 +6,7 @@
 //! ready. So the object is read once more by aya's own reader, and tied to the maps that are there.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -67,6 +67,11 @@ impl Programs {
             bpf::load_uprobe(&program).map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))
         };
         Ok(Programs { enter: load(ENTER)?, leave: load(RETURN)?, why: load(WHY)? })
+    }
+
+    /// Each by its name.
+    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 3] {
+        [(ENTER, self.enter.as_fd()), (RETURN, self.leave.as_fd()), (WHY, self.why.as_fd())]
     }
 
     /// Attaches them to one process: `points` are function and file offset.

@@ -1,0 +1,201 @@
+//! Given: a piece of what a call moved over a socket or a TLS object: bytes in one place. Gives: the records of it that are
+//! worth writing. Refuses to know: calls, and who speaks first.
+
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+
+use rotrace_ebpf::admit::{Admit, Connection, protocol};
+use rotrace_ebpf::classify::Prefix;
+use rotrace_ebpf::limits::{PARTS_MAX, PREFIX_BYTES, PREFIX_WORDS};
+use rotrace_ebpf::memory::Memory;
+use rotrace_ebpf::record::{flag, kind};
+use rotrace_ebpf::stats::Stat;
+
+use super::emit::{self, Draft};
+use super::socket::{self, Socket};
+use super::{SOCKETS, User, count, tls};
+
+/// What all pieces of a call have in common, in one word: the direction, and bits of [`flag`] above it. A call with a vector
+/// has a number in the upper half, of entries or of bytes; a piece has there what its stream speaks.
+#[derive(Clone, Copy)]
+pub(super) struct Traits(pub(super) u64);
+
+impl Traits {
+    pub(super) const fn new(direction: u8, flags: u8) -> Self {
+        Traits(direction as u64 | (flags as u64) << 8)
+    }
+
+    fn direction(self) -> u8 {
+        self.0 as u8 & 1
+    }
+
+    fn flags(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    pub(super) fn with_number(self, number: u64) -> Self {
+        Traits(self.0 & u32::MAX as u64 | number << 32)
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.0 >> 32
+    }
+}
+
+/// Writes the record of one buffer of a socket's call, or of bytes whose buffer is not known (`address` 0). Returns what
+/// the socket speaks; when that is HTTP/2, [`http2_piece`] writes the records.
+///
+/// A global function of scalars: the verifier walks it once, for any arguments, and not once for each way to reach it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn socket_piece(sk: u64, inode: u64, traits: u64, address: u64, size: u64) -> u64 {
+    let Some(connection) = socket::connection(Socket { sk, inode }) else { return 0 };
+    // SAFETY: a value of the map, which stays valid while the program runs.
+    let connection = unsafe { &mut *connection };
+    if connection.protocol != protocol::IGNORED && size > 0 {
+        piece(sk, connection, Traits(traits), address, size);
+    }
+    connection.protocol as u64
+}
+
+/// Writes the records of one buffer, of the socket `sk` or, where that is 0, of a TLS object, if the traits say that it is
+/// HTTP/2: asking here leaves no choice to loops over buffers. Global functions of scalars, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn http2_piece(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
+    if Traits(traits).number() != protocol::HTTP2 as u64 {
+        return 0;
+    }
+    let mut at = 0;
+    for _ in 0..PARTS_MAX {
+        if at >= size {
+            return 0;
+        }
+        at += http2_part(sk, object, traits, address + at, size - at);
+    }
+    if at < size {
+        count(Stat::SegmentsBeyond, size - at);
+        http2_part(sk, object, traits, 0, size - at);
+    }
+    0
+}
+
+/// Writes the record of the first part of a buffer, and returns how many bytes that has.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn http2_part(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
+    let known = match sk {
+        0 => tls::connection(object),
+        _ => SOCKETS.get_ptr_mut(&sk).unwrap_or(core::ptr::null_mut()),
+    };
+    // SAFETY: null, or a value of a map, which stays valid while the program runs.
+    let Some(connection) = (unsafe { known.as_mut() }) else { return size };
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    connection.pid = (pid_tid >> 32) as u32;
+    // The connection comes last: kept over the call for the time, it would be too much for the stack.
+    let mut draft = Draft { header: emit::header(kind::DATA, 0, pid_tid), address, captured: 0 };
+    draft.header.conn = connection.id;
+    draft.header.direction = Traits(traits).direction();
+    draft.header.flags = Traits(traits).flags();
+    draft.header.size = size;
+    divide(connection, &mut draft);
+    let size = draft.header.size;
+    emit::data(&mut draft);
+    size
+}
+
+/// What is written of a piece.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Written {
+    position: u64,
+    size: u64,
+    address: u64,
+    captured: u64,
+    /// The direction, and above it bits of [`flag`], as in [`Traits`].
+    traits: u64,
+}
+
+/// Writes the record of one buffer, unless it is HTTP/2; `sk` is 0 for a TLS object, which has no addresses of its own.
+#[inline(always)]
+pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, address: u64, size: u64) {
+    if connection.protocol == protocol::HTTP2 {
+        return;
+    }
+    // SAFETY: the helper has no preconditions.
+    connection.pid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    let mut written = Written { position: 0, size, address, captured: 0, traits: traits.0 };
+    if decide(connection, &mut written) == 0 {
+        return;
+    }
+    if connection.announced == 0 && sk != 0 {
+        connection.announced = 1;
+        socket::announce(sk, connection);
+    }
+    if connection.protocol != protocol::HTTP2 {
+        write(connection, &written);
+    }
+}
+
+// These are not inlined, and return numbers so that the verifier sees scalars: what one of them keeps on the stack is free
+// again for the next.
+
+/// Finds out what to write of a piece of `written.size` bytes; 0 when it is nothing.
+#[inline(never)]
+fn decide(connection: &mut Connection, written: &mut Written) -> u64 {
+    let (traits, size) = (Traits(written.traits), written.size);
+    let direction = traits.direction();
+    let position = connection.flows[direction as usize].position;
+    let first = first_bytes(connection, direction, written.address, size);
+    let (reported, captured, flags) = match connection.admit(direction, size, &first) {
+        Admit::Ignore => return 0,
+        // Its parts are written after the connection has been announced.
+        Admit::Frames => return 1,
+        Admit::Copy { bytes, turn } => (size, bytes, if turn { flag::TURN } else { 0 }),
+        Admit::Encrypted { report, bytes } => (report, bytes, flag::ENCRYPTED),
+    };
+    let flags = traits.flags() | flags | if connection.from_start == 1 { flag::FROM_START } else { 0 };
+    written.traits = Traits::new(direction, flags).0;
+    written.position = position + size - reported;
+    written.size = reported;
+    written.captured = if written.address == 0 { 0 } else { captured as u64 };
+    1
+}
+
+/// Cuts the draft of a piece of HTTP/2 down to its first part.
+#[inline(never)]
+fn divide(connection: &mut Connection, draft: &mut Draft) -> u64 {
+    let direction = draft.header.direction & 1;
+    draft.header.position = connection.flows[direction as usize].position;
+    let (part, turn) = connection.part(direction, &User, draft.address, draft.header.size);
+    draft.header.flags |= if connection.from_start == 1 { flag::FROM_START } else { 0 };
+    draft.header.flags |= if turn { flag::TURN } else { 0 };
+    draft.header.size = part.size;
+    draft.captured = part.captured;
+    0
+}
+
+/// Writes a data record.
+#[inline(never)]
+fn write(connection: &Connection, written: &Written) -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    let header = emit::header(kind::DATA, connection.id, pid_tid);
+    let mut draft = Draft { header, address: written.address, captured: written.captured };
+    draft.header.direction = Traits(written.traits).direction();
+    draft.header.flags = Traits(written.traits).flags();
+    draft.header.position = written.position;
+    draft.header.size = written.size;
+    emit::data(&mut draft)
+}
+
+/// The first bytes of a piece, while the connection still needs them to be classified.
+#[inline(always)]
+fn first_bytes(connection: &Connection, direction: u8, address: u64, size: u64) -> Prefix {
+    if address == 0 || !connection.asks(direction) {
+        return Prefix::EMPTY;
+    }
+    let length = if size < PREFIX_BYTES as u64 { size as usize } else { PREFIX_BYTES };
+    let mut first = [0; PREFIX_WORDS];
+    if User.fill(address, length, &mut first) { Prefix::of(first, length) } else { Prefix::EMPTY }
+}

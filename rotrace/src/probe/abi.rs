@@ -1,0 +1,69 @@
+//! Given: nothing. Gives: the numbers of the system calls that move stream bytes, and where this architecture keeps their
+//! arguments. Refuses to know: what the probes do with them.
+
+use anyhow::bail;
+
+use rotrace_ebpf::offsets::Registers;
+use rotrace_ebpf::syscalls::{SYSCALLS, shape};
+
+/// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
+pub fn registers() -> anyhow::Result<[u32; 11]> {
+    let Registers { number, arguments, arguments_32: [x, y], code_segment, code_segment_64 } =
+        match std::env::consts::ARCH {
+            "x86_64" => Registers::X86_64,
+            "aarch64" => Registers::ARM64,
+            other => bail!("the probes do not know the registers of {other}"),
+        };
+    let [a, b, c, d, e, f] = arguments;
+    Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
+}
+
+/// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both
+/// `sendfile`, `splice`, `recvmmsg` to `accept4`, `sendto` to `recvmsg`, `preadv2`, `pwritev2`, `recvmmsg_time64`.
+const COMPAT_CALLS: [usize; 17] =
+    [3, 4, 145, 146, 187, 239, 313, 337, 345, 364, 369, 370, 371, 372, 378, 379, 417];
+/// `socketcall`.
+const COMPAT_SOCKETCALL: usize = 102;
+
+/// The table from system call number to shape: 64-bit calls of this architecture, then 32-bit ones of x86.
+pub fn shapes() -> [u8; 2 * SYSCALLS] {
+    let mut table = [shape::NONE; 2 * SYSCALLS];
+    let calls = [
+        (libc::SYS_mmap, shape::MMAP),
+        (libc::SYS_read, shape::READ),
+        (libc::SYS_readv, shape::READV),
+        (libc::SYS_preadv2, shape::READV),
+        (libc::SYS_recvfrom, shape::RECVFROM),
+        (libc::SYS_recvmsg, shape::RECVMSG),
+        (libc::SYS_recvmmsg, shape::RECVMMSG),
+        (libc::SYS_write, shape::WRITE),
+        (libc::SYS_writev, shape::WRITEV),
+        (libc::SYS_pwritev2, shape::WRITEV),
+        (libc::SYS_sendto, shape::SENDTO),
+        (libc::SYS_sendmsg, shape::SENDMSG),
+        (libc::SYS_sendmmsg, shape::SENDMMSG),
+        (libc::SYS_sendfile, shape::SENDFILE),
+        (libc::SYS_splice, shape::SPLICE),
+        (libc::SYS_accept, shape::ACCEPT),
+        (libc::SYS_accept4, shape::ACCEPT),
+    ];
+    let compat = COMPAT_CALLS.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
+    let socketcall = (SYSCALLS + COMPAT_SOCKETCALL, shape::COMPAT_SOCKETCALL);
+    let native = calls.map(|(number, shape)| (number as usize, shape)).into_iter();
+    for (index, shape) in native.chain(compat).chain([socketcall]) {
+        if let Some(slot) = table.get_mut(index) {
+            *slot = shape;
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shapes_of_all_calls_fit_the_table() {
+        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 17 + 17 + 1);
+    }
+}

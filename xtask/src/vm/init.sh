@@ -1,0 +1,50 @@
+#!/bin/sh
+# The first program of a virtual machine: mounts the files of the host read-only, with a layer of memory above them for
+# what is written, runs the job that the kernel's command line names, and says on the second serial port how it ended.
+export PATH=/bin HOME=/root TERM=dumb
+mount -t devtmpfs none /dev
+mount -t proc none /proc
+mount -t sysfs none /sys
+exec < /dev/null > /dev/ttyS1 2>&1
+
+give_up() {
+    echo "vm: cannot $1"
+    echo "vm: status 125"
+    poweroff -f
+}
+
+for module in /modules/*.ko; do
+    insmod "$module" || echo "vm: no module $module"
+done
+for word in $(cat /proc/cmdline); do
+    case $word in rotrace.job=*) job=${word#*=} ;; esac
+done
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose,access=any host /host || give_up "mount the host's files"
+mount -t tmpfs -o size=75% none /memory
+mkdir -p /memory/upper /memory/work
+mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work none /root || give_up "mount a layer above them"
+cd /root || give_up "enter it"
+mkdir -p dev proc sys run tmp
+mount -t devtmpfs none dev
+mkdir -p dev/pts dev/shm
+mount -t devpts none dev/pts
+mount -t tmpfs none dev/shm
+ln -sf /proc/self/fd dev/fd
+mount -t proc none proc
+mount -t sysfs none sys
+mount -t tmpfs none run
+mount -t tracefs none sys/kernel/tracing
+mount -t bpf none sys/fs/bpf
+mount -t cgroup2 none sys/fs/cgroup
+ip link set lo up
+echo "vm: up after $(cat /proc/uptime)"
+stty -F /dev/ttyS0 raw -echo
+chroot /root /bin/sh "$job" < /dev/null > /dev/ttyS0 2>&1
+status=$?
+kill -9 -1
+# The last close of the port waits until all has been sent.
+exec 5> /dev/ttyS0
+exec 5>&-
+echo "vm: status $status"
+sleep 0.1
+poweroff -f

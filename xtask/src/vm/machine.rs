@@ -1,0 +1,171 @@
+//! Given: a kernel and a command. Gives: the command run in a virtual machine, what it printed, and its exit status. Refuses
+//! to know: what it does.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::initramfs;
+use super::kernel::{Files, Kernel};
+use crate::repository::{program, quoted, root, words};
+
+const QEMU: &str = "qemu-system-x86_64";
+/// Memory of a machine, of which what is written to files takes its part.
+const MEMORY: &str = "2048";
+/// Processors of a machine.
+const PROCESSORS: &str = "2";
+/// How long a job may take.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Variables of this process that a job needs too.
+const VARIABLES: [&str; 3] = ["PATH", "HOME", "RUST_BACKTRACE"];
+
+/// A kernel that can be booted.
+pub(super) struct Machine {
+    files: Files,
+    initramfs: PathBuf,
+}
+
+/// How a command ended.
+pub(super) struct Ended {
+    /// Its exit status.
+    pub(super) status: i32,
+    /// What it printed on both of its outputs.
+    pub(super) lines: Vec<String>,
+}
+
+impl Machine {
+    /// Makes a kernel ready to be booted; it is fetched when it is not there.
+    pub(super) fn new(kernel: &Kernel) -> anyhow::Result<Machine> {
+        let files = kernel.files()?;
+        let initramfs = files.directory.join("initramfs.cpio");
+        fs::write(&initramfs, initramfs::make(&files.directory.join("root"))?)
+            .with_context(|| format!("write {}", initramfs.display()))?;
+        Ok(Machine { files, initramfs })
+    }
+
+    /// The build of the kernel.
+    pub(super) fn release(&self) -> &str {
+        &self.files.build
+    }
+
+    /// Boots, runs a command as root in the directory of the workspace, and powers off. `each` gets each line as it comes.
+    pub(super) fn run(&self, command: &[String], each: &mut dyn FnMut(&str)) -> anyhow::Result<Ended> {
+        let directory = tempfile::tempdir().context("make a directory for the machine")?;
+        let (job, log) = (directory.path().join("job"), directory.path().join("log"));
+        fs::write(&job, script(command)).with_context(|| format!("write {}", job.display()))?;
+        let mut qemu = self.qemu(&job, &log)?;
+        let child = qemu.spawn().with_context(|| format!("run `{}`", words(&qemu)))?;
+        let lines = watch(Ending(child), each);
+        let told = fs::read(&log).unwrap_or_default();
+        let told = String::from_utf8_lossy(&told);
+        match (lines, status(&told)) {
+            (Ok(lines), Some(status)) => Ok(Ended { status, lines }),
+            (Ok(_), None) => bail!("the machine died; its kernel says:\n{told}"),
+            (Err(error), _) => Err(error.context(format!("its kernel says:\n{told}"))),
+        }
+    }
+
+    fn qemu(&self, job: &Path, log: &Path) -> anyhow::Result<Command> {
+        let qemu =
+            program(QEMU).with_context(|| format!("there is no {QEMU}; `cargo xtask setup` installs it"))?;
+        let mut command = Command::new(qemu);
+        // `-accel tcg` outright: a machine whose own kernel has no real hardware below it may offer a /dev/kvm that hangs.
+        command.args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max"]);
+        command.args(["-m", MEMORY, "-smp", PROCESSORS]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command.args(["-serial", "stdio", "-serial"]).arg(format!("file:{}", log.display()));
+        command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
+        command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
+        command.arg("-kernel").arg(self.files.directory.join("vmlinux"));
+        command.arg("-initrd").arg(&self.initramfs);
+        command
+            .arg("-append")
+            .arg(format!("console=ttyS1 quiet panic=-1 mitigations=off rotrace.job={}", job.display()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        // SAFETY: between fork and exec only prctl(2) is called, which allocates nothing and takes no lock.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        Ok(command)
+    }
+}
+
+/// A machine that is switched off when this is dropped.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // It has ended by itself, or is ended: nothing else can be done about either.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines that a machine prints until it is off.
+fn watch(mut machine: Ending, each: &mut dyn FnMut(&str)) -> anyhow::Result<Vec<String>> {
+    let deadline = Instant::now() + LIMIT;
+    let output = machine.0.stdout.take().context("the machine has an output")?;
+    let (sender, receiver) = channel();
+    // It ends with the machine, whose end of the pipe is then closed.
+    thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut lines = Vec::new();
+    loop {
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                each(&line);
+                lines.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(lines),
+            Err(RecvTimeoutError::Timeout) => bail!("the machine was not done after {} s", LIMIT.as_secs()),
+        }
+    }
+}
+
+/// What a machine runs.
+fn script(command: &[String]) -> String {
+    let mut text = format!("cd {} || exit 125\n", quoted(&root().display().to_string()));
+    for name in VARIABLES {
+        if let Ok(value) = std::env::var(name) {
+            text.push_str(&format!("export {name}={}\n", quoted(&value)));
+        }
+    }
+    let words: Vec<_> = command.iter().map(|word| quoted(word)).collect();
+    text.push_str(&format!("exec {}\n", words.join(" ")));
+    text
+}
+
+/// The exit status that the machine's first program told.
+fn status(log: &str) -> Option<i32> {
+    log.lines().rev().find_map(|line| line.trim().strip_prefix("vm: status ")?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_the_command_and_nothing_else_of_the_shell() {
+        let script = script(&["echo".to_owned(), "a b; 'c' $d".to_owned()]);
+        assert!(script.ends_with("exec echo 'a b; '\\''c'\\'' $d'\n"), "{script}");
+    }
+
+    #[test]
+    fn the_status_is_the_last_that_was_told() {
+        assert_eq!(status("vm: up after 2.0 1.0\nvm: status 3\r\n"), Some(3));
+        assert_eq!(status("Kernel panic"), None);
+    }
+}
