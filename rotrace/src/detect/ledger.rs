@@ -221,21 +221,6 @@ mod tests {
     }
 
     #[test]
-    fn claimed_calls_can_be_followed() {
-        let mut ledger = ledger(4);
-        ledger.claim(0, 0, claim(Pattern::NPlusOne, 1, 10));
-        ledger.settle(SETTLE_NS);
-        assert_eq!(ledger.totals.take_followed(), []);
-        ledger.totals.follow();
-        ledger.claim(1, 0, claim(Pattern::NPlusOne, 1, 10));
-        ledger.claim(1, 0, claim(Pattern::RetryStorm, 1, 10));
-        ledger.claim(2, 0, claim(Pattern::UncompressedPayload, 0, 10));
-        ledger.settle(SETTLE_NS);
-        assert_eq!(ledger.totals.take_followed(), [(1, Pattern::RetryStorm)]);
-        assert_eq!(ledger.totals.take_followed(), []);
-    }
-
-    #[test]
     fn what_leaves_the_ring_is_counted_and_can_no_longer_be_claimed() {
         let mut ledger = ledger(4);
         ledger.claim(0, 0, claim(Pattern::NPlusOne, 1, 10));

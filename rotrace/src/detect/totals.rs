@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_noted_for_whoever_follows() {
+        let mut totals = Totals::default();
+        totals.note(1, Pattern::NPlusOne, ONE);
+        assert_eq!(totals.take_followed(), []);
+        totals.follow();
+        totals.note(2, Pattern::RetryStorm, ONE);
+        // Bytes of a call that had to be made are no wasted call.
+        totals.note(3, Pattern::UncompressedPayload, Amount { calls: 0, ..ONE });
+        assert_eq!(totals.take_followed(), [(2, Pattern::RetryStorm)]);
+        assert_eq!(totals.take_followed(), []);
+    }
+
+    #[test]
     fn what_finds_no_room_counts_for_its_game_and_then_for_all() {
         let mut totals = Totals::default();
         let full = OWNERS_MAX as u64;

@@ -146,7 +146,13 @@ impl Score {
         let statements: Vec<Statement> = said.iter().map(|told| statement(told, played)).collect();
         let (fates, worths) = judge(episodes, &statements, instances);
         let infos = findings.iter().map(|told| statement(told, played)).collect::<Vec<_>>();
-        let (known, _) = judge(episodes, &infos, instances);
+        let (known, known_worths) = judge(episodes, &infos, instances);
+        // Of what is never more than good to know, that counts.
+        for (statement, worth) in infos.iter().zip(&known_worths) {
+            if statement.pattern == Some(Pattern::SerialWaterfall) {
+                self.add_worth(world, episodes, statement, worth);
+            }
+        }
         let fault = |what: String| format!("seed {seed} {}: {what}", intensity.name());
         // That it is told at all is enough where nobody can be sure.
         let fates: Vec<Fate> = episodes
