@@ -106,14 +106,17 @@ pub struct Cost {
 pub struct Detect {
     /// Memory of all detectors.
     pub budget_bytes: usize,
+    /// Calls to the host itself are looked at as well.
+    pub loopback: bool,
     /// Thresholds by pattern, where they are given; `None` where the detector is turned off.
     pub patterns: BTreeMap<Pattern, Option<Values>>,
 }
 
 impl Default for Detect {
     fn default() -> Self {
-        let crate::detect::Settings { budget_bytes, values, .. } = crate::detect::Settings::default();
-        Detect { budget_bytes, patterns: values }
+        let crate::detect::Settings { budget_bytes, loopback, values, .. } =
+            crate::detect::Settings::default();
+        Detect { budget_bytes, loopback, patterns: values }
     }
 }
 

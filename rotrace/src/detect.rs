@@ -12,6 +12,7 @@ mod excess;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod in_flight;
 pub mod labels;
 pub mod ledger;
 pub mod limit;
@@ -60,15 +61,12 @@ pub use self::detector::{ConnectionEnd, Detector, Row, State, Threshold, Values}
 use self::episodes::Episodes;
 use self::finding::{Amount, Class, Finding, FindingId, Severity};
 use self::labels::Labels;
-use self::ledger::{Ledger, RING_CALLS};
 use self::limit::LimitUse;
 use self::observation::Observation;
 use self::order::Order;
 pub use self::pattern::Pattern;
 use self::phase::{Phase, Phases};
-use self::request::Requests;
 use self::subject::{Api, Names, Subject};
-use self::table::Table;
 
 /// Every detector.
 pub const TABLE: &[&Row] = &[
@@ -90,9 +88,6 @@ pub const TABLE: &[&Row] = &[
     &wasted_response::ROW,
 ];
 
-/// Endpoints of games that are remembered unless the budget says otherwise; 8 MiB.
-const SUBJECTS: usize = 8192;
-
 /// Findings that are over and can still be asked for; 1 MiB.
 const OVER_MAX: usize = 1000;
 
@@ -101,6 +96,8 @@ const OVER_MAX: usize = 1000;
 pub struct Settings {
     /// Memory that all of them may take, in bytes.
     pub budget_bytes: usize,
+    /// Calls to the host itself are looked at as well.
+    pub loopback: bool,
     /// Thresholds by pattern, where they are not the default; `None` turns the detector off.
     pub values: BTreeMap<Pattern, Option<Values>>,
     /// Hashes what must not be kept.
@@ -109,7 +106,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { budget_bytes: 64 << 20, values: BTreeMap::new(), key: Key::default() }
+        Settings { budget_bytes: 64 << 20, loopback: true, values: BTreeMap::new(), key: Key::default() }
     }
 }
 
@@ -117,6 +114,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Detectors {
     labels: Labels,
+    loopback: bool,
     order: Order,
     detectors: Vec<(Pattern, Box<dyn Detector>)>,
     desk: Desk,
@@ -150,7 +148,7 @@ pub struct Snapshot {
     pub late_calls: u64,
     /// Claims of calls that had made room for others.
     pub claims_too_late: u64,
-    /// Endpoints and games whose counts of waste and episodes were forgotten since they were idle.
+    /// Endpoints and games whose counts of waste, episodes and first calls were forgotten since they were idle.
     pub expired: u64,
 }
 
@@ -170,12 +168,7 @@ pub struct Wasted {
 impl Detectors {
     /// Sets all detectors up that are not turned off.
     pub fn new(settings: &Settings) -> Self {
-        let full_bytes: usize = TABLE.iter().map(|row| row.full_bytes).sum::<usize>()
-            + Phases::FULL_BYTES
-            + RING_CALLS * Ledger::ENTRY_BYTES
-            + SUBJECTS * Table::<Subject>::ENTRY_BYTES
-            + Requests::FULL_BYTES;
-        let budget = Budget { share: settings.budget_bytes as f64 / full_bytes as f64 };
+        let budget = Budget { share: settings.budget_bytes as f64 / full_bytes() as f64 };
         let detectors = TABLE.iter().filter_map(|row| {
             let values = match settings.values.get(&row.pattern) {
                 Some(None) => return None,
@@ -186,9 +179,10 @@ impl Detectors {
         });
         Detectors {
             labels: Labels::new(settings.key),
-            order: Order::default(),
+            loopback: settings.loopback,
+            order: Order::new(budget),
             detectors: detectors.collect(),
-            desk: Desk::new(budget.entries(RING_CALLS), budget.entries(SUBJECTS), Requests::new(budget)),
+            desk: Desk::new(budget),
             phases: Phases::new(budget),
             realtime_offset_ns: None,
             next_seq: 0,
@@ -217,7 +211,7 @@ impl Detectors {
         });
         subject.record(&observation);
         // Nobody asks too often whether a service is up.
-        if subject.is_probe {
+        if subject.is_probe || subject.is_loopback && !self.loopback {
             return Some(observation.seq);
         }
         ledger.push(&observation);
@@ -266,6 +260,12 @@ impl Detectors {
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64, summary: &Summary) {
         self.desk.ledger.totals.expire(now_ns, idle_ns, summary);
         self.episodes.expire(now_ns, idle_ns, summary);
+        let subjects = &self.desk.subjects;
+        let is_called = |endpoint| {
+            let names = subjects.peek(endpoint).map(|subject| &subject.names);
+            names.is_some_and(|names| summary.has_endpoint(&names.game, &names.endpoint))
+        };
+        self.phases.expire(now_ns, idle_ns, is_called);
     }
 
     /// Nothing more will come: everything that is open ends.
@@ -308,7 +308,7 @@ impl Detectors {
             phases: phases.iter().filter_map(phase).collect(),
             late_calls: order.late(),
             claims_too_late: desk.ledger.too_late,
-            expired: totals.expired() + episodes.expired(),
+            expired: totals.expired() + episodes.expired() + phases.expired(),
         }
     }
 
@@ -322,6 +322,7 @@ impl Detectors {
                 phases.observe(call, offset_ns);
             }
         });
+        desk.passed_ns = order.passed_ns();
     }
 
     /// What is held in memory for all of them.
@@ -351,6 +352,14 @@ impl Detectors {
         }
         changes
     }
+}
+
+/// What everything takes when it is full and the budget is no smaller.
+fn full_bytes() -> usize {
+    TABLE.iter().map(|row| row.full_bytes).sum::<usize>()
+        + Order::FULL_BYTES
+        + Phases::FULL_BYTES
+        + Desk::FULL_BYTES
 }
 
 fn names(call: &Call) -> Names {

@@ -198,8 +198,8 @@ mod tests {
     use crate::detect::subject::Names;
     use crate::detect::{Pattern, State, Wasted};
     use crate::exchange::{Role, Unpaired};
-    use crate::summary::Opened;
     use crate::summary::fixture::call;
+    use crate::summary::{Opened, TlsFigures};
     use families::Family;
 
     /// A scrape in which every family has a sample.
@@ -213,8 +213,7 @@ mod tests {
         let coverage = summary.coverage_mut(Some(&"chess".into()), 0);
         coverage.add_opaque("not_http");
         coverage.add_unpaired(Unpaired::Response);
-        coverage.tls_opaque_connections = 2;
-        coverage.tls_opaque_bytes = 3000;
+        *coverage.tls_opaque.of_mut(Some("pay.example.com")) = TlsFigures { connections: 2, bytes: 3000 };
         coverage.connect_ns = 1_500_000;
         coverage.opened.client = Opened { plain: 4, tls: 2 };
         coverage.active_requests.client = 1;
@@ -464,7 +463,7 @@ mod tests {
             assert_eq!(got, expect, "{name}");
         };
         check("rotrace_endpoint_overflow_total", &[("api", "", 0.)]);
-        check("rotrace_tls_opaque_connections_total", &[("chess", "", 0.), ("go", "", 0.)]);
+        check("rotrace_tls_opaque_connections_total", &[("chess", "unknown", 0.), ("go", "unknown", 0.)]);
         check(
             "rotrace_opaque_connections_total",
             &[

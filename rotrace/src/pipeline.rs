@@ -25,6 +25,7 @@ use crate::detect::{self, ConnectionEnd};
 use crate::endpoint::Endpoints;
 use crate::endpoint::learned::Dictionary;
 use crate::exchange::{Decoder, Role, Wanted};
+use crate::http::sniff;
 use crate::summary::Summary;
 use calls::{Emit, Shared};
 use connection::{connection, count_opened, read};
@@ -108,6 +109,8 @@ enum Speaks {
         since_ns: u64,
         /// The TLS object whose plaintext it carries.
         object: Option<u64>,
+        /// The server's name, as its client asked for it.
+        authority: Option<Box<str>>,
         /// Bytes that have not been counted as not decoded.
         bytes: u64,
         verdict: Verdict,
@@ -324,7 +327,7 @@ impl Pipeline {
         let connection = connection(connections, processes, header);
         if header.flags & flag::ENCRYPTED != 0 {
             count_opened(connection, summary, |opened| &mut opened.tls);
-            return self.encrypted(header);
+            return self.encrypted(record);
         }
         if let Speaks::Nothing = connection.state.speaks {
             let from_start = header.flags & flag::FROM_START != 0 || connection.state.from_start;
@@ -369,12 +372,15 @@ impl Pipeline {
         state.from_start |= from_start;
     }
 
-    fn encrypted(&mut self, header: &Header) {
+    fn encrypted(&mut self, record: &Record<'_>) {
+        let header = &record.header;
         let Pipeline { connections, unbound, summary, .. } = self;
         let Some(connection) = connections.find(header.conn) else { return };
         if !matches!(connection.state.speaks, Speaks::Tls { .. }) {
-            connection.state.speaks =
-                Speaks::Tls { since_ns: header.time_ns, object: None, bytes: 0, verdict: Verdict::Open };
+            // Only a ClientHello is copied.
+            let authority = sniff::client_hello_server_name(record.payload).server_name;
+            let (since_ns, object, bytes, verdict) = (header.time_ns, None, 0, Verdict::Open);
+            connection.state.speaks = Speaks::Tls { since_ns, object, authority, bytes, verdict };
         }
         if let Speaks::Tls { bytes, verdict, .. } = &mut connection.state.speaks {
             *bytes += header.size;

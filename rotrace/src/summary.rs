@@ -16,6 +16,8 @@ pub mod shortfall;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::call::Call;
 use crate::exchange::{Role, Unnamed, Unpaired};
 pub use held::HELD_NS;
@@ -73,9 +75,7 @@ pub struct Game {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// TLS connections whose plaintext was not seen.
-    pub tls_opaque_connections: u64,
-    /// Encrypted bytes on them, both directions.
-    pub tls_opaque_bytes: u64,
+    pub tls_opaque: TlsOpaque,
     /// Connections that were given up, by reason.
     pub opaque: BTreeMap<&'static str, u64>,
     /// What did not become a call, by the name of its [`Unpaired`].
@@ -88,6 +88,54 @@ pub struct Coverage {
     pub connect_ns: u128,
     /// Requests whose response is not over, now.
     pub active_requests: ByRole<u64>,
+}
+
+/// TLS connections whose plaintext was not seen, by the server name that the client asked for (RFC 6066 §3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsOpaque {
+    by_authority: BTreeMap<Box<str>, TlsFigures>,
+}
+
+/// What is known of TLS connections without plaintext.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TlsFigures {
+    /// How many there were.
+    pub connections: u64,
+    /// Encrypted bytes on them, both directions.
+    pub bytes: u64,
+}
+
+/// Server names of one game that are kept apart; further ones are counted under [`OTHER_AUTHORITIES`].
+pub const AUTHORITIES_MAX: usize = 32;
+
+/// Stands for the names for which there is no room.
+pub const OTHER_AUTHORITIES: &str = "other";
+
+/// Stands for a server whose name was not asked for, or not while it was watched.
+pub const UNKNOWN_AUTHORITY: &str = "unknown";
+
+impl TlsOpaque {
+    /// The figures of a server.
+    pub fn of_mut(&mut self, authority: Option<&str>) -> &mut TlsFigures {
+        let name = authority.unwrap_or(UNKNOWN_AUTHORITY);
+        let has_room = self.by_authority.len() < AUTHORITIES_MAX || self.by_authority.contains_key(name);
+        self.by_authority.entry(if has_room { name } else { OTHER_AUTHORITIES }.into()).or_default()
+    }
+
+    /// By server name, in its order.
+    pub fn authorities(&self) -> impl Iterator<Item = (&str, TlsFigures)> {
+        self.by_authority.iter().map(|(name, &figures)| (&**name, figures))
+    }
+
+    /// Of all servers.
+    pub fn all(&self) -> TlsFigures {
+        let mut all = TlsFigures::default();
+        for figures in self.by_authority.values() {
+            all.connections += figures.connections;
+            all.bytes += figures.bytes;
+        }
+        all
+    }
 }
 
 /// Connections that were made, by what they carry.

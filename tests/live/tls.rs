@@ -92,6 +92,26 @@ fn a_library_that_is_used_as_soon_as_it_is_opened() {
     assert_eq!(*not_decoded, u64::from(seen.calls.is_empty()), "{summary}");
 }
 
+/// What cannot be read is told by the name that its client asked for.
+#[test]
+fn tls_that_is_not_read_is_named_by_its_client_hello() {
+    let nginx = Nginx::start();
+    let config = nginx.path("rotrace.toml");
+    std::fs::write(&config, "[tls]\nopenssl = false\n").unwrap();
+    let url = nginx.tls_url("/v1/items/[1-5]");
+    let arguments = ["-s", "--http1.1", "--cacert", &nginx.certificate(), &url];
+    let client = Running::hold(needs::program("curl"), arguments);
+    let tracer = Tracer::attach_with(&[client.pid()], &["--config", &config]);
+    client.run();
+    let seen = tracer.finish();
+    assert_eq!((seen.calls.len(), nginx.quit().len()), (0, 5));
+    let summary: serde_json::Value = serde_json::from_str(seen.lines.last().unwrap()).unwrap();
+    let opaque = summary["games"][0]["coverage"]["tls_opaque_by_authority"].as_object().unwrap();
+    let names: Vec<_> = opaque.keys().collect();
+    assert_eq!(names, ["localhost"], "{summary}");
+    assert_eq!(opaque["localhost"]["connections"], 1, "{summary}");
+}
+
 /// asyncio keeps OpenSSL away from the socket.
 #[test]
 fn python_aiohttp_over_tls_through_memory() {

@@ -48,6 +48,11 @@ impl Tracer {
         Tracer(tracer)
     }
 
+    /// Whether its probes see 32-bit system calls and io_uring too: those of the `socket` family do.
+    pub(crate) fn sees_every_way(&self) -> bool {
+        self.0.stderr.so_far().iter().any(|line| line.contains("(probes: socket)"))
+    }
+
     /// Waits until so many calls are printed, and gives those so far.
     pub(crate) fn wait_for_calls(&self, count: usize) -> Vec<Call> {
         let is_call = |line: &&String| kind(line) == "call";

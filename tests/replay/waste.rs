@@ -27,15 +27,15 @@ struct Case {
 const CASES: [Case; 16] = [
     Case {
         pattern: "wasted_response",
-        fires: || timeouts(11),
+        fires: || timeouts(23),
         near: || timeouts(9),
-        expect: "timeout warning avoidable: 11 calls, 551 bytes, 0 ms, 11.0 CU",
+        expect: "timeout warning avoidable: 23 calls, 1163 bytes, 0 ms, 23.0 CU",
     },
     Case {
         pattern: "retry_storm",
-        fires: || failures(&[100; 14]),
+        fires: || failures(&[100; 24]),
         near: || failures(&[2000, 4000, 8000]),
-        expect: "no_backoff warning avoidable: 11 calls, 1144 bytes, 0 ms, 11.0 CU",
+        expect: "no_backoff warning avoidable: 21 calls, 2184 bytes, 0 ms, 21.0 CU",
     },
     Case {
         pattern: "rate_limit_pressure",
@@ -51,15 +51,15 @@ const CASES: [Case; 16] = [
     },
     Case {
         pattern: "redirect_chain",
-        fires: || redirected(12),
+        fires: || redirected(24),
         near: || redirected(2),
-        expect: "permanent warning avoidable: 12 calls, 1308 bytes, 120 ms, 12.0 CU",
+        expect: "permanent warning avoidable: 24 calls, 2616 bytes, 240 ms, 24.0 CU",
     },
     Case {
         pattern: "duplicate_request",
-        fires: || reads(7, 40),
+        fires: || reads(24, 40),
         near: || reads(7, 5 * SECOND_MS),
-        expect: " warning avoidable: 6 calls, 558 bytes, 0 ms, 6.0 CU",
+        expect: " warning avoidable: 23 calls, 2139 bytes, 0 ms, 23.0 CU",
     },
     Case {
         pattern: "poll_unchanged",
@@ -193,10 +193,10 @@ fn line(finding: &Value) -> String {
     )
 }
 
-/// Of twelve searches, so many run into a timeout of 200 ms. The process lives on.
+/// Of 24 searches, so many run into a timeout of 200 ms. The process lives on.
 fn timeouts(count: u64) -> Traffic {
     let mut traffic = Traffic::default();
-    for n in 0..12 {
+    for n in 0..24 {
         let search = get(&format!("/v1/search?q={n}"));
         if n < count {
             traffic.give_up(n, n * 50_000, 200, &search);

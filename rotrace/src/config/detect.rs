@@ -20,9 +20,13 @@ pub(super) fn read(detect: &mut Detect, value: &Value<'_>) -> Result<(), Faults>
             faults.take(inner.parsed(size).map(|bytes| detect.budget_bytes = bytes as usize));
             continue;
         }
+        if name == "loopback" {
+            faults.take(inner.flag().map(|flag| detect.loopback = flag));
+            continue;
+        }
         let row = Pattern::of_name(name).and_then(|of| TABLE.iter().find(|row| row.pattern == of));
         let Some(row) = row else {
-            let known = TABLE.iter().map(|row| row.pattern.name()).chain(["budget"]);
+            let known = TABLE.iter().map(|row| row.pattern.name()).chain(["budget", "loopback"]);
             faults.0.push(inner.refused(&unknown(name, known)));
             continue;
         };
@@ -87,9 +91,9 @@ mod tests {
 
     #[test]
     fn thresholds_are_set_and_detectors_turned_off() {
-        let text = "[detect]\nbudget = \"16MiB\"\n[detect.n_plus_one]\nwarn_ids = 20\n[detect.error_loop]\nenabled = false\n";
+        let text = "[detect]\nbudget = \"16MiB\"\nloopback = false\n[detect.n_plus_one]\nwarn_ids = 20\n[detect.error_loop]\nenabled = false\n";
         let detect = read(text).expect("a good table");
-        assert_eq!(detect.budget_bytes, 16 << 20);
+        assert_eq!((detect.budget_bytes, detect.loopback), (16 << 20, false));
         let values = detect.patterns.get(&Pattern::NPlusOne).and_then(Option::as_ref).expect("values");
         assert_eq!((values.count("warn_ids"), values.count("min_ids")), (20, 5));
         assert_eq!(detect.patterns.get(&Pattern::ErrorLoop), Some(&None));
@@ -102,6 +106,7 @@ mod tests {
             assert!(fault.contains(expect), "{fault}");
         };
         check("[detect]\nbudget = \"1KiB\"\n", "detect.budget");
+        check("[detect]\nloopback = 1\n", "detect.loopback");
         check("[detect.n_plus_1]\n", "did you mean `n_plus_one`?");
         check("[detect.n_plus_one]\nwarn_id = 3\n", "did you mean `warn_ids`?");
         check(

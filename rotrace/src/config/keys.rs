@@ -230,12 +230,12 @@ pub(super) const CONFIG: &[Key<Config>] = &[
     },
     Key {
         name: "detect",
-        takes: "a table of `budget` and of tables that are called as patterns",
+        takes: "a table of `budget`, `loopback` and of tables that are called as patterns",
         default: "",
         example: r#"{ budget = "32MiB", n_plus_one = { warn_ids = 20 } }"#,
-        meaning: "How waste is looked for. `budget` is the memory of all detectors (64MiB); under the name of a pattern \
-                  stand its thresholds, and `enabled = false` turns it off. docs/findings.md has all of them. Changes \
-                  with a restart only.",
+        meaning: "How waste is looked for. `budget` is the memory of all detectors (64MiB); with `loopback = false` \
+                  they do not look at calls to the host itself; under the name of a pattern stand its thresholds, and \
+                  `enabled = false` turns it off. docs/findings.md has all of them. Changes with a restart only.",
         set: |config, value| detect::read(&mut config.detect, value),
     },
     Key {

@@ -48,10 +48,10 @@ pub(super) const ROW: Row = Row {
 };
 
 /// Resources that are followed.
-const RESOURCES: usize = 4096;
+const RESOURCES: usize = 12 * 1024;
 
 /// Endpoints of processes that are followed.
-const ENDPOINTS: usize = 512;
+const ENDPOINTS: usize = 384;
 
 /// Writes that wait until there are enough, and are then claimed.
 const PENDING_MAX: usize = 64;
@@ -92,8 +92,8 @@ struct Rules {
 /// The last writes of one resource by one process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Resource {
-    /// Beginnings and numbers of the last, and how those are wasted that are not told yet.
-    last: Ring<(u64, u64, Option<Class>), 8>,
+    /// Beginnings of the last, numbers modulo 2^32, and how those are wasted that are not told yet.
+    last: Ring<(u64, u32, Option<Class>), 8>,
     /// When the one began that had to be made.
     kept_ns: Option<u64>,
     request: u64,
@@ -187,7 +187,8 @@ impl ChattyWrites {
     fn same(&mut self, call: &Observation, desk: &mut Desk) {
         let ChattyWrites { rules, resources, endpoints } = self;
         let id = combine(call.resource, call.parts.query);
-        let resource = resources.of(combine(id, call.process), Resource::default);
+        let is_over = |resource: &Resource| resource.is_over(call.started_ns, rules.keep_ns);
+        let resource = resources.of_live(combine(id, call.process), is_over, Resource::default);
         resource.take(call, rules.keep_ns);
         let Some(first_ns) = resource.last.nth_last(rules.same_writes).map(|(started_ns, ..)| started_ns)
         else {
@@ -214,7 +215,8 @@ impl ChattyWrites {
         let endpoint = endpoints.of(call.scope, Endpoint::default);
         for (_, seq, class) in resource.last.latest_mut(rules.same_writes) {
             if let Some(class) = class.take() {
-                endpoint.same.wait(*seq, class);
+                let distance = seq.wrapping_sub(call.seq as u32).cast_signed();
+                endpoint.same.wait(call.seq.wrapping_add_signed(distance.into()), class);
             }
         }
         endpoint.same.claim(Kind::Coalescable.id(call), is_warning, whole(call), desk);
@@ -307,6 +309,12 @@ fn replaces(subject: &Subject) -> bool {
 }
 
 impl Resource {
+    /// It was last written so long ago that another write has nothing to do with it.
+    fn is_over(&self, now_ns: u64, keep_ns: u64) -> bool {
+        let last_ns = self.last.nth_last(1).map_or(0, |(started_ns, ..)| started_ns);
+        now_ns.saturating_sub(last_ns) > SAME_NS.max(keep_ns)
+    }
+
     fn take(&mut self, call: &Observation, keep_ns: u64) {
         let since_kept_ns = self.kept_ns.map(|kept_ns| call.started_ns.saturating_sub(kept_ns));
         let class = match since_kept_ns {
@@ -320,7 +328,7 @@ impl Resource {
             }
         };
         self.request = call.request;
-        self.last.push((call.started_ns, call.seq, class));
+        self.last.push((call.started_ns, call.seq as u32, class));
     }
 }
 

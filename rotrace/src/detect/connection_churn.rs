@@ -17,8 +17,8 @@ use rotrace_ebpf::record::TLS_OBJECT;
 use super::desk::{CaseId, Desk, Grade};
 use super::detector::{Budget, ConnectionEnd, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
+use super::in_flight::InFlight;
 use super::observation::Observation;
-use super::order::WAIT_NS;
 use super::pattern::Pattern;
 use super::table::Table;
 use crate::keyed::combine;
@@ -41,14 +41,14 @@ pub(super) const ROW: Row = Row {
         Threshold { name: "tls_connection_cu", default: 0.5, what: "cost of a TLS connection" },
         Threshold { name: "connection_cu", default: 0.05, what: "cost of a connection without TLS" },
     ],
-    full_bytes: PLACES * (Table::<Place>::ENTRY_BYTES + IN_FLIGHT_MAX * size_of::<u64>())
+    full_bytes: PLACES * (Table::<Place>::ENTRY_BYTES + InFlight::<IN_FLIGHT_MAX>::FULL_BYTES)
         + CONNECTIONS * Table::<Connection>::ENTRY_BYTES
         + ENDS_MAX * size_of::<ConnectionEnd>(),
     make: |values, budget| Box::new(ConnectionChurn::new(values, budget)),
 };
 
 /// Authorities of processes that are followed.
-const PLACES: usize = 1024;
+const PLACES: usize = 8 * 1024;
 
 /// Connections that are open.
 const CONNECTIONS: usize = 16 * 1024;
@@ -57,7 +57,7 @@ const CONNECTIONS: usize = 16 * 1024;
 const ENDS_MAX: usize = 4096;
 
 /// Calls at one time, beyond which nobody can say how many connections it takes.
-const IN_FLIGHT_MAX: usize = 64;
+const IN_FLIGHT_MAX: usize = 48;
 
 /// Calls and connections are counted for so long, and a pool would keep a connection for as long.
 const WINDOW_NS: u64 = 60_000_000_000;
@@ -101,22 +101,21 @@ struct Place {
     /// Until when the last minute went that was judged.
     judged_ns: u64,
     /// Connections that a pool would have.
-    kept: u64,
-    /// Ends of the calls that were not over when the last one began.
-    in_flight_ns: Vec<u64>,
+    kept: u32,
+    in_flight: InFlight<IN_FLIGHT_MAX>,
 }
 
 /// A minute of it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     started_ns: u64,
-    calls: u64,
-    opened: u64,
-    by_client: u64,
+    calls: u32,
+    opened: u32,
+    by_client: u32,
     /// Of those, after the client had said so.
-    by_client_said: u64,
-    by_server: u64,
-    max_in_flight: u64,
+    by_client_said: u32,
+    by_server: u32,
+    max_in_flight: u32,
     is_crowded: bool,
     is_told: bool,
     is_tls: bool,
@@ -162,23 +161,22 @@ impl Detector for ConnectionChurn {
         place.count(call, is_opened);
         if says_end && !was_ending {
             let is_wish = call.signals.request.closes;
-            place.window.by_client += u64::from(is_wish);
-            place.window.by_client_said += u64::from(is_wish);
-            place.window.by_server += u64::from(!is_wish);
+            place.window.by_client += u32::from(is_wish);
+            place.window.by_client_said += u32::from(is_wish);
+            place.window.by_server += u32::from(!is_wish);
         }
         if rules.is_churn(&place.window) {
             place.tell(call, id(about), desk);
         }
     }
 
-    fn tick(&mut self, now_ns: u64, desk: &mut Desk) {
-        while let Some(end) = self.ends.pop_front_if(|end| end.at_ns.saturating_add(WAIT_NS) <= now_ns) {
+    fn tick(&mut self, _: u64, desk: &mut Desk) {
+        while let Some(end) = self.ends.pop_front_if(|end| end.at_ns < desk.passed_ns) {
             self.end(&end);
         }
         let ConnectionChurn { rules, places, .. } = self;
-        let is_due = |window: &Window| {
-            window.is_told && now_ns.saturating_sub(window.started_ns) >= WINDOW_NS + WAIT_NS
-        };
+        let is_due =
+            |window: &Window| window.is_told && desk.passed_ns.saturating_sub(window.started_ns) >= WINDOW_NS;
         let due = places.iter().filter(|(_, place)| is_due(&place.window)).map(|(about, _)| about);
         for about in due.collect::<Vec<u64>>() {
             if let Some(place) = places.find(about) {
@@ -235,18 +233,18 @@ impl ConnectionChurn {
 impl Rules {
     fn is_churn(&self, window: &Window) -> bool {
         let Window { calls, opened, by_client, by_server, is_crowded, .. } = *window;
-        calls >= self.min_calls
+        u64::from(calls) >= self.min_calls
             && !is_crowded
-            && opened as f64 >= self.min_opened_ratio * calls as f64
+            && f64::from(opened) >= self.min_opened_ratio * f64::from(calls)
             // Connections that are still open say nothing.
             && 2 * by_client >= opened
-            && by_client as f64 >= self.min_client_ratio * (by_client + by_server) as f64
+            && f64::from(by_client) >= self.min_client_ratio * f64::from(by_client + by_server)
     }
 }
 
 impl Place {
     fn count(&mut self, call: &Observation, is_opened: bool) {
-        let Place { window, judged_ns, kept, in_flight_ns } = self;
+        let Place { window, judged_ns, kept, in_flight } = self;
         if window.calls == 0 {
             window.started_ns = call.started_ns;
             if call.started_ns.saturating_sub(*judged_ns) > WINDOW_NS {
@@ -254,15 +252,12 @@ impl Place {
             }
         }
         window.calls += 1;
-        window.opened += u64::from(is_opened);
+        window.opened += u32::from(is_opened);
         window.is_tls |= call.conn & TLS_OBJECT != 0;
-        in_flight_ns.retain(|&ended_ns| ended_ns > call.started_ns);
-        if in_flight_ns.len() < IN_FLIGHT_MAX {
-            in_flight_ns.push(call.ended_ns);
-        } else {
-            window.is_crowded = true;
+        match in_flight.begin(call) {
+            Some(calls) => window.max_in_flight = window.max_in_flight.max(calls as u32),
+            None => window.is_crowded = true,
         }
-        window.max_in_flight = window.max_in_flight.max(in_flight_ns.len() as u64);
     }
 
     fn tell(&mut self, call: &Observation, id: CaseId, desk: &mut Desk) {
@@ -270,7 +265,7 @@ impl Place {
         let case = desk.authority_case(id, call, window.started_ns, IDLE_NS);
         if !window.is_told {
             window.is_told = true;
-            case.finding.calls += window.calls - 1;
+            case.finding.calls += u64::from(window.calls) - 1;
         }
         case.count(Sample::of(call, call.conn));
         case.allow(Grade::Scored);
@@ -278,11 +273,11 @@ impl Place {
         case.finding.kind = if asks { "asks_to_close" } else { "closes" };
         case.finding.confidence = if asks { Confidence::Proven } else { Confidence::Strong };
         let evidence = &mut case.finding.evidence;
-        evidence.set("calls", Fact::Count(window.calls));
-        evidence.set("opened", Fact::Count(window.opened));
-        evidence.set("closed_by_client", Fact::Count(window.by_client));
-        evidence.set("closed_by_server", Fact::Count(window.by_server));
-        evidence.set("max_in_flight", Fact::Count(window.max_in_flight));
+        evidence.set("calls", Fact::Count(window.calls.into()));
+        evidence.set("opened", Fact::Count(window.opened.into()));
+        evidence.set("closed_by_client", Fact::Count(window.by_client.into()));
+        evidence.set("closed_by_server", Fact::Count(window.by_server.into()));
+        evidence.set("max_in_flight", Fact::Count(window.max_in_flight.into()));
         if case.finding.remedy.is_empty() {
             case.finding.remedy = if asks {
                 "Do not send Connection: close; keep connections and use them again."
@@ -303,7 +298,7 @@ impl Place {
         if !window.is_told || !rules.is_churn(&window) {
             return;
         }
-        let wasted = window.opened.saturating_sub(needed).saturating_sub(window.by_server);
+        let wasted = u64::from(window.opened.saturating_sub(needed).saturating_sub(window.by_server));
         let each_ucu = if window.is_tls { rules.tls_ucu } else { rules.plain_ucu };
         let cost_ucu = wasted.saturating_mul(each_ucu);
         desk.add(id, Amount { cost_ucu, ..Amount::default() }, Class::Avoidable);

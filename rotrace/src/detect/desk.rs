@@ -4,20 +4,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::detector::State;
+use super::detector::{Budget, State};
 use super::finding::{
     Amount, Class, Confidence, Estimate, Evidence, Fact, Finding, FindingId, SAMPLES_MAX, Sample, Severity,
 };
 use super::ledger::{Claim, Ledger, Outcome};
 use super::loss::Loss;
 use super::observation::{Observation, Verb};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Pool};
 use super::request::{Repeat, Requests};
 use super::subject::{Api, Names, Subject};
 use super::table::Table;
 use super::totals::Owner;
 use crate::keyed::combine;
 use crate::summary::MAX_GAMES;
+
+/// Endpoints of games that are remembered unless the budget says otherwise; 4 MiB.
+const SUBJECTS: usize = 8192;
 
 /// Cases that are open at one time; another one ends the oldest, which is counted.
 pub const CASES_MAX: usize = 4096;
@@ -44,6 +47,10 @@ const WARNING_SHARE: f64 = 0.2;
 /// Cost units an hour from which a case is critical.
 const CRITICAL_CU_PER_HOUR: f64 = 1000.0;
 
+/// Calls of an endpoint in an hour, which is the longest time that detectors look at, below which nothing of it is more than
+/// good to know.
+pub const FEW_CALLS: u64 = 20;
+
 /// Part of the events that may be lost before findings count half: what was not seen may have been what speaks against them.
 const LOSS_SHARE: f64 = 0.05;
 
@@ -64,6 +71,8 @@ pub struct Desk {
     evicted_cases: u64,
     pub(super) loss: Loss,
     pub(super) now_ns: u64,
+    /// Detectors have seen all calls that began before, but for late ones.
+    pub(super) passed_ns: u64,
 }
 
 /// Names a case: a pattern, and what it is about.
@@ -99,6 +108,8 @@ pub struct Case {
     told: Option<Told>,
     /// The process has just started.
     is_cold: bool,
+    /// Its endpoint is called too rarely to say much.
+    is_rare: bool,
     /// Many events were lost while it was open.
     is_lossy: bool,
 }
@@ -115,11 +126,15 @@ struct Told {
 }
 
 impl Desk {
-    pub(super) fn new(ledger_calls: usize, subjects: usize, requests: Requests) -> Self {
+    /// Memory of what it keeps for all detectors, when that is full.
+    pub(super) const FULL_BYTES: usize =
+        Ledger::FULL_BYTES + SUBJECTS * Table::<Subject>::ENTRY_BYTES + Requests::FULL_BYTES;
+
+    pub(super) fn new(budget: Budget) -> Self {
         Desk {
-            ledger: Ledger::new(ledger_calls),
-            subjects: Table::new(subjects),
-            requests,
+            ledger: Ledger::new(budget),
+            subjects: Table::new(budget.entries(SUBJECTS)),
+            requests: Requests::new(budget),
             repeat: Repeat::default(),
             spent_ucu: Table::new(SPENDERS_MAX),
             cases: BTreeMap::new(),
@@ -127,6 +142,7 @@ impl Desk {
             evicted_cases: 0,
             loss: Loss::default(),
             now_ns: 0,
+            passed_ns: 0,
         }
     }
 
@@ -210,6 +226,7 @@ impl Desk {
                 spent_before_ucu: spent_ucu.peek(call.game).copied().unwrap_or(0),
                 told: None,
                 is_cold: false,
+                is_rare: false,
                 is_lossy: false,
             }
         });
@@ -265,7 +282,7 @@ impl Desk {
     pub(super) fn tick(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         self.ledger.settle(now_ns);
-        let Desk { cases, changes, spent_ucu, loss, .. } = self;
+        let Desk { cases, changes, spent_ucu, loss, subjects, .. } = self;
         let lost_share = Some(loss.share()).filter(|&share| share > LOSS_SHARE);
         cases.retain(|_, case| {
             let spent_ucu = spent_ucu.peek(case.owner.game).copied().unwrap_or(0);
@@ -273,6 +290,11 @@ impl Desk {
                 case.is_lossy = true;
                 case.finding.evidence.set("lost_share", Fact::Ratio(share));
             }
+            // What moves too many bytes does so in few calls; and a case of an authority has a threshold of its own.
+            let is_of_bytes = case.finding.pattern.pool() == Pool::Bytes;
+            let calls =
+                subjects.peek(case.owner.endpoint).map(|subject| subject.recent_calls(case.finding.last_ns));
+            case.is_rare = !is_of_bytes && calls.is_some_and(|calls| calls < FEW_CALLS);
             case.judge(spent_ucu.saturating_sub(case.spent_before_ucu));
             let is_over = now_ns.saturating_sub(case.finding.last_ns) > case.idle_ns;
             let now = Told::of(&case.finding, now_ns);
@@ -382,7 +404,7 @@ impl Case {
             || score >= WARNING_CU_PER_HOUR / 10.0
                 && cost_ucu >= WARNING_SHARE * (spent_ucu as f64 + cost_ucu);
         let judged = match self.grade {
-            _ if self.is_cold => Severity::Info,
+            _ if self.is_cold || self.is_rare => Severity::Info,
             Grade::Info => Severity::Info,
             Grade::Harmful => Severity::Critical,
             _ if score >= CRITICAL_CU_PER_HOUR => Severity::Critical,
@@ -395,6 +417,11 @@ impl Case {
 }
 
 impl Sample {
+    /// The last that was seen of it.
+    pub fn ended_ns(&self) -> u64 {
+        self.started_ns.saturating_add(self.duration_ns)
+    }
+
     /// Of a call; `what` is a number of what it asked for.
     pub fn of(call: &Observation, what: u64) -> Self {
         Sample {

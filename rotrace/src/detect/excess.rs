@@ -11,8 +11,8 @@ use super::window::Window;
 /// Calls that wait for the hour to be bad enough; another one lets the oldest go unclaimed.
 const MOST: usize = 256;
 
-/// Endpoints of games of which one detector follows the bytes; 2 MiB.
-pub(super) const ENDPOINTS: usize = 256;
+/// Endpoints of games of which one detector follows the bytes; 1.3 MiB.
+pub(super) const ENDPOINTS: usize = 160;
 
 type Hour = Window<u64, 600, 6>;
 

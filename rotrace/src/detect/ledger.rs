@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use super::detector::Budget;
 use super::finding::{Amount, Class};
 use super::observation::Observation;
 use super::pattern::{Pattern, Pool};
@@ -16,15 +17,26 @@ use super::totals::{Owner, Totals};
 /// How long a claim can be displaced by one of higher precedence. A burst is confirmed within 10 s of its first call.
 pub const SETTLE_NS: u64 = 15_000_000_000;
 
-/// Calls in the ring unless the budget says otherwise: 13 s at 10 000 calls a second; 16 MiB.
+/// Calls in the ring unless the budget says otherwise: 13 s at 10 000 calls a second; 8 MiB.
 pub const RING_CALLS: usize = 1 << 17;
+
+/// Claims that can be displaced, unless the budget says otherwise: of one call in eight.
+const CLAIMS: usize = RING_CALLS / 8;
+
+/// No claim.
+const NONE: u32 = u32::MAX;
 
 /// The claims on the last calls.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Grows up to `most` and then turns round.
+    /// Grows up to `most_calls` and then turns round.
     ring: Vec<Entry>,
-    most: usize,
+    most_calls: usize,
+    claims: Vec<Claim>,
+    /// Places in `claims`.
+    free: Vec<u32>,
+    most_claims: usize,
+    /// Calls that were claimed, and when that is counted for good.
     due: VecDeque<(u64, u64)>,
     /// What was counted for good.
     pub(super) totals: Totals,
@@ -38,9 +50,9 @@ struct Entry {
     owner: Owner,
     /// What is left of the call: all of it, less what was counted for good.
     left: Amount,
-    call: Option<Claim>,
-    /// Of bytes only.
-    side: Option<Claim>,
+    /// The place of its claim. It is of all of the call, or of bytes only: what is wasted as a whole has no bytes left to
+    /// waste.
+    claim: u32,
 }
 
 /// What a pattern says of a call.
@@ -68,14 +80,18 @@ pub enum Outcome {
 }
 
 impl Ledger {
-    /// Memory of one call.
-    pub const ENTRY_BYTES: usize = size_of::<Entry>();
+    /// Memory that it takes when it is full.
+    pub const FULL_BYTES: usize = RING_CALLS * size_of::<Entry>()
+        + CLAIMS * (size_of::<Claim>() + size_of::<u32>() + size_of::<(u64, u64)>());
 
-    /// Keeps so many calls.
-    pub fn new(calls: usize) -> Self {
+    /// Keeps as many calls as the budget has room for.
+    pub fn new(budget: Budget) -> Self {
         Ledger {
             ring: Vec::new(),
-            most: calls.max(1),
+            most_calls: budget.entries(RING_CALLS),
+            claims: Vec::new(),
+            free: Vec::new(),
+            most_claims: budget.entries(CLAIMS),
             due: VecDeque::new(),
             totals: Totals::default(),
             too_late: 0,
@@ -87,16 +103,21 @@ impl Ledger {
         let left =
             Amount { calls: 1, bytes: call.bytes(), server_ns: call.server_ns, cost_ucu: call.cost_ucu };
         let at = self.place(call.seq);
-        let Ledger { ring, totals, .. } = self;
+        self.settle_place(at, call.ended_ns);
+        let Ledger { ring, most_calls, .. } = self;
         if at >= ring.len() {
+            if at >= ring.capacity() {
+                // Doubles, but takes no memory beyond what it may have.
+                let more = ring.len().max(64).min(*most_calls - ring.len());
+                ring.reserve_exact(more.max(at + 1 - ring.len()));
+            }
             let owner = Owner { endpoint: 0, game: 0 };
-            let none = Entry { seq: u64::MAX, owner, left: Amount::default(), call: None, side: None };
+            let none = Entry { seq: u64::MAX, owner, left: Amount::default(), claim: NONE };
             ring.resize(at + 1, none);
         }
         let Some(entry) = ring.get_mut(at) else { return };
-        settle(entry, totals, call.ended_ns);
         let owner = Owner { endpoint: call.endpoint, game: call.game };
-        *entry = Entry { seq: call.seq, owner, left, call: None, side: None };
+        *entry = Entry { seq: call.seq, owner, left, claim: NONE };
     }
 
     /// Whose waste that of a call is, while the call is still there.
@@ -108,52 +129,74 @@ impl Ledger {
     /// Claims a call for a pattern.
     pub fn claim(&mut self, seq: u64, now_ns: u64, claim: Claim) -> Outcome {
         let at = self.place(seq);
-        let Some(entry) = self.ring.get_mut(at).filter(|entry| entry.seq == seq) else {
+        let Some(entry) = self.ring.get(at).copied().filter(|entry| entry.seq == seq) else {
             self.too_late += 1;
             return Outcome::TooLate;
         };
-        let is_whole = claim.pattern.pool() == Pool::Calls;
-        let is_whole_taken = entry.call.is_some();
-        let is_first = entry.call.is_none() && entry.side.is_none();
-        let slot = if is_whole { &mut entry.call } else { &mut entry.side };
-        let is_taken = !is_whole && is_whole_taken;
-        if entry.left.calls == 0 || is_taken || slot.is_some_and(|held| held.pattern <= claim.pattern) {
+        let held = self.claims.get(entry.claim as usize).copied();
+        let is_whole = |claim: &Claim| claim.pattern.pool() == Pool::Calls;
+        let holds = |held: Claim| match (is_whole(&held), is_whole(&claim)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => held.pattern <= claim.pattern,
+        };
+        if entry.left.calls == 0 || held.is_some_and(holds) {
             return Outcome::Overlaps;
         }
         let claim = Claim { amount: claim.amount.at_most(entry.left), ..claim };
-        let mut displaced = slot.replace(claim);
-        // What is wasted as a whole has no bytes left to waste.
-        if is_whole {
-            displaced = displaced.or(entry.side.take());
+        match self.claims.get_mut(entry.claim as usize) {
+            Some(place) => *place = claim,
+            None => self.open(at, seq, now_ns, claim),
         }
-        if is_first {
-            self.due.push_back((now_ns + SETTLE_NS, seq));
-        }
-        Outcome::Holds(claim.amount, displaced)
+        Outcome::Holds(claim.amount, held)
     }
 
     /// Counts for good what nothing can displace any more.
     pub fn settle(&mut self, now_ns: u64) {
         while let Some((_, seq)) = self.due.pop_front_if(|&mut (due_ns, _)| due_ns <= now_ns) {
-            let at = self.place(seq);
-            let Ledger { ring, totals, .. } = self;
-            if let Some(entry) = ring.get_mut(at).filter(|entry| entry.seq == seq) {
-                settle(entry, totals, now_ns);
-            }
+            self.settle_call(seq, now_ns);
         }
     }
 
-    fn place(&self, seq: u64) -> usize {
-        (seq % self.most as u64) as usize
+    /// The first claim of a call. Should there be no room for it, the oldest is counted for good early.
+    fn open(&mut self, at: usize, seq: u64, now_ns: u64, claim: Claim) {
+        while self.due.len() >= self.most_claims
+            && let Some((_, oldest)) = self.due.pop_front()
+        {
+            self.settle_call(oldest, now_ns);
+        }
+        let Ledger { ring, claims, free, due, .. } = self;
+        let place = free.pop().unwrap_or(claims.len() as u32);
+        match claims.get_mut(place as usize) {
+            Some(known) => *known = claim,
+            None => claims.push(claim),
+        }
+        if let Some(entry) = ring.get_mut(at) {
+            entry.claim = place;
+        }
+        due.push_back((now_ns + SETTLE_NS, seq));
     }
-}
 
-fn settle(entry: &mut Entry, totals: &mut Totals, now_ns: u64) {
-    // There is never more than one of them.
-    for claim in [entry.call.take(), entry.side.take()].into_iter().flatten() {
+    fn settle_call(&mut self, seq: u64, now_ns: u64) {
+        let at = self.place(seq);
+        if self.ring.get(at).is_some_and(|entry| entry.seq == seq) {
+            self.settle_place(at, now_ns);
+        }
+    }
+
+    /// Counts the claim of the call in this place for good.
+    fn settle_place(&mut self, at: usize, now_ns: u64) {
+        let Ledger { ring, claims, free, totals, .. } = self;
+        let Some(entry) = ring.get_mut(at) else { return };
+        let Some(claim) = claims.get(entry.claim as usize) else { return };
         totals.count(entry.owner, claim.pattern, claim.class, claim.amount, now_ns);
         totals.note(entry.seq, claim.pattern, claim.amount);
         entry.left = entry.left.minus(claim.amount);
+        free.push(std::mem::replace(&mut entry.claim, NONE));
+    }
+
+    fn place(&self, seq: u64) -> usize {
+        (seq % self.most_calls as u64) as usize
     }
 }
 
@@ -173,10 +216,10 @@ mod tests {
         }
     }
 
-    fn ledger(calls: usize) -> Ledger {
-        let mut ledger = Ledger::new(calls);
-        // 1300 bytes each.
-        for seq in 0..calls as u64 {
+    /// The calls 0 to 15, of 1300 bytes each, which is all that it keeps.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(Budget { share: 0.0 });
+        for seq in 0..16 {
             ledger.push(&get("/v1/users/1").seq(seq).observation());
         }
         ledger
@@ -189,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_pattern_of_higher_precedence_has_the_call() {
-        let mut ledger = ledger(4);
+        let mut ledger = ledger();
         let n_plus_one = claim(Pattern::NPlusOne, 1, 500);
         assert_eq!(ledger.claim(2, SECOND, n_plus_one), Outcome::Holds(n_plus_one.amount, None));
         let retry = claim(Pattern::RetryStorm, 1, 9000);
@@ -205,7 +248,7 @@ mod tests {
 
     #[test]
     fn bytes_of_a_wasted_call_are_wasted_once() {
-        let mut ledger = ledger(4);
+        let mut ledger = ledger();
         ledger.claim(1, 0, claim(Pattern::UncompressedPayload, 0, 700));
         ledger.claim(2, 0, claim(Pattern::UncompressedPayload, 0, 700));
         ledger.claim(2, 0, claim(Pattern::DuplicateRequest, 1, 1300));
@@ -222,11 +265,28 @@ mod tests {
 
     #[test]
     fn what_leaves_the_ring_is_counted_and_can_no_longer_be_claimed() {
-        let mut ledger = ledger(4);
+        let mut ledger = ledger();
         ledger.claim(0, 0, claim(Pattern::NPlusOne, 1, 10));
-        ledger.push(&get("/v1/users/1").seq(4).observation());
+        ledger.push(&get("/v1/users/1").seq(16).observation());
         assert_eq!(totals(&ledger), [(Pattern::NPlusOne, 1, 10)]);
         assert_eq!(ledger.claim(0, 0, claim(Pattern::NPlusOne, 1, 10)), Outcome::TooLate);
         assert_eq!(ledger.too_late, 1);
+    }
+    #[test]
+    fn claims_that_find_no_room_to_wait_are_counted_early() {
+        let mut ledger = ledger();
+        for seq in 0..16 {
+            ledger.claim(seq, seq, claim(Pattern::NPlusOne, 1, 10));
+        }
+        // Two more calls, in the places of the first two, whose claims are counted for good.
+        for seq in [16, 17] {
+            ledger.push(&get("/v1/users/1").seq(seq).observation());
+            ledger.claim(seq, seq, claim(Pattern::NPlusOne, 1, 10));
+        }
+        assert_eq!(totals(&ledger), [(Pattern::NPlusOne, 2, 20)]);
+        assert_eq!((ledger.claims.len(), ledger.due.len()), (16, 16));
+        ledger.settle(u64::MAX);
+        assert_eq!(totals(&ledger), [(Pattern::NPlusOne, 18, 180)]);
+        assert_eq!(ledger.free.len(), 16);
     }
 }

@@ -1,34 +1,70 @@
 //! Given: calls in the order in which they ended. Gives: the same in the order in which they began, as far as that is
 //! possible without waiting long. Refuses to know: what they are.
+//!
+//! What follows on what is defined by beginnings, and a call is seen when it ends: one that began before it and lasts
+//! longer comes later. So each waits as long as calls last on this host, but for the longest of them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
 
+use super::detector::Budget;
 use super::observation::Observation;
+use super::profile::Times;
 
-/// How long a call waits for those that began before it and end after it. Calls that last longer come late.
-pub const WAIT_NS: u64 = 250_000_000;
+/// A call waits so long at least, and at most. Calls that last longer come late.
+const WAIT_NS: RangeInclusive<u64> = 250_000_000..=2_000_000_000;
 
-/// Calls that wait at one time; another one lets the earliest go on.
-pub const WAITING_MAX: usize = 32 * 1024;
+/// The share of the calls that is over within the wait.
+const IN_TIME: f64 = 0.99;
+
+/// Calls that wait at one time; another one lets the earliest go on. As many as 10 000 calls a second that last 0.7 s.
+const WAITING: usize = 7 * 1024;
 
 /// Calls that wait for their turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Order {
     waiting: BinaryHeap<Reverse<(u64, u64, u32)>>,
     places: Vec<Observation>,
     free: Vec<u32>,
+    most: usize,
+    /// How long calls last.
+    lasting: Times,
+    wait_ns: u64,
     /// The latest end that was seen.
     now_ns: u64,
-    /// Where the order has got to.
+    /// The beginning of the last that has gone on: what began before comes late.
     passed_ns: u64,
+    /// What began before has waited long enough.
+    until_ns: u64,
     late: u64,
 }
 
 impl Order {
+    /// Memory that it takes when it is full.
+    pub const FULL_BYTES: usize =
+        WAITING * (size_of::<Observation>() + size_of::<Reverse<(u64, u64, u32)>>() + size_of::<u32>());
+
+    /// As many calls wait as the budget has room for.
+    pub fn new(budget: Budget) -> Self {
+        Order {
+            waiting: BinaryHeap::new(),
+            places: Vec::new(),
+            free: Vec::new(),
+            most: budget.entries(WAITING),
+            lasting: Times::default(),
+            wait_ns: *WAIT_NS.start(),
+            now_ns: 0,
+            passed_ns: 0,
+            until_ns: 0,
+            late: 0,
+        }
+    }
+
     /// Takes a call, and lets go on whatever has waited long enough.
     pub fn push(&mut self, mut call: Observation, out: &mut dyn FnMut(&Observation)) {
         self.now_ns = self.now_ns.max(call.ended_ns);
+        self.lasting.record(call.ended_ns - call.started_ns);
         if call.started_ns < self.passed_ns {
             // Its place has been passed.
             call.is_late = true;
@@ -46,19 +82,19 @@ impl Order {
                 }
             };
             self.waiting.push(Reverse((call.started_ns, call.seq, at)));
-            if self.waiting.len() > WAITING_MAX {
+            if self.waiting.len() > self.most {
                 self.pop(out);
             }
         }
-        self.advance(self.now_ns, out);
+        self.release(self.now_ns, out);
     }
 
-    /// Lets go on whatever has waited long enough by now.
+    /// Time has passed: judges anew how long calls last, and lets go on whatever has waited long enough.
     pub fn advance(&mut self, now_ns: u64, out: &mut dyn FnMut(&Observation)) {
-        let until_ns = now_ns.saturating_sub(WAIT_NS);
-        while self.waiting.peek().is_some_and(|Reverse((started_ns, _, _))| *started_ns <= until_ns) {
-            self.pop(out);
-        }
+        // The quantile may be an eighth too small.
+        let lasting_ns = self.lasting.quantile(IN_TIME) / 8 * 9;
+        self.wait_ns = lasting_ns.clamp(*WAIT_NS.start(), *WAIT_NS.end());
+        self.release(now_ns, out);
     }
 
     /// Lets everything go on.
@@ -68,9 +104,22 @@ impl Order {
         }
     }
 
+    /// What began before this has gone on, but for what comes late.
+    pub fn passed_ns(&self) -> u64 {
+        self.passed_ns.max(self.until_ns)
+    }
+
     /// Calls that came too late for their place.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    fn release(&mut self, now_ns: u64, out: &mut dyn FnMut(&Observation)) {
+        let until_ns = now_ns.saturating_sub(self.wait_ns);
+        while self.waiting.peek().is_some_and(|Reverse((started_ns, _, _))| *started_ns <= until_ns) {
+            self.pop(out);
+        }
+        self.until_ns = self.until_ns.max(until_ns);
     }
 
     fn pop(&mut self, out: &mut dyn FnMut(&Observation)) {
@@ -90,7 +139,7 @@ mod tests {
 
     /// Calls as (start, duration) in milliseconds, in the order of their ends; starts as they come out, late ones marked.
     fn check(calls: &[(u64, u64)], expect: &[(u64, bool)]) {
-        let mut order = Order::default();
+        let mut order = Order::new(Budget { share: 1.0 });
         let mut seen = Vec::new();
         let epoch_ns = get("/").observation().started_ns;
         let mut out = |call: &Observation| seen.push(((call.started_ns - epoch_ns) / MS, call.is_late));
@@ -109,5 +158,36 @@ mod tests {
     #[test]
     fn a_long_call_is_late() {
         check(&[(200, 10), (500, 10), (100, 500)], &[(200, false), (100, true), (500, false)]);
+    }
+
+    #[test]
+    fn the_wait_is_as_long_as_calls_last() {
+        let mut order = Order::new(Budget { share: 1.0 });
+        let mut starts = Vec::new();
+        // Short and long ones in turn, each second of them.
+        let mut calls: Vec<Observation> = (0..400)
+            .map(|n| get("/").seq(n).at_ms(n * 50).lasting_ms(if n % 2 == 0 { 5 } else { 900 }).observation())
+            .collect();
+        calls.sort_by_key(|call| call.ended_ns);
+        for call in calls {
+            let now_ns = call.ended_ns;
+            order.push(call, &mut |call| starts.push((call.started_ns, call.is_late)));
+            order.advance(now_ns, &mut |call| starts.push((call.started_ns, call.is_late)));
+        }
+        order.finish(&mut |call| starts.push((call.started_ns, call.is_late)));
+        // Until it was known, some were late.
+        assert!(order.late() < 20, "{}", order.late());
+        assert!(starts.iter().skip(40).is_sorted() && starts.iter().skip(40).all(|(_, is_late)| !is_late));
+    }
+
+    #[test]
+    fn no_more_wait_than_there_is_room_for() {
+        let mut order = Order::new(Budget { share: 0.0 });
+        let mut seen = 0;
+        for n in 0..100 {
+            order.push(get("/").seq(n).at_ms(n).lasting_ms(0).observation(), &mut |_| seen += 1);
+            assert!(order.places.len() <= 17);
+        }
+        assert_eq!((seen, order.late()), (84, 0));
     }
 }

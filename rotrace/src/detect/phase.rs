@@ -31,9 +31,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// First calls after a quiet time, by endpoint of a game.
 #[derive(Debug)]
 pub struct Phases {
-    phases: Table<Phase>,
+    phases: Table<Counted>,
     /// The last time that an endpoint was called by a process; CLOCK_MONOTONIC.
     last_ns: Table<u64>,
+    expired: u64,
 }
 
 /// First calls, by second of the minute. They only grow, so that rates can be taken: in 16 bits, a busy second would be
@@ -44,24 +45,36 @@ pub struct Phase {
     pub seconds: [u32; SECONDS],
 }
 
+/// What is counted of one endpoint of a game.
+#[derive(Debug, Default)]
+struct Counted {
+    phase: Phase,
+    /// The last call; CLOCK_MONOTONIC.
+    last_ns: u64,
+}
+
 impl Phases {
     /// Memory that they take when they are full.
-    pub const FULL_BYTES: usize = PHASES * Table::<Phase>::ENTRY_BYTES + SCOPES * Table::<u64>::ENTRY_BYTES;
+    pub const FULL_BYTES: usize = PHASES * Table::<Counted>::ENTRY_BYTES + SCOPES * Table::<u64>::ENTRY_BYTES;
 
     /// None yet; `share` is the part of [`Phases::FULL_BYTES`] that they may take.
     pub fn new(share: Budget) -> Self {
-        Phases { phases: Table::new(share.entries(PHASES)), last_ns: Table::new(share.entries(SCOPES)) }
+        Phases {
+            phases: Table::new(share.entries(PHASES)),
+            last_ns: Table::new(share.entries(SCOPES)),
+            expired: 0,
+        }
     }
 
     /// Takes a call. `realtime_offset_ns` is CLOCK_REALTIME less CLOCK_MONOTONIC.
     pub fn observe(&mut self, call: &Observation, realtime_offset_ns: i64) {
         let Some(time_ns) = call.started_ns.checked_add_signed(realtime_offset_ns) else { return };
         let second = time_ns / SECOND_NS % SECONDS as u64;
-        let Phases { phases, last_ns } = self;
+        let Phases { phases, last_ns, .. } = self;
         let last_ns = last_ns.of(call.scope, || {
             // How long it was quiet before the first call that is seen is not known, so that one does not count; but its
             // endpoint stands at zero from now on, so that the next one is an increase.
-            phases.of(call.endpoint, Phase::default);
+            phases.of(call.endpoint, Counted::default);
             call.started_ns
         });
         // Late calls may be older than the last.
@@ -70,20 +83,36 @@ impl Phases {
         if quiet_ns < QUIET_NS {
             return;
         }
-        let phase = phases.of(call.endpoint, Phase::default);
-        if let Some(calls) = phase.seconds.get_mut(second as usize) {
+        let counted = phases.of(call.endpoint, Counted::default);
+        counted.last_ns = counted.last_ns.max(call.started_ns);
+        if let Some(calls) = counted.phase.seconds.get_mut(second as usize) {
             *calls = calls.saturating_add(1);
         }
     }
 
+    /// Forgets endpoints that no process has begun to call for `idle_ns` and that are not called any more either, as far
+    /// as `is_called` knows; and when endpoints that are idle so long were called last.
+    pub fn expire(&mut self, now_ns: u64, idle_ns: u64, is_called: impl Fn(u64) -> bool) {
+        let before = self.phases.len();
+        let is_idle = |last_ns: u64| now_ns.saturating_sub(last_ns) >= idle_ns;
+        self.phases.retain(|endpoint, counted| !is_idle(counted.last_ns) || is_called(endpoint));
+        self.last_ns.retain(|_, &last_ns| !is_idle(last_ns));
+        self.expired += (before - self.phases.len()) as u64;
+    }
+
+    /// Endpoints that were forgotten since they were idle.
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
     /// Each endpoint of a game that is counted, as in [`Observation::endpoint`].
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Phase)> {
-        self.phases.iter()
+        self.phases.iter().map(|(endpoint, counted)| (endpoint, &counted.phase))
     }
 
     /// What they hold in memory. Of what made room no first call is known until it has been seen twice again.
     pub fn state(&self) -> State {
-        let Phases { phases, last_ns } = self;
+        let Phases { phases, last_ns, .. } = self;
         State::of([(phases.len(), phases.evicted()), (last_ns.len(), last_ns.evicted())])
     }
 }
@@ -172,6 +201,27 @@ mod tests {
         let phase = phase(polls.chain(once_more));
         assert_eq!(phase.first_calls(), 40);
         assert!(resultant(&phase) < 0.1);
+    }
+
+    #[test]
+    fn what_is_idle_is_forgotten() {
+        let mut phases = Phases::new(Budget { share: 1.0 });
+        let call = |path: &str, at_ms| get(path).at_ms(at_ms).observation();
+        for (path, at_ms) in
+            [("/v1/a", 0), ("/v1/b", 0), ("/v1/a", 60_000), ("/v1/b", 60_000), ("/v1/b", 90_000)]
+        {
+            phases.observe(&call(path, at_ms), 0);
+        }
+        let expire = |phases: &mut Phases, after_ms: u64, called: &[&str]| {
+            let called: Vec<u64> = called.iter().map(|path| call(path, 0).endpoint).collect();
+            let now_ns = call("/", 60_000 + after_ms).started_ns;
+            phases.expire(now_ns, 3_600 * SECOND_NS, |endpoint| called.contains(&endpoint));
+            (phases.state().entries, phases.expired())
+        };
+        assert_eq!(expire(&mut phases, 3_599_000, &[]), (4, 0));
+        // One of them has gone on being called.
+        assert_eq!(expire(&mut phases, 3_600_000, &["/v1/b"]), (2, 1));
+        assert_eq!(expire(&mut phases, 3_630_000, &[]), (0, 2));
     }
 
     #[test]

@@ -45,7 +45,7 @@ const PACES: usize = 1536;
 /// Intervals that the pace is taken from.
 const INTERVALS: usize = 16;
 
-/// Calls that wait for the warning threshold, and are then claimed.
+/// Calls that wait until there are enough, and are then claimed.
 const PENDING_MAX: usize = 128;
 
 /// What is faster is a loop and no poll.
@@ -193,10 +193,13 @@ impl PollUnchanged {
         evidence.set("changes", Fact::Count(pace.changes.into()));
         evidence.set("unchanged_for", Fact::Ns(call.ended_ns.saturating_sub(pace.last_change_ns)));
         evidence.set("enough_interval", Fact::Ns(enough_ns));
-        if !pace.is_claimed && pace.this.surely < self.warn_unchanged {
+        if pace.this.surely >= self.warn_unchanged {
+            case.allow(Grade::Scored);
+        }
+        // What is proven is waste, whether it is enough for a warning or not.
+        if !pace.is_claimed && u64::from(pace.this.surely) + 1 < u64::from(self.min_polls) {
             return;
         }
-        case.allow(Grade::Scored);
         pace.is_claimed = true;
         for seq in pace.pending.drain(..) {
             desk.claim(id, seq, Amount::WHOLE_CALL, Class::Avoidable);
@@ -399,7 +402,7 @@ mod tests {
 
     #[test]
     fn few_are_good_to_know() {
-        check((0..40).map(|n| poll(n * 5000)), &["poll_unchanged  info 0"], 0);
+        check((0..40).map(|n| poll(n * 5000)), &["poll_unchanged  info 33"], 33);
         check((0..7).map(|n| poll(n * 5000)), &[], 0);
         check((0..100).map(|n| poll(n * 5000).answer(n / 3)), &[], 0);
         // Only the size says that nothing has changed.

@@ -5,7 +5,7 @@
 //! limit is near is seen in two ways: fields of the answers say what is left, or the catalogue has the limit of one server
 //! process, and its calls are counted. Nothing is wasted by that yet, so it stays good to know.
 
-use super::desk::{Case, CaseId, Desk, Grade};
+use super::desk::{Case, CaseId, Desk, FEW_CALLS, Grade};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Class, Confidence, Evidence, Fact, Sample};
 use super::limit::{Limit, LimitUse, Limits};
@@ -40,14 +40,18 @@ pub(super) const ROW: Row = Row {
             what: "full minutes of the last five from which they are told",
         },
     ],
-    full_bytes: GROUPS * (Table::<Group>::ENTRY_BYTES + Pending::FULL_BYTES)
+    full_bytes: GROUPS * Table::<Group>::ENTRY_BYTES
+        + REJECTED * (Table::<Rejected>::ENTRY_BYTES + Pending::FULL_BYTES)
         + ENDPOINTS * Table::<Minutes<u32>>::ENTRY_BYTES
         + Limits::FULL_BYTES,
     make: |values, budget| Box::new(RateLimitPressure::new(values, budget)),
 };
 
-/// Processes and authorities that are followed; 2 MiB.
-const GROUPS: usize = 1024;
+/// Processes and authorities whose calls are counted.
+const GROUPS: usize = 8 * 1024;
+
+/// Those of them that turn calls away.
+const REJECTED: usize = 384;
 
 /// Endpoints of processes that have a limit of their own and are followed.
 const ENDPOINTS: usize = 4096;
@@ -76,6 +80,7 @@ struct RateLimitPressure {
     min_used_share: f64,
     min_full_minutes: usize,
     groups: Table<Group>,
+    rejected: Table<Rejected>,
     /// Calls to endpoints that have a limit of their own.
     limited: Table<Minutes<u32>>,
     uses: Limits,
@@ -87,6 +92,11 @@ struct Group {
     minutes: Minutes<Minute>,
     last_started_ns: u64,
     was_rejected: bool,
+}
+
+/// What is known of it once calls were turned away.
+#[derive(Debug, Default)]
+struct Rejected {
     stalls: u64,
     stalled_ns: u64,
     /// Endpoints whose calls were turned away most often.
@@ -110,6 +120,7 @@ impl RateLimitPressure {
             min_used_share: values.of_name("min_used_share"),
             min_full_minutes: values.count("min_full_minutes") as usize,
             groups: Table::new(budget.entries(GROUPS)),
+            rejected: Table::new(budget.entries(REJECTED)),
             limited: Table::new(budget.entries(ENDPOINTS)),
             uses: Limits::new(budget),
         }
@@ -130,9 +141,17 @@ impl Detector for RateLimitPressure {
         if let Some(limit) = api.and_then(|api| api.limit_per_minute) {
             self.count_limited(call, limit, desk);
         }
-        let group = self.groups.of(combine(call.process, call.authority), Group::default);
-        group.take(call);
+        let key = combine(call.process, call.authority);
+        let group = self.groups.of(key, Group::default);
+        let stalled_ns = group.take(call);
+        if stalled_ns > 0
+            && let Some(rejected) = self.rejected.find(key)
+        {
+            rejected.stalls += 1;
+            rejected.stalled_ns += stalled_ns;
+        }
         if call.reply == Reply::TooMany {
+            self.rejected.of(key, Rejected::default).take(call);
             self.rejected(call, desk);
         } else if told.is_some_and(|share| f64::from(share) >= self.min_used_share) {
             self.nearly_rejected(call, desk);
@@ -144,8 +163,13 @@ impl Detector for RateLimitPressure {
     }
 
     fn state(&self) -> State {
-        let Self { groups, limited, uses, .. } = self;
-        State::of([(groups.len(), groups.evicted()), (limited.len(), limited.evicted()), uses.counts()])
+        let Self { groups, rejected, limited, uses, .. } = self;
+        State::of([
+            (groups.len(), groups.evicted()),
+            (rejected.len(), rejected.evicted()),
+            (limited.len(), limited.evicted()),
+            uses.counts(),
+        ])
     }
 }
 
@@ -153,7 +177,7 @@ impl RateLimitPressure {
     /// The server has turned the call away.
     fn rejected(&mut self, call: &Observation, desk: &mut Desk) {
         let key = combine(call.process, call.authority);
-        let Some(group) = self.groups.find(key) else { return };
+        let Some((group, own)) = self.groups.peek(key).zip(self.rejected.find(key)) else { return };
         let (mut calls, mut rejected) = (0, 0);
         for minute in group.minutes.recent(call.started_ns) {
             calls += u64::from(minute.calls);
@@ -161,35 +185,38 @@ impl RateLimitPressure {
         }
         if rejected <= 1 {
             // What was long before is another matter.
-            (group.stalls, group.stalled_ns) = (0, 0);
+            (own.stalls, own.stalled_ns) = (0, 0);
         }
         if rejected < self.min_rejected || (rejected as f64) < self.min_rejected_share * calls as f64 {
             return;
         }
-        let worst = group.worst_names(desk);
-        let started_ns = group.pending.started_ns().unwrap_or(call.started_ns);
+        let worst = own.worst_names(desk);
+        let started_ns = own.pending.started_ns().unwrap_or(call.started_ns);
         let id = CaseId::new(Pattern::RateLimitPressure, key);
         let case = desk.authority_case(id, call, started_ns, IDLE_NS);
-        case.allow(Grade::Scored);
-        case.finding.calls += group.pending.tell(rejected).saturating_sub(1);
+        if calls >= FEW_CALLS {
+            // What one is turned away for, others may want: it is a warning however little such an answer costs.
+            case.allow(Grade::Warned);
+        }
+        case.finding.calls += own.pending.tell(rejected).saturating_sub(1);
         case.count(Sample::of(call, call.resource));
         let finding = &mut case.finding;
         finding.kind = "rejected";
         finding.confidence = Confidence::Proven;
-        finding.latency_ns += std::mem::take(&mut group.stalled_ns);
+        finding.latency_ns += std::mem::take(&mut own.stalled_ns);
         let evidence = &mut finding.evidence;
         evidence.set("limit_source", Fact::Text("answers with 429".into()));
         evidence.set("calls_5min", Fact::Count(calls));
         evidence.set("rejected_5min", Fact::Count(rejected));
         let minutes = group.minutes.recent(call.started_ns);
         evidence.set("calls_by_minute", Fact::Counts(minutes.map(|minute| minute.calls.into()).collect()));
-        evidence.set("stalls", Fact::Count(group.stalls));
+        evidence.set("stalls", Fact::Count(own.stalls));
         evidence.set("endpoints", Fact::Text(worst.into()));
         set_limit(evidence, call);
         if finding.remedy.is_empty() {
             finding.remedy = REMEDY.to_owned();
         }
-        group.pending.claim(id, Class::Avoidable, desk);
+        own.pending.claim(id, Class::Avoidable, desk);
     }
 
     /// The server says that little is left.
@@ -263,24 +290,27 @@ fn told_share(call: &Observation) -> Option<f32> {
 }
 
 impl Group {
-    fn take(&mut self, call: &Observation) {
+    /// Counts a call; gives how long it was held back.
+    fn take(&mut self, call: &Observation) -> u64 {
         let is_rejected = call.reply == Reply::TooMany;
-        let Some(minute) = self.minutes.at(call.started_ns) else { return };
+        let Some(minute) = self.minutes.at(call.started_ns) else { return 0 };
         minute.calls += 1;
         minute.rejected += u32::from(is_rejected);
         minute.used_share = minute.used_share.max(told_share(call).unwrap_or_default());
         let pause_ns = call.started_ns.saturating_sub(self.last_started_ns);
-        if self.was_rejected && STALL_NS.contains(&pause_ns) {
-            self.stalls += 1;
-            self.stalled_ns += pause_ns;
-        }
+        let is_stalled = self.was_rejected && STALL_NS.contains(&pause_ns);
         self.last_started_ns = self.last_started_ns.max(call.started_ns);
         self.was_rejected = is_rejected;
-        if is_rejected {
-            let since_ns = call.started_ns.saturating_sub(Minutes::<Minute>::LENGTH_NS);
-            self.pending.push(call.seq, call.started_ns, Some(Class::Avoidable), since_ns);
-            self.blame(call.endpoint);
-        }
+        if is_stalled { pause_ns } else { 0 }
+    }
+}
+
+impl Rejected {
+    /// Takes a call that was turned away.
+    fn take(&mut self, call: &Observation) {
+        let since_ns = call.started_ns.saturating_sub(Minutes::<Minute>::LENGTH_NS);
+        self.pending.push(call.seq, call.started_ns, Some(Class::Avoidable), since_ns);
+        self.blame(call.endpoint);
     }
 
     /// Counts for the endpoint, which takes the place of the least of the others when there is no room: the worst are
@@ -354,9 +384,9 @@ mod tests {
     }
 
     #[test]
-    fn rejections_that_cost_little_are_good_to_know() {
+    fn rejections_are_a_warning_however_little_they_cost() {
         let found = of(limited(600, 588, 1).map(|made| made.cost(0.05)), no_api);
-        assert_eq!(found.lines(), ["rate_limit_pressure rejected info 12"]);
+        assert_eq!(found.lines(), ["rate_limit_pressure rejected warning 12"]);
     }
 
     #[test]

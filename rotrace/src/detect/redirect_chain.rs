@@ -54,7 +54,7 @@ const WAITING: usize = 512;
 const HOPS_MAX: usize = 4;
 
 /// Endpoints of processes that redirect; 1 MiB.
-const TRACKS: usize = 512;
+const TRACKS: usize = 256;
 
 /// Requests whose last address is remembered.
 const REQUESTS: usize = 4096;
@@ -323,7 +323,6 @@ impl Leads {
 mod tests {
     use super::*;
     use crate::detect::fixture::{Found, Made, found, get, send};
-    use crate::detect::request::Requests;
     use crate::detect::subject::{Api, Names};
     use crate::exchange::signals::url;
     use crate::keyed::Key;
@@ -353,12 +352,12 @@ mod tests {
 
     #[test]
     fn a_permanent_redirect_is_wasted_each_time() {
-        let found = of(pairs(12, 301, |_| "/new".to_owned()));
-        assert_eq!(found.lines(), ["redirect_chain permanent warning 12"]);
-        assert_eq!(found.wasted(Pattern::RedirectChain), (12, 0));
+        let found = of(pairs(24, 301, |_| "/new".to_owned()));
+        assert_eq!(found.lines(), ["redirect_chain permanent warning 24"]);
+        assert_eq!(found.wasted(Pattern::RedirectChain), (24, 0));
         let finding = &found.findings[0];
-        assert_eq!((finding.calls, &*finding.endpoint), (12, "api.test/old"));
-        assert_eq!(finding.latency_ns, 12 * 10_000_000);
+        assert_eq!((finding.calls, &*finding.endpoint), (24, "api.test/old"));
+        assert_eq!(finding.latency_ns, 24 * 10_000_000);
     }
 
     #[test]
@@ -371,7 +370,7 @@ mod tests {
     #[test]
     fn every_hop_of_a_chain_counts() {
         // To https, where nothing but the scheme differs, and to the path with a slash.
-        let chains = (0..8u64).flat_map(|n| {
+        let chains = (0..16u64).flat_map(|n| {
             let at_ms = n * 60_000;
             [
                 redirect(get("/v1/list").at_ms(at_ms), 301, "/v1/list"),
@@ -380,24 +379,24 @@ mod tests {
             ]
         });
         let found = of(chains);
-        assert_eq!(found.lines(), ["redirect_chain chain warning 16"]);
-        assert_eq!(found.wasted(Pattern::RedirectChain), (16, 0));
+        assert_eq!(found.lines(), ["redirect_chain chain warning 32"]);
+        assert_eq!(found.wasted(Pattern::RedirectChain), (32, 0));
     }
 
     #[test]
     fn a_temporary_redirect_to_the_same_address_is_potential_after_the_first() {
-        let found = of(pairs(12, 302, |_| "/shard/a".to_owned()));
-        assert_eq!(found.lines(), ["redirect_chain temporary warning 11"]);
-        assert_eq!(found.wasted(Pattern::RedirectChain), (0, 11));
+        let found = of(pairs(24, 302, |_| "/shard/a".to_owned()));
+        assert_eq!(found.lines(), ["redirect_chain temporary warning 23"]);
+        assert_eq!(found.wasted(Pattern::RedirectChain), (0, 23));
     }
 
     #[test]
     fn two_calls_at_once_are_each_redirected() {
-        let calls = (0..12u64).flat_map(|n| {
+        let calls = (0..24u64).flat_map(|n| {
             let at_ms = n / 2 * 60_000 + n % 2;
             [redirect(get("/old").at_ms(at_ms), 301, "/new"), get("/new").at_ms(at_ms + 15)]
         });
-        assert_eq!(of(calls).lines(), ["redirect_chain permanent warning 12"]);
+        assert_eq!(of(calls).lines(), ["redirect_chain permanent warning 24"]);
     }
 
     #[test]
@@ -440,19 +439,19 @@ mod tests {
 
     #[test]
     fn a_write_that_has_to_be_sent_again_is_waste() {
-        let calls = (0..12u64).flat_map(|n| {
+        let calls = (0..24u64).flat_map(|n| {
             let at_ms = n * 60_000;
             let again = |target: &str| send("POST", target);
             [redirect(again("/old").at_ms(at_ms), 308, "/new"), again("/new").at_ms(at_ms + 15)]
         });
-        assert_eq!(of(calls).lines(), ["redirect_chain permanent warning 12"]);
+        assert_eq!(of(calls).lines(), ["redirect_chain permanent warning 24"]);
     }
 
     #[test]
     fn what_was_not_followed_is_forgotten() {
         let values = Values::of(&ROW);
         let mut detector = RedirectChain::new(&values, Budget { share: 1.0 });
-        let mut desk = Desk::new(16, 16, Requests::new(Budget { share: 1.0 }));
+        let mut desk = Desk::new(Budget { share: 1.0 });
         let call = redirect(get("/old"), 301, "/new").observation();
         detector.observe(&call, &mut desk);
         detector.tick(call.ended_ns + RETENTION_NS, &mut desk);

@@ -32,11 +32,18 @@ const VERIFY_NS: u64 = 10_000_000_000;
 /// something to say.
 const HANGING_NS: u64 = 1_000_000_000;
 
-/// Requests that are remembered; 9 MiB.
-const REQUESTS: usize = 64 * 1024;
+/// Requests that are remembered; 8 MiB. As many as 1200 different ones a second for as long as a poll takes.
+const REQUESTS: usize = 72 * 1024;
 
 /// Paths that were written to, and the paths above them.
-const WRITES: usize = 8192;
+const WRITES: usize = 16 * 1024;
+
+/// After so long, a call of the same request has nothing to do with the last, whatever the last was: failures and answers
+/// with a validator are compared over ten minutes.
+const OVER_NS: u64 = 600_000_000_000;
+
+/// The same after an answer that cannot be validated and has no more use: what comes less often is no poll.
+const SPENT_NS: u64 = 60_000_000_000;
 
 /// Intervals of a like length after which a request has a pace.
 const PACED: u8 = 4;
@@ -175,7 +182,8 @@ impl Requests {
         }
         let request = combine(call.request, call.process);
         let Requests { answers, writes } = self;
-        let memory = answers.of(request, Memory::default);
+        let is_over = |memory: &Memory| memory.is_over(call.started_ns);
+        let memory = answers.of_live(request, is_over, Memory::default);
         let unchanged = memory.unchanged(call);
         let mut repeat = Repeat {
             request: Some(request),
@@ -207,9 +215,12 @@ impl Requests {
     }
 
     fn write(&mut self, call: &Observation) {
-        let here = self.writes.of(combine(call.place, call.process), Written::default);
+        let is_over = |written: &Written| {
+            written.here_ns.max(written.below_ns).saturating_add(OVER_NS) < call.started_ns
+        };
+        let here = self.writes.of_live(combine(call.place, call.process), is_over, Written::default);
         here.here_ns = here.here_ns.max(call.started_ns);
-        let above = self.writes.of(combine(call.place_above, call.process), Written::default);
+        let above = self.writes.of_live(combine(call.place_above, call.process), is_over, Written::default);
         above.below_ns = above.below_ns.max(call.started_ns);
     }
 }
@@ -222,6 +233,16 @@ fn is_written_since(writes: &Table<Written>, call: &Observation, since_ns: u64) 
 }
 
 impl Memory {
+    /// No detector would make anything of a call of the same request.
+    fn is_over(&self, now_ns: u64) -> bool {
+        let Some(last) = self.last else { return true };
+        let fresh_until_ns = self.kept.map_or(0, |kept| kept.fresh_until_ns);
+        let is_spent =
+            matches!(last.status, 200..300 | 304) && self.validator == 0 && fresh_until_ns < now_ns;
+        let over_ns = if is_spent { SPENT_NS } else { OVER_NS };
+        now_ns.saturating_sub(last.started_ns) > over_ns && fresh_until_ns < now_ns
+    }
+
     fn unchanged(&self, call: &Observation) -> Option<Strength> {
         if call.reply == Reply::NotModified {
             return Some(Strength::NotModified);

@@ -64,7 +64,7 @@ pub(super) const ROW: Row = Row {
 const CHAINS: usize = 4096;
 
 /// Endpoints of processes with wasted attempts.
-const TRACKS: usize = 1024;
+const TRACKS: usize = 512;
 
 /// Authorities of processes with more than one try.
 const BUDGETS: usize = 1024;

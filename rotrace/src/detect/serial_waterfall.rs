@@ -2,9 +2,11 @@
 //! before it is answered, though they could be made at once. Refuses to know: whether one needs what another brought.
 //!
 //! Nobody looks into bodies, so an id that a call took from the answer before it is not seen: whatever is found stays good
-//! to know. A sequence ends where the next call begins more than a step of a script later, or before the last one is over,
-//! or where something is written, fails or asks for the next page. It is looked at when the process makes its next call.
-//! One that is longer than eight calls is a loop, and another detector's.
+//! to know. A process does several things at one time, so several sequences of it are followed: a call goes on with the
+//! one whose last call was answered just before, and calls that are under way at the same time are no part of that.
+//! A sequence ends where no call begins within a step of a script. What is written, fails or asks for the next page is no
+//! part of one. It is looked at when the process makes another call after its end. One that is longer than eight calls is
+//! a loop, and another detector's.
 
 use super::desk::{CaseId, Desk};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
@@ -32,12 +34,16 @@ pub(super) const ROW: Row = Row {
         },
         Threshold { name: "min_saving_ratio", default: 0.5, what: "the same as a part of the whole time" },
     ],
-    full_bytes: PROCESSES * Table::<Run>::ENTRY_BYTES + SEQUENCES * Table::<Sequence>::ENTRY_BYTES,
+    full_bytes: PROCESSES * (Table::<Runs>::ENTRY_BYTES + RUNS_MAX * size_of::<Run>())
+        + SEQUENCES * Table::<Sequence>::ENTRY_BYTES,
     make: |values, budget| Box::new(SerialWaterfall::new(values, budget)),
 };
 
 /// Processes that are followed.
-const PROCESSES: usize = 1024;
+const PROCESSES: usize = 512;
+
+/// Sequences of one process that go on at one time; another one takes the place of the one whose last call began first.
+const RUNS_MAX: usize = 16;
 
 /// Sequences of them that are remembered.
 const SEQUENCES: usize = 4096;
@@ -56,7 +62,7 @@ const MS_NS: f64 = 1e6;
 #[derive(Debug)]
 struct SerialWaterfall {
     rules: Rules,
-    runs: Table<Run>,
+    processes: Table<Runs>,
     sequences: Table<Sequence>,
 }
 
@@ -68,18 +74,21 @@ struct Rules {
     min_saving_ratio: f64,
 }
 
-/// The calls that a process has just made one after the other.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a process does at one time.
+#[derive(Debug, Default)]
+struct Runs(Vec<Run>);
+
+/// Calls that a process has made one after the other.
+#[derive(Clone, Copy, Debug)]
 struct Run {
     endpoints: [u64; CALLS_MAX],
     /// More than there is room for when it is too long.
-    calls: usize,
+    calls: u32,
     started_ns: u64,
-    ended_ns: u64,
     total_ns: u64,
     longest_ns: u64,
-    /// The last call, once there are enough: the finding is about it.
-    last: Option<Observation>,
+    /// The last call.
+    last: Sample,
 }
 
 /// When a sequence came last.
@@ -99,7 +108,7 @@ impl SerialWaterfall {
                 min_saving_ns: ns("min_saving_ms"),
                 min_saving_ratio: values.of_name("min_saving_ratio"),
             },
-            runs: Table::new(budget.entries(PROCESSES)),
+            processes: Table::new(budget.entries(PROCESSES)),
             sequences: Table::new(budget.entries(SEQUENCES)),
         }
     }
@@ -107,54 +116,62 @@ impl SerialWaterfall {
 
 impl Detector for SerialWaterfall {
     fn observe(&mut self, call: &Observation, desk: &mut Desk) {
-        let is_read = call.verb == Verb::Read
-            && call.reply == Reply::Success
-            && call.parts.first(PartKind::Paging).is_none();
-        let run = self.runs.of(call.process, Run::default);
-        let follows = call.started_ns >= run.ended_ns && call.started_ns - run.ended_ns <= self.rules.step_ns;
-        if is_read && follows {
-            run.take(call, self.rules.min_calls);
+        if call.verb != Verb::Read || call.reply != Reply::Success {
             return;
         }
-        let over = std::mem::take(run);
-        // Calls that overlap have no last one until all of them are over.
-        run.ended_ns = over.ended_ns.max(call.ended_ns);
-        if is_read && call.started_ns >= over.ended_ns {
-            run.take(call, self.rules.min_calls);
+        let step_ns = self.rules.step_ns;
+        let runs = self.processes.of(call.process, Runs::default);
+        let is_page = call.parts.first(PartKind::Paging).is_some();
+        match runs.before(call, step_ns).filter(|_| !is_page) {
+            Some(run) => run.go_on(call),
+            None if is_page => {}
+            None => runs.begin(call),
         }
-        if over.calls >= self.rules.min_calls {
-            self.judge(&over, desk);
+        let take_over = |processes: &mut Table<Runs>| processes.find(call.process)?.take_over(call, step_ns);
+        while let Some(over) = take_over(&mut self.processes) {
+            self.judge(&over, call, desk);
         }
     }
 
     fn state(&self) -> State {
-        State::of([(self.runs.len(), self.runs.evicted()), (self.sequences.len(), self.sequences.evicted())])
+        let Self { processes, sequences, .. } = self;
+        State::of([(processes.len(), processes.evicted()), (sequences.len(), sequences.evicted())])
     }
 }
 
 impl SerialWaterfall {
-    fn judge(&mut self, run: &Run, desk: &mut Desk) {
-        let Run { started_ns, total_ns, longest_ns, last: Some(last), .. } = run else { return };
-        let Some(endpoints) = run.endpoints.get(..run.calls) else { return };
-        let saving_ns = total_ns.saturating_sub(*longest_ns);
+    /// A sequence is over; `next` is a call that its process has made since.
+    fn judge(&mut self, run: &Run, next: &Observation, desk: &mut Desk) {
+        let Run { started_ns, total_ns, longest_ns, last, .. } = run;
         let rules = &self.rules;
+        let Some(endpoints) = run.endpoints.get(..run.calls as usize) else { return };
+        if endpoints.len() < rules.min_calls {
+            return;
+        }
+        let saving_ns = total_ns.saturating_sub(*longest_ns);
         if endpoints.iter().all(|endpoint| Some(endpoint) == endpoints.first())
             || saving_ns < rules.min_saving_ns
             || (saving_ns as f64) < rules.min_saving_ratio * *total_ns as f64
         {
             return;
         }
-        let about = endpoints.iter().fold(last.process, |about, &endpoint| combine(about, endpoint));
+        let about = endpoints.iter().fold(next.process, |about, &endpoint| combine(about, endpoint));
         let sequence = self.sequences.of(about, Sequence::default);
         let Some(first_ns) = sequence.take(*started_ns) else { return };
         let names = endpoints.iter().map(|&endpoint| desk.endpoint_name(endpoint)).collect::<Vec<_>>();
-        let case = desk.case(CaseId::new(Pattern::SerialWaterfall, about), last, first_ns, 2 * RECURRENCE_NS);
-        case.count(Sample::of(last, about));
+        // The finding is about the last call of the sequence, which is of the same process as this one.
+        let endpoint = endpoints.last().copied().unwrap_or(next.endpoint);
+        let ended_ns = last.ended_ns();
+        let last_call =
+            Observation { seq: last.seq, started_ns: last.started_ns, ended_ns, endpoint, ..*next };
+        let id = CaseId::new(Pattern::SerialWaterfall, about);
+        let case = desk.case(id, &last_call, first_ns, 2 * RECURRENCE_NS);
+        case.count(Sample { resource: about as u32, ..*last });
         case.finding.confidence = Confidence::Heuristic;
         case.finding.latency_ns = case.finding.latency_ns.saturating_add(saving_ns);
         let evidence = &mut case.finding.evidence;
         evidence.set("sequence", Fact::Text(names.join(" → ").into()));
-        evidence.set("calls", Fact::Count(run.calls as u64));
+        evidence.set("calls", Fact::Count(run.calls.into()));
         evidence.set("total", Fact::Ns(*total_ns));
         evidence.set("saving", Fact::Ns(saving_ns));
         if case.finding.remedy.is_empty() {
@@ -166,25 +183,51 @@ impl SerialWaterfall {
     }
 }
 
-impl Run {
-    fn take(&mut self, call: &Observation, min_calls: usize) {
-        if self.calls == 0 {
-            self.started_ns = call.started_ns;
+impl Runs {
+    /// The sequence that a call goes on with: of those whose last call was answered within a step before it, the one that
+    /// was answered last.
+    fn before(&mut self, call: &Observation, step_ns: u64) -> Option<&mut Run> {
+        let pause_ns = |run: &Run| call.started_ns.checked_sub(run.last.ended_ns());
+        let runs = self.0.iter_mut().filter(|run| pause_ns(run).is_some_and(|pause_ns| pause_ns <= step_ns));
+        runs.max_by_key(|run| run.last.ended_ns())
+    }
+
+    fn begin(&mut self, call: &Observation) {
+        if self.0.len() >= RUNS_MAX {
+            let first = self.0.iter().enumerate().min_by_key(|(_, run)| run.last.started_ns);
+            if let Some((at, _)) = first {
+                self.0.swap_remove(at);
+            }
         }
-        match self.endpoints.get_mut(self.calls) {
+        let endpoints = [0; CALLS_MAX];
+        let last = Sample::of(call, 0);
+        let started_ns = call.started_ns;
+        let mut run = Run { endpoints, calls: 0, started_ns, total_ns: 0, longest_ns: 0, last };
+        run.go_on(call);
+        self.0.push(run);
+    }
+
+    /// Takes a sequence out that nothing goes on with any more, now that this call has begun.
+    fn take_over(&mut self, call: &Observation, step_ns: u64) -> Option<Run> {
+        let is_over = |run: &Run| run.last.ended_ns().saturating_add(step_ns) < call.started_ns;
+        let at = self.0.iter().position(is_over)?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
+impl Run {
+    fn go_on(&mut self, call: &Observation) {
+        match self.endpoints.get_mut(self.calls as usize) {
             Some(endpoint) => {
                 *endpoint = call.endpoint;
                 self.calls += 1;
             }
-            None => self.calls = CALLS_MAX + 1,
+            None => self.calls = CALLS_MAX as u32 + 1,
         }
         let duration_ns = call.ended_ns - call.started_ns;
-        self.ended_ns = call.ended_ns;
         self.total_ns = self.total_ns.saturating_add(duration_ns);
         self.longest_ns = self.longest_ns.max(duration_ns);
-        if self.calls >= min_calls {
-            self.last = Some(*call);
-        }
+        self.last = Sample::of(call, 0);
     }
 }
 
@@ -244,18 +287,43 @@ mod tests {
 
     #[test]
     fn a_sequence_that_comes_again_is_good_to_know() {
-        let sequence = "api.test/v1/profiles/{id} → api.test/v1/inventories/{id} → api.test/v1/badges";
-        check(often(5, |at| script(&JOIN, at, 2)), &[&format!("info {sequence} 1 500")]);
-        check(often(9, |at| script(&JOIN, at, 2)), &[&format!("info {sequence} 5 2500")]);
+        check(often(5, |at| script(&JOIN, at, 2)), &[&format!("info {SEQUENCE} 1 500")]);
+        check(often(9, |at| script(&JOIN, at, 2)), &[&format!("info {SEQUENCE} 5 2500")]);
+    }
+
+    const SEQUENCE: &str = "api.test/v1/profiles/{id} → api.test/v1/inventories/{id} → api.test/v1/badges";
+
+    #[test]
+    fn other_calls_of_the_process_do_not_matter() {
+        // Each goes on over the beginning or the end of one of the sequence.
+        let busy = |at| {
+            let others = (0..20).map(move |n| get("/v1/users/7").at_ms(at - 300 + n * 97).lasting_ms(350));
+            script(&JOIN, at, 2)
+                .into_iter()
+                .chain(others.filter(|made| made.started_ms() % 60_000 > 400))
+                .collect()
+        };
+        let beside = |at| {
+            let write = send("PUT", "/v1/items/1").at_ms(at + 301).lasting_ms(50);
+            script(&JOIN, at, 2).into_iter().chain([write]).collect()
+        };
+        let two = |at| {
+            let other = script(&[("/v1/a", 310), ("/v1/b", 305), ("/v1/c", 300)], at + 20, 3);
+            script(&JOIN, at, 2).into_iter().chain(other).collect()
+        };
+        check(often(5, |at| busy(at + 1000)), &[&format!("info {SEQUENCE} 1 500")]);
+        check(often(5, |at| beside(at + 1000)), &[&format!("info {SEQUENCE} 1 500")]);
+        // How long calls last is not known in the first round, so its second call comes late.
+        let other = "info api.test/v1/a → api.test/v1/b → api.test/v1/c 2 1210";
+        check(often(6, |at| two(at + 1000)), &[other, &format!("info {SEQUENCE} 1 500")]);
     }
 
     #[test]
     fn calls_of_others_do_not_matter() {
         let others = (0..2000).map(|n| get("/v1/users/7").at_ms(n * 160).pid(5));
-        let sequence = "api.test/v1/profiles/{id} → api.test/v1/inventories/{id} → api.test/v1/badges";
         check(
             often(5, |at| script(&JOIN, at, 2)).into_iter().chain(others),
-            &[&format!("info {sequence} 1 500")],
+            &[&format!("info {SEQUENCE} 1 500")],
         );
     }
 

@@ -1,10 +1,12 @@
 //! Given: names of endpoints, and what the catalogue knows of them. Gives: all that is remembered of one endpoint of one
 //! game on this host. Refuses to know: single calls.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::observation::{Observation, Reply};
 use super::profile::{Sizes, Times};
+use super::window::Window;
 use crate::catalogue::{self, Tag};
 use crate::cost::Prices;
 use crate::endpoint::canonical::divided;
@@ -176,6 +178,8 @@ pub struct Subject {
     pub api: Arc<Api>,
     /// It is there to see whether a service is up: no detector looks at its calls.
     pub is_probe: bool,
+    /// It is on the host of its caller: no platform pays for its calls.
+    pub is_loopback: bool,
     /// Times that the server took.
     pub server: Times,
     /// Payload bytes of successful responses.
@@ -184,6 +188,8 @@ pub struct Subject {
     pub heads: Sizes,
     /// Calls so far.
     pub calls: u64,
+    /// Calls of the last hour.
+    recent: Window<u32, 720, 5>,
 }
 
 impl Subject {
@@ -191,18 +197,28 @@ impl Subject {
     pub fn new(names: Names, api: Arc<Api>) -> Self {
         Subject {
             is_probe: is_probe(&names.endpoint),
+            is_loopback: is_loopback(&names.authority),
             names: Arc::new(names),
             api,
             server: Times::default(),
             sizes: Sizes::default(),
             heads: Sizes::default(),
             calls: 0,
+            recent: Window::default(),
         }
+    }
+
+    /// Calls of the hour up to this time, more or less.
+    pub fn recent_calls(&self, now_ns: u64) -> u64 {
+        self.recent.recent(now_ns).map(u64::from).sum()
     }
 
     /// Takes note of a call.
     pub fn record(&mut self, call: &Observation) {
         self.calls += 1;
+        if let Some(calls) = self.recent.at(call.started_ns) {
+            *calls = calls.saturating_add(1);
+        }
         self.heads.record(call.head_bytes());
         if call.reply == Reply::Success {
             self.server.record(call.server_ns);
@@ -235,9 +251,38 @@ fn is_probe(endpoint: &str) -> bool {
         || segments.any(|segment| segment == ".well-known")
 }
 
+/// The authority names the host itself (RFC 6761 §6.3, RFC 1122 §3.2.1.3, RFC 4291 §2.5.3).
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_name = host == "localhost" || host.ends_with(".localhost");
+    is_name || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_itself_is_known_by_its_names() {
+        let check = |authority: &str, expect| assert_eq!(is_loopback(authority), expect, "{authority}");
+        check("localhost", true);
+        check("localhost:8080", true);
+        check("agent.localhost", true);
+        check("127.0.0.1", true);
+        check("127.3.2.1:9000", true);
+        check("[::1]:80", true);
+        check("[::1]", true);
+        check("localhost.example", false);
+        check("mylocalhost", false);
+        check("128.0.0.1:80", false);
+        check("[2001:db8::1]:80", false);
+        check("127.0.0.1.nip.test", false);
+        check("[", false);
+        check("", false);
+    }
 
     #[test]
     fn probes_are_told_by_whole_words() {

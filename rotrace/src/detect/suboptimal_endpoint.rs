@@ -11,6 +11,7 @@
 use super::desk::{CaseId, Desk, Grade};
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
+use super::in_flight::InFlight;
 use super::observation::{Observation, Reply};
 use super::pattern::Pattern;
 use super::table::Table;
@@ -36,7 +37,7 @@ pub(super) const ROW: Row = Row {
         Threshold { name: "queue_calls", default: 6.0, what: "calls at one time from which they can queue" },
     ],
     full_bytes: ENDPOINTS * (Table::<Pending>::ENTRY_BYTES + PENDING_MAX * size_of::<u64>())
-        + LANES * Table::<Lane>::ENTRY_BYTES
+        + LANES * (Table::<Lane>::ENTRY_BYTES + InFlight::<IN_FLIGHT_MAX>::FULL_BYTES)
         + AUTHORITIES * Table::<()>::ENTRY_BYTES,
     make: |values, budget| Box::new(SuboptimalEndpoint::new(values, budget)),
 };
@@ -48,13 +49,13 @@ const ENDPOINTS: usize = 1024;
 const PENDING_MAX: usize = 64;
 
 /// Authorities of processes that are followed.
-const LANES: usize = 1024;
+const LANES: usize = 8 * 1024;
 
 /// Authorities that speak HTTP/2.
 const AUTHORITIES: usize = 256;
 
-/// Calls of a lane that are remembered: with more at one time it does not matter how many there are.
-const RECENT_MAX: usize = 32;
+/// Calls of a lane at one time: with more it does not matter how many there are.
+const IN_FLIGHT_MAX: usize = 16;
 
 /// First numbers of calls at one time that are taken together.
 const CROWDS: [usize; 5] = [1, 3, 6, 9, 13];
@@ -91,13 +92,11 @@ struct Pending {
 }
 
 /// Calls of one process to one authority over HTTP/1.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Lane {
-    /// Beginnings and ends of the last calls.
-    recent: [(u64, u64); RECENT_MAX],
-    pushed: usize,
-    /// Calls and their time until the first byte, by how many were under way.
-    crowds: [(u32, u64); CROWDS.len()],
+    in_flight: InFlight<IN_FLIGHT_MAX>,
+    /// Calls and their time until the first byte in microseconds, by how many were under way.
+    crowds: [(u32, u32); CROWDS.len()],
 }
 
 /// What is wrong with an endpoint.
@@ -278,21 +277,14 @@ impl SuboptimalEndpoint {
 impl Lane {
     /// Takes a call; gives how many were under way when it began, with itself.
     fn take(&mut self, call: &Observation) -> usize {
-        let at = |&(started_ns, ended_ns): &(u64, u64)| {
-            started_ns <= call.started_ns && ended_ns > call.started_ns
-        };
-        let under_way = self.recent.iter().filter(|&recent| at(recent)).count() + 1;
-        if let Some(place) = self.recent.get_mut(self.pushed % RECENT_MAX) {
-            *place = (call.started_ns, call.ended_ns);
-        }
-        self.pushed = self.pushed.wrapping_add(1);
+        let under_way = self.in_flight.begin(call).unwrap_or(IN_FLIGHT_MAX + 1);
         let crowd = CROWDS.iter().rposition(|&from| under_way >= from).unwrap_or(0);
-        if let Some((calls, total_ns)) = self.crowds.get_mut(crowd) {
+        if let Some((calls, total_us)) = self.crowds.get_mut(crowd) {
             *calls += 1;
-            *total_ns = total_ns.saturating_add(call.server_ns);
-            if *calls >= FADE_AT {
+            *total_us = total_us.saturating_add((call.server_ns / 1000).min(u32::MAX.into()) as u32);
+            if *calls >= FADE_AT || *total_us > u32::MAX / 2 {
                 *calls /= 2;
-                *total_ns /= 2;
+                *total_us /= 2;
             }
         }
         under_way
@@ -300,8 +292,9 @@ impl Lane {
 
     /// The time until the first byte of calls that were alone and of those that were not, when it only ever rises.
     fn rise(&self) -> Option<(u64, u64)> {
-        let mean =
-            |&(calls, total_ns): &(u32, u64)| (calls >= CROWD_CALLS).then(|| total_ns / u64::from(calls));
+        let mean = |&(calls, total_us): &(u32, u32)| {
+            (calls >= CROWD_CALLS).then(|| u64::from(total_us) * 1000 / u64::from(calls))
+        };
         let alone_ns = self.crowds.first().and_then(mean)?;
         let means: Vec<u64> = self.crowds.iter().filter_map(mean).collect();
         let crowded_ns = *means.last()?;

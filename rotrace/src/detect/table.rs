@@ -1,23 +1,34 @@
-//! Given: numbers and what is remembered under each. Gives: it back, bounded in number: the longest unused makes room,
-//! and is counted. Refuses to know: what is remembered.
+//! Given: numbers and what is remembered under each. Gives: it back, bounded in number: what was not used for long makes
+//! room, and is counted. Refuses to know: what is remembered.
+//!
+//! Who makes room is found by a hand that goes round (the clock algorithm, Corbató 1968): it spares once whatever was used
+//! since it came by, so a use costs a mark and no list has to be mended. What was asked for once only goes first, and does
+//! not flush what is asked for again and again.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::hash::Hasher;
+
+use hashbrown::HashTable;
 
 use crate::conn::Scatter;
 
-/// No slot.
-const NONE: u32 = u32::MAX;
+/// Memory that the index takes for one entry: a place of four bytes and a tag of one, in buckets of which a full table
+/// uses three in seven at least.
+const INDEX_BYTES: usize = 12;
 
-/// What is remembered, by number, at most so many at one time.
+/// Room for so many is made at first.
+const FIRST_SLOTS: usize = 16;
+
+/// Entries that are looked at for each new one, when some may be over: in the end a quarter of the entries is.
+const LOOKS: usize = 4;
+
+/// What is remembered, by number, at most so many at one time. Memory is taken as entries come.
 #[derive(Debug)]
 pub struct Table<V> {
-    index: HashMap<u64, u32, BuildHasherDefault<Scatter>>,
+    /// Places in `slots`.
+    index: HashTable<u32>,
     slots: Vec<Slot<V>>,
-    /// The one that was used last.
-    newest: u32,
-    /// The one that is evicted next.
-    oldest: u32,
+    /// The place that is looked at next when room has to be made.
+    hand: u32,
     most: u32,
     evicted: u64,
 }
@@ -25,57 +36,75 @@ pub struct Table<V> {
 #[derive(Debug)]
 struct Slot<V> {
     key: u64,
-    newer: u32,
-    older: u32,
+    /// Since the hand came by.
+    is_used: bool,
     value: V,
 }
 
 impl<V> Table<V> {
-    /// Memory of one entry, with what its place in the index takes when that is half full.
-    pub const ENTRY_BYTES: usize = size_of::<Slot<V>>() + 2 * size_of::<(u64, u32)>();
+    /// Memory of one entry with its place in the index.
+    pub const ENTRY_BYTES: usize = size_of::<Slot<V>>() + INDEX_BYTES;
 
     /// At most so many entries.
     pub fn new(most: usize) -> Self {
-        let most = u32::try_from(most).unwrap_or(NONE - 1).clamp(1, NONE - 1);
-        Table { index: HashMap::default(), slots: Vec::new(), newest: NONE, oldest: NONE, most, evicted: 0 }
+        let most = u32::try_from(most).unwrap_or(u32::MAX).clamp(1, u32::MAX - 1);
+        Table { index: HashTable::new(), slots: Vec::new(), hand: 0, most, evicted: 0 }
     }
 
     /// What is remembered under a number, made by `make` when there is nothing. It counts as used.
     pub fn of(&mut self, key: u64, make: impl FnOnce() -> V) -> &mut V {
-        let at = match self.index.get(&key) {
-            Some(&at) => {
-                self.unlink(at);
-                at
-            }
-            None => self.insert(key, make()),
-        };
-        self.link_newest(at);
+        if let Some(at) = self.place(key) {
+            return self.used(at);
+        }
+        let at = self.insert(key, make());
+        &mut self.slots[at as usize].value
+    }
+
+    /// The same, and when there is nothing, some entries that are over are forgotten first: they do not make room, since
+    /// nobody would have asked for them.
+    pub fn of_live(&mut self, key: u64, is_over: impl Fn(&V) -> bool, make: impl FnOnce() -> V) -> &mut V {
+        if let Some(at) = self.place(key) {
+            return self.used(at);
+        }
+        (0..LOOKS).for_each(|_| self.forget_next(&is_over));
+        let at = self.insert(key, make());
         &mut self.slots[at as usize].value
     }
 
     /// What is remembered under a number. It counts as used.
     pub fn find(&mut self, key: u64) -> Option<&mut V> {
-        let at = *self.index.get(&key)?;
-        self.unlink(at);
-        self.link_newest(at);
-        Some(&mut self.slots[at as usize].value)
+        let at = self.place(key)?;
+        let slot = self.slots.get_mut(at as usize)?;
+        slot.is_used = true;
+        Some(&mut slot.value)
     }
 
     /// What is remembered under a number, without using it.
     pub fn peek(&self, key: u64) -> Option<&V> {
-        let at = *self.index.get(&key)?;
-        Some(&self.slots[at as usize].value)
+        let at = self.place(key)?;
+        self.slots.get(at as usize).map(|slot| &slot.value)
     }
 
     /// Forgets what is under a number.
     pub fn remove(&mut self, key: u64) -> Option<V> {
-        let at = self.index.remove(&key)?;
-        self.unlink(at);
+        let at = self.place(key)?;
+        self.unindex(key, at);
         let last = self.slots.len() as u32 - 1;
         if at != last {
-            self.move_slot(last, at);
+            let moved = self.slots[last as usize].key;
+            if let Some(place) = self.index.find_mut(scattered(moved), |&place| place == last) {
+                *place = at;
+            }
         }
-        self.slots.pop().map(|slot| slot.value)
+        Some(self.slots.swap_remove(at as usize).value)
+    }
+
+    /// Forgets whatever is over.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(u64, &V) -> bool) {
+        let gone = self.slots.iter().filter(|slot| !is_kept(slot.key, &slot.value)).map(|slot| slot.key);
+        for key in gone.collect::<Vec<u64>>() {
+            self.remove(key);
+        }
     }
 
     /// How many entries there are.
@@ -93,118 +122,183 @@ impl<V> Table<V> {
         self.evicted
     }
 
-    /// Every entry, the longest unused first.
+    /// Every entry, in the same order for the same uses.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
-        let mut at = self.oldest;
-        std::iter::from_fn(move || {
-            let slot = self.slots.get(at as usize)?;
-            at = slot.newer;
-            Some((slot.key, &slot.value))
-        })
+        self.slots.iter().map(|slot| (slot.key, &slot.value))
     }
 
-    /// Puts a value in a slot that is not linked yet.
+    fn used(&mut self, at: u32) -> &mut V {
+        let slot = &mut self.slots[at as usize];
+        slot.is_used = true;
+        &mut slot.value
+    }
+
+    fn place(&self, key: u64) -> Option<u32> {
+        let Table { index, slots, .. } = self;
+        index.find(scattered(key), |&at| slots[at as usize].key == key).copied()
+    }
+
     fn insert(&mut self, key: u64, value: V) -> u32 {
-        let slot = Slot { key, newer: NONE, older: NONE, value };
-        if (self.slots.len() as u32) < self.most {
-            let at = self.slots.len() as u32;
-            self.slots.push(slot);
-            self.index.insert(key, at);
-            return at;
+        let at = if self.slots.len() < self.most as usize {
+            self.slots.len() as u32
+        } else {
+            let at = self.unused();
+            self.unindex(self.slots[at as usize].key, at);
+            self.evicted += 1;
+            at
+        };
+        let slot = Slot { key, is_used: false, value };
+        match self.slots.get_mut(at as usize) {
+            Some(place) => *place = slot,
+            None => {
+                self.make_slots();
+                self.slots.push(slot);
+            }
         }
-        let at = self.oldest;
-        self.unlink(at);
-        self.index.remove(&self.slots[at as usize].key);
-        self.slots[at as usize] = slot;
-        self.index.insert(key, at);
-        self.evicted += 1;
+        let Table { index, slots, .. } = self;
+        index.insert_unique(scattered(key), at, |&at| scattered(slots[at as usize].key));
         at
     }
 
-    fn unlink(&mut self, at: u32) {
-        let Slot { newer, older, .. } = self.slots[at as usize];
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = older,
-            None => self.newest = older,
-        }
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = newer,
-            None => self.oldest = newer,
+    /// Doubles, but takes no memory beyond what the table may have.
+    fn make_slots(&mut self) {
+        let length = self.slots.len();
+        if length == self.slots.capacity() {
+            self.slots.reserve_exact(length.max(FIRST_SLOTS).min(self.most as usize - length));
         }
     }
 
-    fn link_newest(&mut self, at: u32) {
-        let older = std::mem::replace(&mut self.newest, at);
-        self.slots[at as usize].older = older;
-        self.slots[at as usize].newer = NONE;
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = at,
-            None => self.oldest = at,
+    /// The place of an entry that has not been used since the hand came by. There is at least one entry.
+    fn unused(&mut self) -> u32 {
+        loop {
+            let at = self.advance_hand();
+            if !std::mem::take(&mut self.slots[at as usize].is_used) {
+                return at;
+            }
         }
     }
 
-    /// Lets the last slot take the place of one that is not linked.
-    fn move_slot(&mut self, from: u32, to: u32) {
-        self.slots.swap(from as usize, to as usize);
-        let Slot { key, newer, older, .. } = self.slots[to as usize];
-        self.index.insert(key, to);
-        match self.slots.get_mut(newer as usize) {
-            Some(slot) => slot.older = to,
-            None => self.newest = to,
+    /// Forgets the entry that the hand points at, when it is over.
+    fn forget_next(&mut self, is_over: impl Fn(&V) -> bool) {
+        if self.slots.is_empty() {
+            return;
         }
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.newer = to,
-            None => self.oldest = to,
+        let at = self.advance_hand();
+        let Slot { key, value, .. } = &self.slots[at as usize];
+        if is_over(value) {
+            let key = *key;
+            self.remove(key);
+            // What has taken its place is looked at next.
+            self.hand = at;
         }
     }
+
+    fn advance_hand(&mut self) -> u32 {
+        let at = if (self.hand as usize) < self.slots.len() { self.hand } else { 0 };
+        self.hand = at + 1;
+        at
+    }
+
+    fn unindex(&mut self, key: u64, at: u32) {
+        if let Ok(place) = self.index.find_entry(scattered(key), |&place| place == at) {
+            place.remove();
+        }
+    }
+}
+
+fn scattered(key: u64) -> u64 {
+    let mut scatter = Scatter::default();
+    scatter.write_u64(key);
+    scatter.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     #[test]
-    fn the_longest_unused_makes_room() {
-        let mut table = Table::new(2);
-        table.of(1, || "a");
-        table.of(2, || "b");
+    fn what_was_used_once_makes_room_first() {
+        let mut table = Table::new(3);
+        for (key, value) in [(1, "a"), (2, "b"), (3, "c")] {
+            table.of(key, || value);
+        }
         table.find(1);
-        table.of(3, || "c");
-        assert_eq!(table.iter().collect::<Vec<_>>(), [(1, &"a"), (3, &"c")]);
-        assert_eq!((table.peek(2), table.evicted()), (None, 1));
+        table.of(4, || "d");
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(1, &"a"), (4, &"d"), (3, &"c")]);
+        // The first was spared once, and has not been used since.
+        table.of(5, || "e");
+        table.of(6, || "f");
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(6, &"f"), (4, &"d"), (5, &"e")]);
+        assert_eq!((table.peek(2), table.evicted()), (None, 3));
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_is_not_flushed() {
+        let mut table = Table::new(64);
+        for key in 0..10_000 {
+            table.of(key % 10 + 1_000_000, || 0);
+            table.of(key, || 0);
+        }
+        assert!((0..10).all(|key| table.peek(key + 1_000_000).is_some()));
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_and_makes_no_room() {
+        let mut table = Table::new(100);
+        for key in 0..10_000u64 {
+            table.of_live(key, |&since| since + 40 < key, || key);
+        }
+        assert_eq!(table.evicted(), 0);
+        assert!((9_960..10_000).all(|key| table.peek(key).is_some()));
+        table.retain(|key, _| key % 2 == 0);
+        assert!((9_960..10_000).all(|key| table.peek(key).is_some() == (key % 2 == 0)));
+    }
+
+    #[test]
+    fn memory_is_taken_as_entries_come_and_no_more_than_they_may_take() {
+        let mut table = Table::new(100);
+        table.of(0, || 0);
+        assert!(table.slots.capacity() <= FIRST_SLOTS);
+        (0..1000).for_each(|key| _ = table.of(key, || 0));
+        assert_eq!((table.len(), table.slots.capacity()), (100, 100));
+        let index_bytes = table.index.capacity() * 8 / 7 * 5;
+        assert!(index_bytes <= 100 * INDEX_BYTES, "{index_bytes}");
     }
 
     proptest! {
-        /// It behaves like a list in which what is used moves to the end.
+        /// What is there is what was put there, and whatever is gone was removed or made room.
         #[test]
-        fn it_is_a_list_in_order_of_use(most in 1..6usize, ops in prop::collection::vec((0..3u8, 0..8u64), 0..80)) {
+        fn nothing_is_mixed_up(most in 1..6usize, ops in prop::collection::vec((0..4u8, 0..8u64), 0..80)) {
             let mut table = Table::new(most);
-            let mut model: Vec<u64> = Vec::new();
+            let mut model: BTreeMap<u64, usize> = BTreeMap::new();
             let mut evicted = 0;
-            for (op, key) in ops {
-                let known = model.iter().position(|&known| known == key);
+            for (n, (op, key)) in ops.into_iter().enumerate() {
                 match op {
                     0 => {
-                        table.of(key, || key);
-                        match known {
-                            Some(at) => { model.remove(at); }
-                            None if model.len() == most => { model.remove(0); evicted += 1; }
-                            None => {}
-                        }
-                        model.push(key);
+                        let is_new = !model.contains_key(&key);
+                        evicted += u64::from(is_new && model.len() == most);
+                        let value = *table.of(key, || n);
+                        prop_assert_eq!(value, *model.entry(key).or_insert(n));
                     }
-                    1 => {
-                        prop_assert_eq!(table.find(key).copied(), known.map(|_| key));
-                        if let Some(at) = known { model.remove(at); model.push(key); }
-                    }
+                    1 => prop_assert_eq!(table.find(key).copied(), model.get(&key).copied()),
+                    2 => prop_assert_eq!(table.remove(key), model.remove(&key)),
                     _ => {
-                        prop_assert_eq!(table.remove(key), known.map(|_| key));
-                        if let Some(at) = known { model.remove(at); }
+                        let is_new = !model.contains_key(&key);
+                        table.of_live(key, |&since| since < n / 2, || n);
+                        let gone = model.iter().filter(|&(&own, &since)| since < n / 2 && table.peek(own).is_none());
+                        let gone: Vec<u64> = gone.map(|(&own, _)| own).collect();
+                        prop_assert!(gone.len() <= LOOKS + 1);
+                        gone.iter().for_each(|own| _ = model.remove(own));
+                        model.entry(key).or_insert(n);
+                        evicted = table.evicted().min(evicted + u64::from(is_new));
                     }
                 }
-                prop_assert_eq!(table.iter().map(|(key, _)| key).collect::<Vec<_>>(), model.clone());
-                prop_assert_eq!((table.len(), table.evicted()), (model.len(), evicted));
+                model.retain(|own, _| *own == key || table.peek(*own).is_some());
+                prop_assert_eq!(table.iter().map(|(key, &value)| (key, value)).collect::<BTreeMap<_, _>>(), model.clone());
+                prop_assert_eq!(table.evicted(), evicted);
+                prop_assert!(table.len() <= most && table.index.len() == table.len());
             }
         }
     }

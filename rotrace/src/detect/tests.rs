@@ -59,7 +59,16 @@ fn a_call_that_was_given_up_kept_the_server_busy_until_then() {
 }
 
 #[test]
-fn the_table_names_every_pattern_at_most_once_and_the_budget_is_kept() {
+fn everything_that_detectors_may_remember_fits_the_budget() {
+    let rows = TABLE.iter().map(|row| (row.pattern.name(), row.full_bytes));
+    let shared = [("order", Order::FULL_BYTES), ("phases", Phases::FULL_BYTES), ("desk", Desk::FULL_BYTES)];
+    let all: Vec<String> =
+        rows.chain(shared).map(|(holder, bytes)| format!("{holder} {} KiB", bytes >> 10)).collect();
+    assert!(full_bytes() <= Settings::default().budget_bytes, "{} KiB of {all:#?}", full_bytes() >> 10);
+}
+
+#[test]
+fn the_table_names_every_pattern_at_most_once() {
     let mut patterns: Vec<Pattern> = TABLE.iter().map(|row| row.pattern).collect();
     patterns.sort_unstable();
     patterns.dedup();
@@ -254,9 +263,9 @@ fn a_finding_is_told_at_once_when_it_matters_more_and_else_when_it_has_changed()
 fn where_much_was_lost_findings_count_half() {
     let severity = |lost: u64| {
         let mut detectors = Detectors::new(&Settings::default());
-        for n in 0..12 {
+        for n in 0..20 {
             let call = get("/v1/items/1").answer(1).at_ms(n * 20).lasting_ms(400).call();
-            detectors.observe(&call, 150_000, &mut |_| Arc::default());
+            detectors.observe(&call, 80_000, &mut |_| Arc::default());
         }
         detectors.count_loss(1, lost, 1000);
         let finding = detectors.finish().pop().expect("a finding");
@@ -264,4 +273,18 @@ fn where_much_was_lost_findings_count_half() {
     };
     assert_eq!(severity(50), (Severity::Warning, None));
     assert_eq!(severity(250), (Severity::Info, Some(finding::Fact::Ratio(0.2))));
+}
+
+#[test]
+fn calls_to_the_host_itself_are_looked_at_where_that_is_wanted() {
+    let found = |loopback: bool| {
+        let mut detectors = Detectors::new(&Settings { loopback, ..Settings::default() });
+        for n in 0..40 {
+            let made = get("/v1/items/1").answer(1).at_ms(n * 20).lasting_ms(900);
+            let call = made.with(|call| call.endpoint = "127.0.0.1:8080/v1/items/{id}".into()).call();
+            assert_eq!(detectors.observe(&call, 1_000_000, &mut |_| Arc::default()), Some(n));
+        }
+        !detectors.finish().is_empty()
+    };
+    assert_eq!((found(true), found(false)), (true, false));
 }

@@ -42,7 +42,7 @@ pub(super) const ROW: Row = Row {
 const WALKS: usize = 1024;
 
 /// Endpoints of processes.
-const LISTS: usize = 1024;
+const LISTS: usize = 512;
 
 /// Endpoints of games whose largest page is remembered.
 const SIZES: usize = 2048;
@@ -167,7 +167,8 @@ impl Detector for TinyPages {
         }
         let rules = self.rules;
         let about = combine(combine(call.resource, call.parts.listing), call.process);
-        let walk = self.walks.of(about, Walk::default);
+        let is_over = |walk: &Walk| walk.is_over(call.started_ns, &rules);
+        let walk = self.walks.of_live(about, is_over, Walk::default);
         let value = paging.map_or(0, |part| part.value);
         let is_again = walk.pages > 0 && value == walk.last_value;
         let pause_ns = call.started_ns.saturating_sub(walk.ended_ns);
@@ -243,6 +244,13 @@ impl TinyPages {
 }
 
 impl Walk {
+    /// It goes on no more, and is too short or too old to be compared to another one.
+    fn is_over(&self, now_ns: u64, rules: &Rules) -> bool {
+        let idle_ns = now_ns.saturating_sub(self.ended_ns);
+        let is_short = self.pages < rules.min_pages && self.before.is_empty();
+        idle_ns > if is_short { rules.pause_ns } else { RESCAN_NS }
+    }
+
     /// Another walk begins.
     fn begin(&mut self, call: &Observation, value: u32, min_pages: usize) {
         let (mut before, mut before_ended_ns) = (std::mem::take(&mut self.before), self.before_ended_ns);

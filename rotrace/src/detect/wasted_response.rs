@@ -53,11 +53,11 @@ pub(super) const ROW: Row = Row {
     make: |values, budget| Box::new(WastedResponse::new(values, budget)),
 };
 
-/// Endpoints of processes whose calls are counted; 0.6 MiB.
-const SCOPES: usize = 4096;
+/// Endpoints of processes whose calls are counted.
+const SCOPES: usize = 16 * 1024;
 
-/// Endpoints of processes that give calls up; 2 MiB.
-const TRACKS: usize = 384;
+/// Endpoints of processes that give calls up; 1.3 MiB.
+const TRACKS: usize = 256;
 
 /// Calls of one endpoint that wait until it is certain that they were given up; another one lets the oldest go.
 const HELD_MAX: usize = 32;
@@ -85,6 +85,9 @@ const HEDGE_NS: u64 = 50_000_000;
 
 /// A connection that the server closed ended a call that ended at the same time, as far as times agree.
 const CLOSE_NS: u64 = 1_000_000_000;
+
+/// Nobody asks any more whether a call ended with its connection.
+const CLOSED_NS: u64 = 60_000_000_000;
 
 /// How long after its last such call a case is over.
 const IDLE_NS: u64 = 1_200_000_000_000;
@@ -198,7 +201,8 @@ impl Detector for WastedResponse {
 
     fn connection_ended(&mut self, end: &ConnectionEnd, _: &mut Desk) {
         if end.by_client == Some(false) {
-            *self.closed_by_server.of(end.conn, || end.at_ns) = end.at_ns;
+            let is_over = |&closed_ns: &u64| closed_ns.saturating_add(CLOSED_NS) < end.at_ns;
+            *self.closed_by_server.of_live(end.conn, is_over, || end.at_ns) = end.at_ns;
         }
     }
 

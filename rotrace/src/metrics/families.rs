@@ -14,7 +14,9 @@ use prometheus_client::registry::Unit;
 use super::{Samples, Scrape};
 use crate::endpoint::learned::Label;
 use crate::exchange::{Role, Unnamed, Unpaired};
-use crate::summary::{Game, OPAQUE_REASONS, Opened, Series, unnamed_reason, unpaired_reason};
+use crate::summary::{
+    Game, OPAQUE_REASONS, Opened, Series, TlsFigures, UNKNOWN_AUTHORITY, unnamed_reason, unpaired_reason,
+};
 
 /// One metric family: the table row.
 #[derive(Debug)]
@@ -176,20 +178,16 @@ static FAMILIES: [Family; 38] = [
         unit: None,
         kind: MetricType::Counter,
         help: "TLS connections whose plaintext was not seen: their calls are in no other metric.",
-        labels: &["game"],
-        samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.counter(&[name], game.coverage.tls_opaque_connections))
-        },
+        labels: &["game", "authority"],
+        samples: |scrape, samples| tls_opaque(scrape, samples, |figures| figures.connections),
     },
     Family {
         stem: "rotrace_tls_opaque",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
         help: "Encrypted bytes on TLS connections whose plaintext was not seen, both directions.",
-        labels: &["game"],
-        samples: |scrape, samples| {
-            each_game(scrape, |name, game| samples.counter(&[name], game.coverage.tls_opaque_bytes))
-        },
+        labels: &["game", "authority"],
+        samples: |scrape, samples| tls_opaque(scrape, samples, |figures| figures.bytes),
     },
     Family {
         stem: "rotrace_opaque_connections",
@@ -438,6 +436,17 @@ fn each_game(scrape: &Scrape, mut each: impl FnMut(&str, &Game) -> fmt::Result) 
     let mut games: BTreeMap<_, _> = scrape.own.processes.keys().map(|name| (&**name, &silent)).collect();
     games.extend(scrape.summary.games());
     games.into_iter().try_for_each(|(name, game)| each(name, game))
+}
+
+/// The server that nobody named is always there, for the rate of what comes later.
+fn tls_opaque(scrape: &Scrape, samples: &mut Samples<'_>, count: fn(TlsFigures) -> u64) -> fmt::Result {
+    each_game(scrape, |name, game| {
+        let opaque = &game.coverage.tls_opaque;
+        let mut by_authority = BTreeMap::from([(UNKNOWN_AUTHORITY, TlsFigures::default())]);
+        by_authority.extend(opaque.authorities());
+        let mut figures = by_authority.into_iter();
+        figures.try_for_each(|(authority, figures)| samples.counter(&[name, authority], count(figures)))
+    })
 }
 
 fn each_series(

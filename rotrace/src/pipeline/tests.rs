@@ -9,6 +9,7 @@ use crate::capture::{loss_record, process_record};
 use crate::endpoint;
 use crate::exchange::Exchange;
 use crate::keyed::Key;
+use crate::summary::TlsFigures;
 
 const PID: u32 = 7;
 const SOCKET: u64 = 100;
@@ -257,7 +258,7 @@ fn plaintext_of_a_bound_object_takes_the_address_of_its_socket() {
     probes.close(SOCKET);
     assert_eq!(probes.lines, ["Client - 7 api/v1/users/{id} Some(200) Some(2) Complete tls"]);
     let coverage = probes.coverage("unknown");
-    assert_eq!((coverage.opened.client.tls, coverage.tls_opaque_connections), (1, 0));
+    assert_eq!((coverage.opened.client.tls, coverage.tls_opaque.all().connections), (1, 0));
 }
 
 #[test]
@@ -315,12 +316,39 @@ fn tls_without_plaintext_is_counted_in_connections_and_bytes() {
     probes.data(SOCKET, direction::SENT, flag::ENCRYPTED, &[], 500);
     let early = probes.now_ns + 1;
     probes.pipeline.tick(early, &mut |_| {});
-    assert_eq!(probes.coverage("chess").tls_opaque_connections, 0, "it is too early to say");
+    assert_eq!(probes.coverage("chess").tls_opaque.all().connections, 0, "it is too early to say");
     probes.pipeline.tick(early + TLS_JUDGED_AFTER_NS, &mut |_| {});
     probes.data(SOCKET, direction::RECEIVED, flag::ENCRYPTED, &[], 700);
     probes.close(SOCKET);
     let coverage = probes.coverage("chess");
-    assert_eq!((coverage.tls_opaque_connections, coverage.tls_opaque_bytes), (1, 1200));
+    assert_eq!((coverage.tls_opaque.all().connections, coverage.tls_opaque.all().bytes), (1, 1200));
+}
+
+#[test]
+fn the_name_that_a_client_hello_asks_for_tells_where_dark_tls_goes() {
+    let mut probes = Probes::new();
+    probes.process(Some("chess"));
+    for (socket, name) in [(SOCKET, "API.example.com"), (SOCKET + 1, "api.example.com"), (SOCKET + 2, "")] {
+        let hello = if name.is_empty() { Vec::new() } else { client_hello(name) };
+        probes.open(socket, role::CLIENT);
+        probes.data(socket, direction::SENT, flag::ENCRYPTED, &hello, 500);
+        probes.data(socket, direction::RECEIVED, flag::ENCRYPTED, &[], 700);
+        probes.close(socket);
+    }
+    let coverage = probes.coverage("chess");
+    let figures = |connections, bytes| TlsFigures { connections, bytes };
+    let authorities: Vec<_> = coverage.tls_opaque.authorities().collect();
+    assert_eq!(authorities, [("api.example.com", figures(2, 2400)), ("unknown", figures(1, 1200))]);
+}
+
+/// The front of a TLS stream: a record with a ClientHello (RFC 8446 §4.1.2) whose only extension is server_name.
+fn client_hello(name: &str) -> Vec<u8> {
+    let sized = |body: &[u8]| [&(body.len() as u16).to_be_bytes(), body].concat();
+    let names = sized(&[&[0], &*sized(name.as_bytes())].concat());
+    let extensions = sized(&[&[0, 0], &*sized(&names)].concat());
+    let body = [&[3; 34], &[0][..], &[0, 2, 0x13, 1], &[1, 0], &extensions].concat();
+    let message = [&[1, 0][..], &sized(&body)].concat();
+    [&[0x16, 3, 1][..], &sized(&message)].concat()
 }
 
 #[test]
@@ -336,7 +364,7 @@ fn an_object_without_a_socket_stands_for_one_tls_connection_of_its_process() {
     probes.close(SOCKET);
     probes.close(SOCKET + 1);
     assert_eq!(probes.lines.len(), 1);
-    assert_eq!(probes.coverage("unknown").tls_opaque_connections, 1, "the other one is dark");
+    assert_eq!(probes.coverage("unknown").tls_opaque.all().connections, 1, "the other one is dark");
 }
 
 #[test]

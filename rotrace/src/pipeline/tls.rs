@@ -19,7 +19,8 @@ pub(super) enum Verdict {
 
 /// Decides whether a TLS connection is decoded; what was decided to be dark has its new bytes counted.
 pub(super) fn judge(state: &mut State, unbound: &mut BTreeMap<u32, u64>, summary: &mut Summary, now_ns: u64) {
-    let Speaks::Tls { bytes, verdict, .. } = &mut state.speaks else { return };
+    let Speaks::Tls { bytes, verdict, authority, .. } = &mut state.speaks else { return };
+    let (game, authority) = (state.process.by_process.game.as_ref(), authority.as_deref());
     if *verdict == Verdict::Open {
         match unbound.get_mut(&state.pid).filter(|objects| **objects > 0) {
             Some(objects) => {
@@ -28,14 +29,12 @@ pub(super) fn judge(state: &mut State, unbound: &mut BTreeMap<u32, u64>, summary
             }
             None => {
                 *verdict = Verdict::Opaque;
-                summary
-                    .coverage_mut(state.process.by_process.game.as_ref(), now_ns)
-                    .tls_opaque_connections += 1;
+                summary.coverage_mut(game, now_ns).tls_opaque.of_mut(authority).connections += 1;
             }
         }
     }
     if *verdict == Verdict::Opaque {
-        let coverage = summary.coverage_mut(state.process.by_process.game.as_ref(), now_ns);
-        coverage.tls_opaque_bytes += std::mem::take(bytes);
+        let opaque = summary.coverage_mut(game, now_ns).tls_opaque.of_mut(authority);
+        opaque.bytes += std::mem::take(bytes);
     }
 }

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::exchange::{Outcome, Role};
-use crate::summary::{Coverage, Game, Opened, Series, Summary, UNKNOWN_GAME, unnamed_reason};
+use crate::summary::{Coverage, Game, Opened, Series, Summary, TlsFigures, UNKNOWN_GAME, unnamed_reason};
 
 #[derive(Serialize)]
 struct CallLine<'a> {
@@ -119,6 +119,7 @@ struct Figures {
 struct CoverageFigures<'a> {
     tls_opaque_connections: u64,
     tls_opaque_bytes: u64,
+    tls_opaque_by_authority: BTreeMap<&'a str, TlsFigures>,
     opaque_connections: &'a BTreeMap<&'static str, u64>,
     unpaired: &'a BTreeMap<&'static str, u64>,
     unnamed: &'a BTreeMap<&'static str, u64>,
@@ -216,23 +217,15 @@ fn by_reason(counts: &BTreeMap<(&'static str, &'static str), u64>) -> ByReason {
 }
 
 fn game_figures<'a>(name: &'a str, game: &'a Game) -> GameFigures<'a> {
-    let Coverage {
-        tls_opaque_connections,
-        tls_opaque_bytes,
-        opaque,
-        unpaired,
-        unnamed,
-        opened,
-        active_requests,
-        ..
-    } = &game.coverage;
+    let Coverage { tls_opaque, opaque, unpaired, unnamed, opened, active_requests, .. } = &game.coverage;
     GameFigures {
         game: (name != UNKNOWN_GAME).then_some(name),
         client: role_figures(game, Role::Client),
         server: role_figures(game, Role::Server),
         coverage: CoverageFigures {
-            tls_opaque_connections: *tls_opaque_connections,
-            tls_opaque_bytes: *tls_opaque_bytes,
+            tls_opaque_connections: tls_opaque.all().connections,
+            tls_opaque_bytes: tls_opaque.all().bytes,
+            tls_opaque_by_authority: tls_opaque.authorities().collect(),
             opaque_connections: opaque,
             unpaired,
             unnamed,
@@ -380,7 +373,7 @@ mod tests {
             figures,
             r#","endpoints":[{"endpoint":"api/a","#,
             figures,
-            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"opaque_connections":{},"unpaired":{"response":1},"unnamed":{},"connections_made":3,"connections_accepted":0,"active_requests":0}}],COST}"#,
+            r#"}]},"server":null,"coverage":{"tls_opaque_connections":0,"tls_opaque_bytes":0,"tls_opaque_by_authority":{},"opaque_connections":{},"unpaired":{"response":1},"unnamed":{},"connections_made":3,"connections_accepted":0,"active_requests":0}}],COST}"#,
         ];
         assert_eq!(
             summary_line(&summary, &Prices::default()).expect("a line"),

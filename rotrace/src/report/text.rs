@@ -233,14 +233,13 @@ fn lost_bytes_meaning(reason: &str) -> &str {
 fn hidden(summary: &Summary) -> String {
     let mut lines = Vec::new();
     for (name, game) in summary.games() {
-        let Coverage { tls_opaque_connections, tls_opaque_bytes, opaque, unpaired, unnamed, .. } =
-            &game.coverage;
+        let Coverage { tls_opaque, opaque, unpaired, unnamed, .. } = &game.coverage;
         let name = escape(name);
-        if *tls_opaque_connections > 0 {
-            let connections = plural(*tls_opaque_connections, "TLS connection");
-            let size = bytes(*tls_opaque_bytes);
+        for (authority, figures) in tls_opaque.authorities() {
+            let connections = plural(figures.connections, "TLS connection");
+            let (authority, size) = (escape(authority), bytes(figures.bytes));
             lines.push(format!(
-                "{name}: {connections} ({size}) without plaintext; the calls on them are missing"
+                "{name}: {connections} to {authority} ({size}) without plaintext; the calls on them are missing"
             ));
         }
         for (reason, &count) in opaque {
@@ -347,8 +346,8 @@ mod tests {
     use super::super::visible::is_unsafe;
     use super::*;
     use crate::exchange::Unpaired;
-    use crate::summary::UNKNOWN_GAME;
     use crate::summary::fixture::call;
+    use crate::summary::{TlsFigures, UNKNOWN_GAME};
     use proptest::prelude::*;
 
     const CLOCK: WallClock = WallClock { offset_ns: 1_755_000_000_000_000_000 };
@@ -426,8 +425,7 @@ mod tests {
         summary.losses.insert(("probe", "fault"), 0);
         summary.losses.insert(("pipeline", "some_reason"), 1);
         let coverage = summary.coverage_mut(Some(&"chess".into()), 0);
-        coverage.tls_opaque_connections = 1;
-        coverage.tls_opaque_bytes = 1500;
+        *coverage.tls_opaque.of_mut(Some("api.example.com")) = TlsFigures { connections: 1, bytes: 1500 };
         coverage.add_opaque("http2");
         coverage.add_unpaired(Unpaired::Response);
         let expect = "\
@@ -463,7 +461,7 @@ lost:
   1 pipeline some_reason
   3 probe ring_full: records found no room in the ring buffer; calls in them are missing or not complete
 not decoded:
-  chess: 1 TLS connection (1.50 kB) without plaintext; the calls on them are missing
+  chess: 1 TLS connection to api.example.com (1.50 kB) without plaintext; the calls on them are missing
   chess: 1 connection not decoded (http2)
   chess: 1 × a response whose request was not seen
   1 call under the endpoint `other`: there are too many endpoints to keep apart

@@ -33,6 +33,7 @@ pub(super) fn settings(config: &Config, roles: &[Role], key: Key) -> anyhow::Res
         prices: prices(config, &documents)?,
         detect: detect::Settings {
             budget_bytes: config.detect.budget_bytes,
+            loopback: config.detect.loopback,
             values: config.detect.patterns.clone(),
             key,
         },

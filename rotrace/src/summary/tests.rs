@@ -198,3 +198,17 @@ proptest! {
         prop_assert!(keys.sum::<usize>() <= 10 + 4 * 2);
     }
 }
+
+#[test]
+fn server_names_beyond_the_bound_are_counted_together() {
+    let mut opaque = TlsOpaque::default();
+    for number in 0..AUTHORITIES_MAX + 3 {
+        opaque.of_mut(Some(&format!("shard{number:03}.example.com"))).connections += 1;
+    }
+    opaque.of_mut(Some("shard000.example.com")).bytes += 7;
+    let authorities: Vec<_> = opaque.authorities().collect();
+    assert_eq!(authorities.len(), AUTHORITIES_MAX + 1);
+    assert_eq!(authorities[0], (OTHER_AUTHORITIES, TlsFigures { connections: 3, bytes: 0 }));
+    assert_eq!(authorities[1], ("shard000.example.com", TlsFigures { connections: 1, bytes: 7 }));
+    assert_eq!(opaque.all(), TlsFigures { connections: AUTHORITIES_MAX as u64 + 3, bytes: 7 });
+}

@@ -315,14 +315,17 @@ fn unseen() -> Vec<Panel> {
             &of_table("rotrace_tls_opaque_connections_total"),
             View::Lines,
             "cps",
-            vec![query("{{game}}", of("rotrace_tls_opaque_connections_total", "game"))],
+            vec![query(
+                "{{game}}: {{authority}}",
+                of("rotrace_tls_opaque_connections_total", "game, authority"),
+            )],
         ),
         third(
             "Bytes on dark TLS connections",
             &of_table("rotrace_tls_opaque_bytes_total"),
             View::Lines,
             "Bps",
-            vec![query("{{game}}", of("rotrace_tls_opaque_bytes_total", "game"))],
+            vec![query("{{game}}: {{authority}}", of("rotrace_tls_opaque_bytes_total", "game, authority"))],
         ),
         third(
             "Connections given up",

@@ -62,7 +62,7 @@ impl Stage {
     fn config_text(&self) -> String {
         format!(
             "[[target]]\nexe = \"{}\"\n\n[[game]]\ncmdline = '--game=(?P<game>[a-z-]+)'\n\n[metrics]\nlisten = \"{}\"\n\n\
-             [catalogue]\nfiles = [\"{}\"]\n",
+             [catalogue]\nfiles = [\"{}\"]\n\n[detect]\nloopback = true\n",
             self.game_server().display(),
             self.listen,
             self.file("catalogue.toml").display()

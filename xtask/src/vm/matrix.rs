@@ -25,9 +25,11 @@ const FAMILIES: [&str; 2] = ["socket", "syscall"];
 
 /// The live tests that run: of each way to move bytes, to share a socket, to come late and to speak TLS, one or more. All of
 /// them would take the better part of an hour on each emulated kernel; `cargo xtask vm` runs whatever is asked for.
-const TESTS: [&str; 12] = [
+const TESTS: [&str; 14] = [
     "clients::curl_with_many_urls_on_one_connection",
-    "compat::int_0x80_of_a_64_bit_program_is_counted_and_nothing_is_invented",
+    "compat::int_0x80_of_a_64_bit_program_invents_nothing",
+    "http2::curl_with_prior_knowledge",
+    "http2::grpc_calls_made",
     "identity::a_descriptor_that_is_used_again_is_another_connection",
     "identity::a_read_that_was_blocked_when_the_tracer_came",
     "identity::connections_older_than_the_tracer",

@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::detect::fixture::{Found, Made, found, get, send};
-use crate::detect::request::Requests;
 use crate::detect::subject::{Api, Names};
 use crate::exchange::Outcome;
 
@@ -52,11 +51,11 @@ fn calls_that_run_into_a_timeout_are_wasted() {
 
 #[test]
 fn a_slow_caller_is_found_as_well() {
-    let calls = (0..12).map(|n| {
+    let calls = (0..24).map(|n| {
         let made = get(&format!("/v1/search?q={n}")).at_ms(n * 50_000);
-        if n < 11 { given_up(made).lasting_ms(200) } else { made }
+        if n < 23 { given_up(made).lasting_ms(200) } else { made }
     });
-    assert_eq!(of(calls).lines(), ["wasted_response timeout warning 11"]);
+    assert_eq!(of(calls).lines(), ["wasted_response timeout warning 23"]);
 }
 
 #[test]
@@ -138,7 +137,7 @@ fn what_is_meant_to_end_early_does() {
 /// Hands calls of one connection to the detector, which the server closes or the client does; cases that come of it.
 fn cases(by_client: Option<bool>) -> usize {
     let mut detector = WastedResponse::new(&Values::of(&ROW), Budget { share: 1.0 });
-    let mut desk = Desk::new(64, 64, Requests::new(Budget { share: 1.0 }));
+    let mut desk = Desk::new(Budget { share: 1.0 });
     for n in 0..40 {
         let call = given_up(get("/v1/page").at_ms(n * 1000).seq(n)).lasting_ms(200).observation();
         detector.observe(&call, &mut desk);
