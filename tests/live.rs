@@ -38,6 +38,8 @@ mod compat;
 mod http2;
 #[path = "live/identity.rs"]
 mod identity;
+#[path = "live/lab.rs"]
+mod lab;
 #[path = "live/lifetime.rs"]
 mod lifetime;
 #[path = "live/namespaces.rs"]

@@ -8,7 +8,7 @@ use crate::cost::players::{Estimate, Players};
 use crate::cost::{Handshake, MicroCu, Prices};
 use crate::detect::finding::Finding;
 use crate::detect::subject::Api;
-use crate::detect::{self, ConnectionEnd, Detectors};
+use crate::detect::{self, ConnectionEnd, Detectors, Pattern};
 use crate::exchange::Role;
 use crate::summary::Summary;
 
@@ -36,15 +36,18 @@ impl Accounts {
         self.prices = prices;
     }
 
-    /// Prices a call, and lets the detectors see it. The first call of a TLS connection pays for the handshake.
-    pub fn record(&mut self, call: &mut Call, handshake: Option<Handshake>) {
+    /// Prices a call, and lets the detectors see it. The first call of a TLS connection pays for the handshake. Gives the
+    /// number by which detectors know it, if they look at it.
+    pub fn record(&mut self, call: &mut Call, handshake: Option<Handshake>) -> Option<u64> {
         let Accounts { prices, detectors, estimate, .. } = self;
         let opened = handshake.map_or(MicroCu::default(), |handshake| prices.of_handshake(handshake));
         call.cost_ucu = prices.price(call).map(|cost| (cost + opened).0);
-        detectors.observe(call, call.cost_ucu.unwrap_or(0), &mut |names| Arc::new(Api::of(names, prices)));
+        let cost_ucu = call.cost_ucu.unwrap_or(0);
+        let seq = detectors.observe(call, cost_ucu, &mut |names| Arc::new(Api::of(names, prices)));
         if let (Some(estimate), Some(game), Role::Client) = (estimate, &call.game, call.exchange.role) {
             estimate.observe(game, &call.endpoint, &call.path, call.exchange.started_ns);
         }
+        seq
     }
 
     /// Estimates from now on how many players games have, or does not.
@@ -55,6 +58,16 @@ impl Accounts {
     /// How many players calls let estimate; of no game when that is not wanted.
     pub fn estimated_players(&mut self, now_ns: u64) -> Players {
         self.estimate.as_mut().map_or_else(Players::default, |estimate| estimate.players(now_ns))
+    }
+
+    /// Keeps from now on which calls are counted as waste, until [`Accounts::take_claims`].
+    pub fn follow_claims(&mut self) {
+        self.detectors.follow_claims();
+    }
+
+    /// Calls that were counted as waste for good since the last time, by the number that [`Accounts::record`] gave.
+    pub fn take_claims(&mut self) -> Vec<(u64, Pattern)> {
+        self.detectors.take_claims()
     }
 
     /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC.

@@ -229,6 +229,17 @@ impl Detectors {
         self.desk.loss.count(now_ns, lost, seen);
     }
 
+    /// Keeps from now on which calls are counted as waste, until [`Detectors::take_claims`].
+    pub fn follow_claims(&mut self) {
+        self.desk.ledger.totals.follow();
+    }
+
+    /// Calls that were counted as waste for good since the last time, by the number that [`Detectors::observe`] gave, and
+    /// the pattern that has them.
+    pub fn take_claims(&mut self) -> Vec<(u64, Pattern)> {
+        self.desk.ledger.totals.take_followed()
+    }
+
     /// A connection has ended.
     pub fn connection_ended(&mut self, end: &ConnectionEnd) {
         let Detectors { detectors, desk, .. } = self;

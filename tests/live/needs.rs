@@ -22,6 +22,11 @@ pub(crate) fn program(name: &str) -> PathBuf {
     })
 }
 
+/// The cargo that runs these tests.
+pub(crate) fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
+}
+
 /// The system's Python, which uses the system's OpenSSL.
 pub(crate) fn python() -> PathBuf {
     let path = PathBuf::from("/usr/bin/python3");

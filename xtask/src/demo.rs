@@ -7,10 +7,8 @@
 
 mod figures;
 mod findings;
-mod process;
 pub(crate) mod scrape;
-mod stage;
-mod stop;
+pub(crate) mod stage;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::process::Process;
 use crate::repository::{cargo, run as run_command, target};
+use crate::stop::{PAUSE, Stop};
 use figures::{Figures, Made};
-use process::Process;
 use stage::{PYTHON, Stage};
-use stop::{PAUSE, Stop};
 
 /// The games, and whether they call over TLS.
 const GAMES: [(&str, bool); 3] = [("obby-rush", false), ("pet-market", true), ("tower-siege", false)];
@@ -98,7 +96,7 @@ pub(crate) fn run(limit: Option<Duration>) -> anyhow::Result<()> {
 }
 
 /// The daemon, built with nothing but stable cargo.
-fn daemon() -> anyhow::Result<PathBuf> {
+pub(crate) fn daemon() -> anyhow::Result<PathBuf> {
     println!("Building the daemon …");
     run_command(cargo().args(["build", "--quiet", "--release", "--package", "rotrace", "--bin", "rotrace"]))
         .context("build the daemon")?;

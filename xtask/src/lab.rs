@@ -4,6 +4,7 @@
 mod api;
 mod calls;
 mod comparators;
+mod live;
 mod plan;
 mod random;
 mod scenarios;
@@ -22,9 +23,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use self::calls::Harm;
+use self::live::{Age, Live};
 use self::plan::Intensity;
+use self::scene::Tempo;
 use self::schedule::{Schedule, Settings};
-use self::synth::Conditions;
+use self::synth::{Beside, Conditions};
 use self::world::Profile;
 use crate::repository::{cargo, run as run_command};
 
@@ -51,6 +54,38 @@ pub(crate) enum Lab {
         /// Measure each detector alone as well
         #[arg(long)]
         shares: bool,
+        /// Measure others on the same calls as well
+        #[arg(long)]
+        comparators: bool,
+    },
+    /// Let real clients and a real server play a plan, with the daemon watching, and compare (needs root)
+    Live {
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long the plan goes on
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = seconds)]
+        length_s: u64,
+        /// Only these scenarios and look-alikes
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        only: Vec<String>,
+        /// Begin at once; whatever is told of the young processes counts, for no severity is
+        #[arg(long)]
+        young: bool,
+        /// This daemon instead of the one of the sources
+        #[arg(long, value_name = "FILE")]
+        daemon: Option<PathBuf>,
+        /// Leave all that the daemon says in this file
+        #[arg(long, value_name = "FILE")]
+        said: Option<PathBuf>,
+        /// Score others on the planned calls as well
+        #[arg(long)]
+        comparators: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Say of each miss, false warning and confusion which one it was
+        #[arg(long)]
+        list: bool,
     },
     /// Compare what the product finds in worlds with what is true of them
     Score {
@@ -82,6 +117,7 @@ pub(crate) enum Lab {
 
 /// Which world.
 #[derive(Args)]
+#[group(skip)]
 pub(crate) struct Plan {
     #[arg(long)]
     seed: u64,
@@ -117,7 +153,7 @@ pub(crate) struct HarmArguments {
 impl Plan {
     fn settings(self) -> Settings {
         let Plan { seed, profile, intensity, minutes, only } = self;
-        Settings { seed, profile, minutes, intensity, only }
+        Settings { seed, profile, length_s: u64::from(minutes) * 60, tempo: Tempo::Real, intensity, only }
     }
 }
 
@@ -128,6 +164,13 @@ impl HarmArguments {
     }
 }
 
+/// From 5 s to 10 minutes.
+fn seconds(text: &str) -> Result<u64, String> {
+    let seconds =
+        text.strip_suffix('s').unwrap_or(text).parse().map_err(|error| format!("{text}: {error}"))?;
+    if (5..=600).contains(&seconds) { Ok(seconds) } else { Err("from 5s to 600s".to_owned()) }
+}
+
 fn seeds(text: &str) -> Result<(u64, u64), String> {
     let (first, last) = text.split_once("..").ok_or("expected A..B")?;
     let number = |text: &str| text.parse().map_err(|error| format!("{text}: {error}"));
@@ -135,20 +178,29 @@ fn seeds(text: &str) -> Result<(u64, u64), String> {
     if first > last { Err("the first is above the last".to_owned()) } else { Ok((first, last)) }
 }
 
-/// Plays with optimised programs, whatever this one is.
+/// Plays with optimised programs, whatever this one is; what is played live takes its time anyhow.
 pub(crate) fn run(lab: Lab) -> anyhow::Result<()> {
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) && !matches!(lab, Lab::Live { .. }) {
         let this = ["run", "--quiet", "--release", "--package", "xtask", "--"];
         return run_command(cargo().args(this).args(std::env::args_os().skip(1)));
     }
     match lab {
         Lab::Plan { plan, out } => write_plan(&plan.settings(), out),
-        Lab::Synth { plan, harm, rounds, shares } => {
-            print!("{}", synth::run(&plan.settings(), &harm.conditions(), rounds, shares)?);
+        Lab::Synth { plan, harm, rounds, shares, comparators } => {
+            let beside = Beside { shares, comparators };
+            print!("{}", synth::run(&plan.settings(), &harm.conditions(), rounds, beside)?);
+            Ok(())
+        }
+        Lab::Live { seed, length_s: seconds, only, young, daemon, said, comparators, json, list } => {
+            let view = score::View { is_json: json, is_list: list, has_comparators: comparators };
+            let age = if young { Age::Young } else { Age::Grown };
+            print!("{}", live::run(&Live { seed, seconds, only, age, daemon, said, view })?);
             Ok(())
         }
         Lab::Score { seeds: (first, last), profile, minutes, only, harm, json, list, comparators } => {
-            let settings = Settings { seed: first, profile, minutes, intensity: Intensity::Clear, only };
+            let length_s = u64::from(minutes) * 60;
+            let (tempo, intensity) = (Tempo::Real, Intensity::Clear);
+            let settings = Settings { seed: first, profile, length_s, tempo, intensity, only };
             let view = score::View { is_json: json, is_list: list, has_comparators: comparators };
             print!("{}", score::run(first..=last, &settings, &harm.conditions(), view)?);
             Ok(())

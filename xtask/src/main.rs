@@ -16,9 +16,11 @@ mod demo;
 mod ebpf;
 mod evaluate;
 mod lab;
+mod process;
 mod repository;
 mod setup;
 mod steps;
+mod stop;
 #[cfg(test)]
 mod tidy;
 mod vm;
@@ -141,5 +143,17 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
     }
 }

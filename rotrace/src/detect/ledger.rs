@@ -190,6 +190,7 @@ impl Ledger {
         let Some(entry) = ring.get_mut(at) else { return };
         let Some(claim) = claims.get(entry.claim as usize) else { return };
         totals.count(entry.owner, claim.pattern, claim.class, claim.amount, now_ns);
+        totals.note(entry.seq, claim.pattern, claim.amount);
         entry.left = entry.left.minus(claim.amount);
         free.push(std::mem::replace(&mut entry.claim, NONE));
     }

@@ -35,6 +35,8 @@ pub struct Totals {
     /// Amounts that found no room.
     overflowed: u64,
     expired: u64,
+    /// Calls that were counted as waste since they were last taken; nothing unless somebody follows them.
+    followed: Option<Vec<(u64, Pattern)>>,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,24 @@ impl Totals {
         account.last_ns = account.last_ns.max(now_ns);
         let sum = account.sums.entry((pattern, class)).or_default();
         *sum = sum.plus(amount);
+    }
+
+    /// Keeps from now on, until they are taken, which calls are counted as waste: for whoever takes them once a second or so
+    /// and knows the truth of each.
+    pub fn follow(&mut self) {
+        self.followed.get_or_insert_default();
+    }
+
+    /// A call was counted as waste.
+    pub fn note(&mut self, seq: u64, pattern: Pattern, amount: Amount) {
+        if let Some(followed) = self.followed.as_mut().filter(|_| amount.calls > 0) {
+            followed.push((seq, pattern));
+        }
+    }
+
+    /// Calls that were counted as waste since they were last taken, by number and pattern.
+    pub fn take_followed(&mut self) -> Vec<(u64, Pattern)> {
+        self.followed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Forgets what has had no waste for `idle_ns` and is not called any more either, as far as `summary` has its calls.
@@ -155,6 +175,19 @@ mod tests {
     fn sums(totals: &Totals) -> Vec<(String, u64)> {
         let line = |names: &Names| format!("{} {}", names.game, names.endpoint);
         totals.iter().map(|(names, _, _, amount)| (line(names), amount.calls)).collect()
+    }
+
+    #[test]
+    fn calls_are_noted_for_whoever_follows() {
+        let mut totals = Totals::default();
+        totals.note(1, Pattern::NPlusOne, ONE);
+        assert_eq!(totals.take_followed(), []);
+        totals.follow();
+        totals.note(2, Pattern::RetryStorm, ONE);
+        // Bytes of a call that had to be made are no wasted call.
+        totals.note(3, Pattern::UncompressedPayload, Amount { calls: 0, ..ONE });
+        assert_eq!(totals.take_followed(), [(2, Pattern::RetryStorm)]);
+        assert_eq!(totals.take_followed(), []);
     }
 
     #[test]

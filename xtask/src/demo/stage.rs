@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::repository::{output, program};
 
 /// The distribution's Python, which uses the distribution's OpenSSL.
-pub(super) const PYTHON: &str = "/usr/bin/python3";
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 const FILES: [(&str, &str); 3] = [
     ("api_server.py", include_str!("../../demo/api_server.py")),
@@ -38,7 +38,7 @@ impl Stage {
         // The games are the only processes with this executable, so the rule below can select no other.
         fs::copy(fs::canonicalize(PYTHON).with_context(|| format!("find {PYTHON}"))?, stage.game_server())
             .context("copy Python")?;
-        stage.certificate()?;
+        certificate(stage.path(), "IP:127.0.0.1")?;
         fs::write(stage.config(), stage.config_text()).context("write the configuration")?;
         Ok(stage)
     }
@@ -68,33 +68,33 @@ impl Stage {
             self.file("catalogue.toml").display()
         )
     }
+}
 
-    /// A key and a certificate for 127.0.0.1, signed with itself, for a day.
-    fn certificate(&self) -> anyhow::Result<()> {
-        if program("openssl").is_none() {
-            bail!("the demo needs openssl for its certificate: run `cargo xtask setup --for test`");
-        }
-        output(
-            Command::new("openssl")
-                .args([
-                    "req",
-                    "-x509",
-                    "-newkey",
-                    "rsa:2048",
-                    "-nodes",
-                    "-days",
-                    "1",
-                    "-subj",
-                    "/CN=rotrace demo",
-                ])
-                .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
-                .arg(self.file("key.pem"))
-                .arg("-out")
-                .arg(self.file("cert.pem")),
-        )
-        .context("make a certificate")?;
-        Ok(())
+/// Puts a key and a certificate, key.pem and cert.pem, into a directory: for these names, signed with itself, for a day.
+pub(crate) fn certificate(place: &Path, names: &str) -> anyhow::Result<()> {
+    if program("openssl").is_none() {
+        bail!("a certificate needs openssl: run `cargo xtask setup --for test`");
     }
+    output(
+        Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "1",
+                "-subj",
+                "/CN=rotrace demo",
+            ])
+            .args(["-addext", &format!("subjectAltName={names}"), "-keyout"])
+            .arg(place.join("key.pem"))
+            .arg("-out")
+            .arg(place.join("cert.pem")),
+    )
+    .context("make a certificate")?;
+    Ok(())
 }
 
 /// An address that nobody listens on now.

@@ -6,7 +6,7 @@ use rotrace::cost::{Prices, Weights};
 use rotrace::exchange::signals::Content;
 
 /// The catalogue of the world, as the product reads it.
-const CATALOGUE: &str = include_str!("catalogue.toml");
+pub(crate) const CATALOGUE: &str = include_str!("catalogue.toml");
 
 /// Prices of the world: weights of the product, classes by the catalogue.
 pub(crate) fn prices() -> anyhow::Result<Prices> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rotrace::call::{Call, Process};
-use rotrace::detect::ConnectionEnd;
+use rotrace::detect::{ConnectionEnd, Pattern};
 use rotrace::exchange::signals::{Fingerprint, RequestSignals, ResponseSignals, Signals, url};
 use rotrace::exchange::{Exchange, FINGERPRINT_BYTES, Outcome, Role};
 use rotrace::http::Protocol;
@@ -52,10 +52,19 @@ pub(crate) struct Maker {
     pub(crate) dropped: u64,
 }
 
+/// What is true of a call, and nobody sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Truth {
+    /// As in [`Planned::cause`].
+    pub(crate) cause: u32,
+    /// As in [`Planned::wasted`].
+    pub(crate) wasted: Option<Pattern>,
+}
+
 /// What somebody sees.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Call(Box<Call>),
+    Call(Box<Call>, Truth),
     End(ConnectionEnd),
 }
 
@@ -93,7 +102,10 @@ impl Maker {
                 continue;
             }
             let at_ns = call.end_ns() + if self.harm.reorder { late_ns } else { 0 };
-            due.push((EPOCH_NS + at_ns, Event::Call(Box::new(self.call(call)))));
+            due.push((
+                EPOCH_NS + at_ns,
+                Event::Call(Box::new(self.call(call)), Truth { cause: call.cause, wasted: call.wasted }),
+            ));
         }
         let end = |end: &ConnectionEnd| ConnectionEnd {
             conn: TLS_OBJECT | end.conn,
@@ -113,7 +125,8 @@ impl Maker {
         due
     }
 
-    fn call(&self, planned: &Planned) -> Call {
+    /// The call that is made of a planned one.
+    pub(crate) fn call(&self, planned: &Planned) -> Call {
         let Planned { start_ns, process, api, target, ask, reply, conn, .. } = planned;
         let terms = api.terms();
         let process = Arc::clone(&self.processes[*process as usize]);

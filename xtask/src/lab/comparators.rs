@@ -11,7 +11,7 @@ use super::plan::{Planned, SECOND};
 use super::score::matching::Statement;
 use super::world::World;
 
-pub(crate) use sentinel::{INSTALL, is_installed};
+pub(crate) use sentinel::{MISSING, is_installed, speed};
 
 /// Statements of the same in this time are one: who is told of them sees one problem.
 const ONE_PROBLEM_NS: u64 = 600 * SECOND;

@@ -109,6 +109,11 @@ impl Planned {
         self.reply.status == 0 || self.ask.gives_up_ns.is_some_and(|gives_up_ns| gives_up_ns < whole_ns)
     }
 
+    /// How it ends hangs on who is first: the client gives up, or the connection ends without an answer.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.reply.status == 0 || self.ask.gives_up_ns.is_some()
+    }
+
     /// As a line of the plan: everything that a player of it needs, and the truth.
     pub(crate) fn json(&self, world: &World) -> Value {
         let terms = self.api.terms();
@@ -139,7 +144,8 @@ impl Planned {
     }
 }
 
-fn content_type(content: Content) -> Option<&'static str> {
+/// As in `Content-Type`.
+pub(crate) fn content_type(content: Content) -> Option<&'static str> {
     match content {
         Content::Unknown => None,
         Content::Text => Some("application/json"),

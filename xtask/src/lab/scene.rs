@@ -3,6 +3,7 @@
 
 use rotrace::detect::Pattern;
 use rotrace::detect::finding::Class;
+use rotrace::exchange::signals::RateLimit;
 use rotrace::keyed::{Key, combine};
 
 use super::api::Api;
@@ -13,6 +14,37 @@ use super::world::World;
 /// Seeds from here on draw from wider ranges: they are those that nobody tuned on.
 pub(crate) const HELD_OUT_SEEDS: u64 = 1000;
 
+/// How time passes in a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Tempo {
+    /// As it does in games.
+    Real,
+    /// Pauses that no detector measures, and what could go on for ever, take such a part of their time. What detectors do
+    /// measure takes its own: how far calls of a burst, polls, retries are apart.
+    Hurried(f64),
+}
+
+impl Tempo {
+    /// In which an instance takes so long at most.
+    pub(crate) fn within(instance_ns: u64, usual_ns: u64) -> Self {
+        Tempo::Hurried((instance_ns as f64 / usual_ns as f64).min(1.0))
+    }
+
+    fn factor(self) -> f64 {
+        match self {
+            Tempo::Real => 1.0,
+            Tempo::Hurried(factor) => factor,
+        }
+    }
+
+    pub(crate) fn apart(self, ns: u64) -> u64 {
+        match self {
+            Tempo::Real => ns,
+            Tempo::Hurried(factor) => (ns as f64 * factor) as u64,
+        }
+    }
+}
+
 /// One instance of a scenario or look-alike, or the background of a server for a while.
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
@@ -22,6 +54,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) intensity: Intensity,
     /// Which of the instances of its row it is.
     pub(crate) turn: usize,
+    pub(crate) tempo: Tempo,
     name: &'static str,
     cause: u32,
     /// When it begins.
@@ -46,6 +79,7 @@ impl<'a> Scene<'a> {
             random,
             intensity,
             turn,
+            tempo: Tempo::Real,
             name,
             cause,
             begin_ns,
@@ -78,6 +112,16 @@ impl<'a> Scene<'a> {
     /// The same as a whole number.
     pub(crate) fn count(&mut self, ranges: [(u32, u32); 3]) -> u64 {
         self.draw(ranges.map(|(low, high)| (f64::from(low), f64::from(high) + 0.999))) as u64
+    }
+
+    /// A pause that no detector measures.
+    pub(crate) fn apart(&self, ns: u64) -> u64 {
+        self.tempo.apart(ns)
+    }
+
+    /// How long something goes on, in seconds, that could go on for ever.
+    pub(crate) fn lasting(&self, seconds: f64) -> f64 {
+        seconds * self.tempo.factor()
     }
 
     /// An id that no other call has.
@@ -210,39 +254,59 @@ pub(crate) fn version(call: &mut Planned, period_ns: u64) {
     call.reply.body = combine(call.reply.body, (call.start_ns + phase) / period_ns.max(1));
 }
 
-/// A limit of so many calls in each minute, as a server counts them.
+/// A limit, as a server keeps it.
 #[derive(Debug)]
-pub(crate) struct Limited {
-    limit: u32,
-    minute: u64,
-    used: u32,
+pub(crate) enum Limited {
+    /// So many calls in each minute of the clock.
+    Window { calls: u32, minute: u64, used: u32 },
+    /// A bucket that holds so many tokens, and gets so many in a minute; each call takes one.
+    Bucket { holds: u32, per_minute: u32, tokens: f64, at_ns: u64 },
 }
 
 impl Limited {
-    pub(crate) fn new(limit: u32) -> Self {
-        Limited { limit, minute: 0, used: 0 }
+    pub(crate) fn window(calls: u32) -> Self {
+        Limited::Window { calls, minute: 0, used: 0 }
     }
 
-    /// Answers 429 beyond the limit, and says of each call what is left.
+    pub(crate) fn bucket(holds: u32, per_minute: u32) -> Self {
+        Limited::Bucket { holds, per_minute, tokens: holds.into(), at_ns: 0 }
+    }
+
+    /// Answers 429 beyond the limit, and says of each call what is left, and when nothing of it will be used.
     pub(crate) fn answer(&mut self, call: &mut Planned) {
-        let minute = call.start_ns / (60 * SECOND);
-        if minute != self.minute {
-            (self.minute, self.used) = (minute, 0);
-        }
-        let reset_s = (60 - call.start_ns / SECOND % 60) as u32;
-        if self.used == self.limit {
+        let (is_taken, limit) = self.take(call.start_ns);
+        if !is_taken {
             call.reply.status = 429;
             call.reply.body_bytes = 40;
             call.reply.first_byte_ns = 3 * MS;
-        } else {
-            self.used += 1;
         }
-        let remaining = self.limit - self.used;
-        call.reply.rate_limit = Some(rotrace::exchange::signals::RateLimit {
-            limit: self.limit,
-            remaining,
-            reset_s: Some(reset_s),
-        });
+        call.reply.rate_limit = Some(limit);
+    }
+
+    fn take(&mut self, now_ns: u64) -> (bool, RateLimit) {
+        match self {
+            Limited::Window { calls, minute, used } => {
+                let now = now_ns / (60 * SECOND);
+                if now != *minute {
+                    (*minute, *used) = (now, 0);
+                }
+                let is_taken = *used < *calls;
+                *used += u32::from(is_taken);
+                let reset_s = Some((60 - now_ns / SECOND % 60) as u32);
+                (is_taken, RateLimit { limit: *calls, remaining: *calls - *used, reset_s })
+            }
+            Limited::Bucket { holds, per_minute, tokens, at_ns } => {
+                let minutes = now_ns.saturating_sub(*at_ns) as f64 / 60e9;
+                *tokens = (*tokens + minutes * f64::from(*per_minute)).min((*holds).into());
+                *at_ns = now_ns;
+                let is_taken = *tokens >= 1.0;
+                *tokens -= f64::from(u8::from(is_taken));
+                let reset_s = ((f64::from(*holds) - *tokens) * 60.0 / f64::from(*per_minute)).ceil();
+                let limit =
+                    RateLimit { limit: *holds, remaining: *tokens as u32, reset_s: Some(reset_s as u32) };
+                (is_taken, limit)
+            }
+        }
     }
 }
 
@@ -257,9 +321,9 @@ mod tests {
 
     #[test]
     fn a_limit_holds_for_a_minute() {
-        let world = World::new(1, Profile::Small, 5);
+        let world = World::new(1, Profile::Small, 300 * SECOND);
         let mut scene = scene(&world);
-        let mut limited = Limited::new(2);
+        let mut limited = Limited::window(2);
         let mut statuses = Vec::new();
         for at_s in [0, 1, 2, 59, 60] {
             let mut call = scene.call(Api::TICKET, &[], at_s * SECOND);
@@ -271,8 +335,23 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_fills_again_little_by_little() {
+        let mut limited = Limited::bucket(2, 60);
+        let mut check = |at_s: u64, is_taken: bool, remaining: u32, reset_s: u32| {
+            let expect = RateLimit { limit: 2, remaining, reset_s: Some(reset_s) };
+            assert_eq!(limited.take(at_s * SECOND), (is_taken, expect), "at {at_s} s");
+        };
+        check(10, true, 1, 1);
+        check(10, true, 0, 2);
+        check(10, false, 0, 2);
+        check(11, true, 0, 2);
+        check(11, false, 0, 2);
+        check(100, true, 1, 1);
+    }
+
+    #[test]
     fn a_resource_changes_once_in_its_period() {
-        let world = World::new(1, Profile::Small, 5);
+        let world = World::new(1, Profile::Small, 300 * SECOND);
         let mut scene = scene(&world);
         let bodies: Vec<u64> = (0..120)
             .map(|at_s| {
@@ -287,7 +366,7 @@ mod tests {
 
     #[test]
     fn an_episode_spans_its_calls_and_marks_what_is_wasted() {
-        let world = World::new(1, Profile::Small, 5);
+        let world = World::new(1, Profile::Small, 300 * SECOND);
         let mut scene = scene(&world);
         for at_s in [10, 11, 12] {
             let call = scene.call(Api::CONFIG, &[&7], at_s * SECOND);

@@ -13,7 +13,7 @@ use super::api::Api;
 use super::plan::{BACKGROUND, Conn, Episode, Intensity, Keep, Planned, SECOND};
 use super::random::Random;
 use super::scenarios::{Kind, Row, background, rows};
-use super::scene::Scene;
+use super::scene::{Scene, Tempo};
 use super::world::{Profile, World};
 
 /// Calls are made so much time at once.
@@ -23,9 +23,13 @@ pub(crate) const SLICE_NS: u64 = 10 * SECOND;
 const QUIET_NS: u64 = 60 * SECOND;
 
 /// The longest instance: what is placed later than this before the end would be cut off.
-const INSTANCE_NS: u64 = 600 * SECOND;
+pub(crate) const INSTANCE_NS: u64 = 600 * SECOND;
 
-/// Instances of each row.
+/// In a hurry, the background goes on for so long behind everything that was injected: whether a process lives on decides what
+/// its last calls were.
+const AFTER_NS: u64 = 8 * SECOND;
+
+/// Instances of each row; in a hurry there is one of each.
 const SCENARIO_TURNS: usize = 3;
 const BENIGN_TURNS: usize = 2;
 
@@ -42,7 +46,9 @@ const INSTANCES: u64 = 5;
 pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) profile: Profile,
-    pub(crate) minutes: u32,
+    /// How long everything goes on.
+    pub(crate) length_s: u64,
+    pub(crate) tempo: Tempo,
     pub(crate) intensity: Intensity,
     /// Names of the rows that take part; all when empty.
     pub(crate) only: Vec<String>,
@@ -64,11 +70,14 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pub(crate) world: World,
+    tempo: Tempo,
     intensity: Intensity,
     pub(crate) instances: Vec<Instance>,
     /// What is true of the instances that have begun.
     pub(crate) episodes: Vec<Episode>,
     now_ns: u64,
+    /// Until when servers do what they do anyhow.
+    background_until_ns: u64,
     /// Calls that begin later.
     later: Vec<Planned>,
     connections: Connections,
@@ -87,11 +96,14 @@ pub(crate) struct Slice {
 
 impl Schedule {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let Settings { seed, profile, minutes, intensity, ref only } = *settings;
-        let world = World::new(seed, profile, minutes);
-        let instances = place(&world, |row| only.is_empty() || only.iter().any(|name| name == row.name));
+        let Settings { seed, profile, length_s, tempo, intensity, ref only } = *settings;
+        let world = World::new(seed, profile, length_s * SECOND);
+        let instances =
+            place(&world, tempo, |row| only.is_empty() || only.iter().any(|name| name == row.name));
         Schedule {
+            background_until_ns: world.length_ns,
             world,
+            tempo,
             intensity,
             instances,
             episodes: Vec::new(),
@@ -107,6 +119,7 @@ impl Schedule {
         let random = Random::of(self.world.seed, &[INSTANCES, row, turn as u64]);
         let place = (process, begin_ns);
         let mut scene = Scene::new(&self.world, (name, cause, turn), place, self.intensity, random);
+        scene.tempo = self.tempo;
         play(&mut scene);
         Some((scene.calls, scene.episodes))
     }
@@ -128,12 +141,12 @@ impl Iterator for Schedule {
     type Item = Slice;
 
     fn next(&mut self) -> Option<Slice> {
-        if self.now_ns >= self.world.length_ns && self.later.is_empty() {
+        if self.now_ns >= self.background_until_ns && self.later.is_empty() {
             return None;
         }
         let until_ns = self.now_ns + SLICE_NS;
         let mut due = std::mem::take(&mut self.later);
-        if self.now_ns < self.world.length_ns {
+        if self.now_ns < self.background_until_ns {
             due.append(&mut self.background(until_ns));
         }
         for index in 0..self.instances.len() {
@@ -143,6 +156,11 @@ impl Iterator for Schedule {
                 due.append(&mut calls);
                 self.episodes.append(&mut episodes);
             }
+        }
+        if let Tempo::Hurried(_) = self.tempo {
+            let injected = due.iter().filter(|call| call.cause != BACKGROUND);
+            let last_ns = injected.map(Planned::end_ns).max().unwrap_or(0);
+            self.background_until_ns = self.background_until_ns.max(last_ns + AFTER_NS);
         }
         (due, self.later) = due.into_iter().partition(|call| call.start_ns < until_ns);
         due.sort_by_key(|call| (call.start_ns, call.cause, call.process, call.task));
@@ -154,17 +172,27 @@ impl Iterator for Schedule {
 }
 
 /// Where and when each instance takes place.
-fn place(world: &World, takes_part: impl Fn(&Row) -> bool) -> Vec<Instance> {
+fn place(world: &World, tempo: Tempo, takes_part: impl Fn(&Row) -> bool) -> Vec<Instance> {
     let processes = world.processes().len() as u64;
-    let last_ns = world.length_ns.saturating_sub(INSTANCE_NS).max(QUIET_NS + SECOND);
+    let (quiet_ns, instance_ns) = (tempo.apart(QUIET_NS), tempo.apart(INSTANCE_NS));
+    let last_ns = world.length_ns.saturating_sub(instance_ns).max(quiet_ns + SECOND);
+    let turns = |is_benign: bool| match tempo {
+        Tempo::Real if is_benign => BENIGN_TURNS,
+        Tempo::Real => SCENARIO_TURNS,
+        Tempo::Hurried(_) => 1,
+    };
     let mut taken: BTreeSet<(usize, Api)> = BTreeSet::new();
     let mut instances = Vec::new();
     for (number, row) in rows() {
         let is_benign = row.kind == Kind::Benign;
-        for turn in 0..if is_benign { BENIGN_TURNS } else { SCENARIO_TURNS } {
+        // A row that takes no part keeps its place, so that no other is shifted; in a hurry there are too few places.
+        if matches!(tempo, Tempo::Hurried(_)) && !takes_part(row) {
+            continue;
+        }
+        for turn in 0..turns(is_benign) {
             let mut random = Random::of(world.seed, &[PLACES, number, turn as u64]);
             let first = random.below(0..processes);
-            let begin_ns = random.below(QUIET_NS..last_ns);
+            let begin_ns = random.below(quiet_ns..last_ns);
             let game = |process: u32| world.process(process).game;
             let free = (0..processes)
                 .map(|step| ((first + step) % processes) as u32)
@@ -250,10 +278,18 @@ mod tests {
     use rotrace::detect::Pattern;
 
     use super::*;
+    use crate::lab::scenarios::BRISK;
 
     fn settings(only: &[&str]) -> Settings {
         let only = only.iter().map(|&name| name.to_owned()).collect();
-        Settings { seed: 3, profile: Profile::Small, minutes: 12, intensity: Intensity::Clear, only }
+        Settings {
+            seed: 3,
+            profile: Profile::Small,
+            length_s: 720,
+            tempo: Tempo::Real,
+            intensity: Intensity::Clear,
+            only,
+        }
     }
 
     fn lines(only: &[&str]) -> Vec<(u32, String)> {
@@ -299,9 +335,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hurried_is_over_in_time_and_the_background_goes_on_behind_it() {
+        let tempo = Tempo::within(48 * SECOND, INSTANCE_NS);
+        let only = BRISK.iter().filter(|(_, least_s)| *least_s <= 60).map(|&(name, _)| name);
+        let settings =
+            Settings { profile: Profile::Few, length_s: 60, tempo, ..settings(&only.collect::<Vec<_>>()) };
+        let mut schedule = Schedule::new(&settings);
+        let calls: Vec<Planned> = schedule.by_ref().flat_map(|slice| slice.calls).collect();
+        let last_ns = |is_background: bool| {
+            let own = calls.iter().filter(|call| (call.cause == BACKGROUND) == is_background);
+            own.map(|call| call.start_ns).max().expect("calls")
+        };
+        assert!(last_ns(false) < 75 * SECOND, "{} s", last_ns(false) / SECOND);
+        assert!(last_ns(true) > last_ns(false) + AFTER_NS / 2);
+        // Each has found a place.
+        let placed: BTreeSet<&str> = schedule.instances.iter().map(|instance| instance.name).collect();
+        let missing: Vec<_> = settings.only.iter().filter(|name| !placed.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
     fn closed_forms_are_the_number_of_marked_calls() {
         for intensity in Intensity::ALL {
-            let settings = Settings { intensity, profile: Profile::Usual, minutes: 20, ..settings(&[]) };
+            let settings = Settings { intensity, profile: Profile::Usual, length_s: 1_200, ..settings(&[]) };
             let schedule = Schedule::new(&settings);
             for index in 0..schedule.instances.len() {
                 let (calls, episodes) = schedule.instance(index).expect("an instance");

@@ -4,10 +4,12 @@
 //! Each seed is a world in three intensities. A warning is a statement; what is only good to know is none. Below the
 //! thresholds nobody has to warn, and who does is not wrong.
 
+mod claims;
 mod figures;
 pub(crate) mod matching;
 mod others;
 mod report;
+mod waste;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -16,13 +18,14 @@ use rotrace::detect::finding::{Amount, Class, Finding, Severity};
 use rotrace::detect::pattern::Pool;
 use rotrace::detect::{Pattern, TABLE};
 
+use self::claims::ClaimedCalls;
 use self::figures::{Errors, Share};
 use self::matching::{Fate, Statement, Worth, judge};
 use self::others::Others;
 use super::api::APIS;
 use super::calls::EPOCH_NS;
 use super::comparators::{self, Comparator};
-use super::plan::{Episode, Intensity};
+use super::plan::{Episode, Intensity, Planned};
 use super::scenarios::{Kind, rows};
 use super::schedule::Settings;
 use super::synth::{Conditions, Played, Told, play};
@@ -52,6 +55,8 @@ struct Score {
     others: Others,
     /// What was not as it should be, for people.
     faults: Vec<String>,
+    /// Calls of all patterns together.
+    all_calls: ClaimedCalls,
 }
 
 /// How right one detector is.
@@ -63,6 +68,13 @@ struct OfPattern {
     /// Truths of which only something good to know was said, by intensity.
     infos: [u64; 3],
     errors: Errors,
+    /// Of the time that servers were busy, in seconds.
+    server_errors: Errors,
+    /// Of cost units.
+    cost_errors: Errors,
+    /// Games whose wasted calls lie between what is claimed at least and at most.
+    coverage: Share,
+    calls: ClaimedCalls,
     latencies_s: Vec<f64>,
 }
 
@@ -82,6 +94,9 @@ pub(crate) fn run(
     conditions: &Conditions,
     view: View,
 ) -> anyhow::Result<String> {
+    if view.has_comparators && !comparators::is_installed() {
+        eprintln!("{}", comparators::MISSING);
+    }
     let mut score = Score::default();
     for row in TABLE {
         score.patterns.insert(row.pattern, OfPattern::default());
@@ -93,7 +108,8 @@ pub(crate) fn run(
                 if view.has_comparators { comparators::all() } else { Vec::new() };
             let played = play(&settings, conditions, |call| {
                 others.iter_mut().for_each(|other| other.take(call));
-            })?;
+            })?
+            .played;
             score.add(world, seed, intensity, &played);
             for other in &mut others {
                 let said = other.finish(&played.world, played.episodes.len())?;
@@ -104,6 +120,25 @@ pub(crate) fn run(
     Ok(report::text(&score, &seeds, settings, conditions, view))
 }
 
+/// Scores one world that was played, by the calls of its plan.
+pub(crate) fn of_play(
+    played: &Played,
+    planned: &[Planned],
+    settings: &Settings,
+    view: View,
+) -> anyhow::Result<String> {
+    let mut score = Score::default();
+    score.add(0, settings.seed, settings.intensity, played);
+    if view.has_comparators {
+        for other in &mut comparators::all() {
+            planned.iter().for_each(|call| other.take(call));
+            let said = other.finish(&played.world, played.episodes.len())?;
+            score.others.add(other.name(), 0, played, &said);
+        }
+    }
+    Ok(report::text_of_play(&score, settings, view))
+}
+
 impl Score {
     fn add(&mut self, world: usize, seed: u64, intensity: Intensity, played: &Played) {
         let Played { episodes, instances, findings, .. } = played;
@@ -111,7 +146,13 @@ impl Score {
         let statements: Vec<Statement> = said.iter().map(|told| statement(told, played)).collect();
         let (fates, worths) = judge(episodes, &statements, instances);
         let infos = findings.iter().map(|told| statement(told, played)).collect::<Vec<_>>();
-        let (known, _) = judge(episodes, &infos, instances);
+        let (known, known_worths) = judge(episodes, &infos, instances);
+        // Of what is never more than good to know, that counts.
+        for (statement, worth) in infos.iter().zip(&known_worths) {
+            if statement.pattern == Some(Pattern::SerialWaterfall) {
+                self.add_worth(world, episodes, statement, worth);
+            }
+        }
         let fault = |what: String| format!("seed {seed} {}: {what}", intensity.name());
         // That it is told at all is enough where nobody can be sure.
         let fates: Vec<Fate> = episodes
@@ -150,11 +191,12 @@ impl Score {
         self.false_warnings.add(world, wrong as f64, played.benign_calls as f64 / 1e6);
         self.add_look_alikes(played);
         if intensity != Intensity::Below {
-            let off = self.add_errors(played);
+            self.add_claims(world, played);
+            let off = self.add_errors(world, played);
             self.faults.extend(off.into_iter().map(fault));
         }
         self.calls += played.calls;
-        self.claimed_calls += played.snapshot.wasted.iter().map(|wasted| wasted.amount.calls).sum::<u64>();
+        self.claimed_calls += played.wasted.iter().map(|wasted| wasted.amount.calls).sum::<u64>();
     }
 
     fn add_fate(&mut self, world: usize, episode: &Episode, fate: &Fate, known: &Fate) {
@@ -212,24 +254,32 @@ impl Score {
         }
     }
 
-    /// What the ledger has of a game and a pattern, beside what is true.
-    fn add_errors(&mut self, played: &Played) -> Vec<String> {
+    fn add_claims(&mut self, world: usize, played: &Played) {
+        let Some(claims) = &played.claims else { return };
+        for row in TABLE.iter().filter(|row| row.pattern.pool() == Pool::Calls) {
+            self.patterns.entry(row.pattern).or_default().calls.add(world, claims, Some(row.pattern));
+        }
+        self.all_calls.add(world, claims, None);
+    }
+
+    /// What is claimed of each game and pattern, beside what is true.
+    fn add_errors(&mut self, world: usize, played: &Played) -> Vec<String> {
         let mut off = Vec::new();
-        let mut games: BTreeMap<(&str, Pattern), (f64, f64)> = BTreeMap::new();
-        for wasted in &played.snapshot.wasted {
-            let amount = wasted.amount;
-            let counted = if wasted.pattern.pool() == Pool::Bytes { amount.bytes } else { amount.calls };
-            games.entry((&*wasted.names.game, wasted.pattern)).or_default().0 += counted as f64;
-        }
-        for episode in &played.episodes {
-            let game = &*played.world.game(episode.process).name;
-            games.entry((game, episode.pattern)).or_default().1 +=
-                episode.wasted_calls + episode.wasted_bytes;
-        }
-        for ((game, pattern), (claimed, truth)) in games {
-            self.patterns.entry(pattern).or_default().errors.add(claimed, truth);
+        for ((game, pattern), claim) in waste::claims(played) {
+            let own = self.patterns.entry(pattern).or_default();
+            let (claimed, truth) = claim.counted;
+            own.errors.add(claimed, truth);
+            own.server_errors.add(claim.server_s.0, claim.server_s.1);
+            own.cost_errors.add(claim.cost.0, claim.cost.1);
+            let name = pattern.name();
+            if let (Some((low, high)), Some(is_inside)) = (claim.bounds, claim.is_inside()) {
+                own.coverage.add(world, f64::from(u8::from(is_inside)), 1.0);
+                if !is_inside {
+                    off.push(format!("{name} of {game}: {truth:.0} is not between {low} and {high}"));
+                }
+            }
             if (claimed - truth).abs() > ERROR_LISTED * truth.max(claimed) {
-                off.push(format!("{} of {game} claims {claimed} of {truth:.0}", pattern.name()));
+                off.push(format!("{name} of {game} claims {claimed} of {truth:.0}"));
             }
         }
         off

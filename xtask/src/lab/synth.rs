@@ -1,17 +1,21 @@
 //! Given: a plan. Gives: what the product makes of its calls, and how fast. Refuses to know: what is true of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context;
 use rotrace::accounts::Accounts;
-use rotrace::detect::finding::{Finding, FindingId, Severity};
-use rotrace::detect::{Pattern, Snapshot, TABLE};
+use rotrace::call::Call;
+use rotrace::cost::Prices;
+use rotrace::detect::finding::{Amount, Finding, FindingId, Severity};
+use rotrace::detect::{Pattern, Snapshot, TABLE, Wasted};
+use rotrace::exchange::Exchange;
 use rotrace::summary::Summary;
 
 use super::api::prices;
-use super::calls::{EPOCH_NS, Event, Harm, Maker};
-use super::plan::{Episode, Planned, SECOND};
+use super::calls::{EPOCH_NS, Event, Harm, Maker, Truth};
+use super::comparators;
+use super::plan::{BACKGROUND, Episode, Planned, SECOND};
 use super::schedule::{Instance, Schedule, Settings};
 use super::world::World;
 
@@ -43,15 +47,58 @@ pub(crate) struct Played {
     pub(crate) instances: Vec<Instance>,
     pub(crate) episodes: Vec<Episode>,
     pub(crate) findings: Vec<Told>,
-    pub(crate) snapshot: Snapshot,
+    /// Waste as the product has counted it.
+    pub(crate) wasted: Vec<Wasted>,
+    /// All of the calls that are marked as wasted, by the index of their game and by pattern.
+    pub(crate) marked: BTreeMap<(usize, Pattern), Amount>,
     pub(crate) calls: u64,
     /// Calls that no scenario has made.
     pub(crate) benign_calls: u64,
-    pub(crate) dropped: u64,
+    /// How many calls of each truth the ledger has claimed for which pattern; `None` where nobody could tell.
+    pub(crate) claims: Option<Claims>,
+}
+
+/// By what is true of calls, and by the pattern that has claimed them, if one has.
+pub(crate) type Claims = BTreeMap<(Truth, Option<Pattern>), u64>;
+
+/// What came of a plan, and what that took.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) played: Played,
+    snapshot: Snapshot,
+    dropped: u64,
     /// Processor time of everything behind the decoder.
-    pub(crate) spent: Duration,
+    spent: Duration,
     /// Memory of the whole process at the end.
-    pub(crate) resident_bytes: u64,
+    resident_bytes: u64,
+}
+
+/// What is true of all planned calls together.
+pub(crate) struct Tally {
+    /// The truth has prices of its own: what the product takes for a call is what it has remembered.
+    prices: Prices,
+    /// The causes that waste nothing.
+    benign: BTreeSet<u32>,
+    pub(crate) marked: BTreeMap<(usize, Pattern), Amount>,
+    pub(crate) benign_calls: u64,
+}
+
+impl Tally {
+    pub(crate) fn new(instances: &[Instance]) -> anyhow::Result<Self> {
+        let benign = instances.iter().filter(|instance| instance.is_benign).map(|instance| instance.cause);
+        let benign = benign.chain([BACKGROUND]).collect();
+        Ok(Tally { prices: prices()?, benign, marked: BTreeMap::new(), benign_calls: 0 })
+    }
+
+    /// Adds a planned call, which the maker makes.
+    pub(crate) fn add(&mut self, planned: &Planned, maker: &Maker, world: &World) {
+        self.benign_calls += u64::from(self.benign.contains(&planned.cause));
+        if let Some(pattern) = planned.wasted {
+            let game = world.process(planned.process).game;
+            let own = self.marked.entry((game, pattern)).or_default();
+            *own = own.plus(whole(&maker.call(planned), &mut self.prices));
+        }
+    }
 }
 
 /// Plays a plan. `look` sees every planned call.
@@ -59,7 +106,7 @@ pub(crate) fn play(
     settings: &Settings,
     conditions: &Conditions,
     mut look: impl FnMut(&Planned),
-) -> anyhow::Result<Played> {
+) -> anyhow::Result<Measured> {
     let mut schedule = Schedule::new(settings);
     let mut maker = Maker::new(&schedule.world, conditions.harm);
     let mut detect = rotrace::detect::Settings::default();
@@ -71,34 +118,41 @@ pub(crate) fn play(
         told: BTreeMap::new(),
         next_ns: EPOCH_NS,
         calls: 0,
+        truths: BTreeMap::new(),
+        claims: Claims::new(),
         spent: Duration::ZERO,
     };
-    let mut benign_calls = 0;
-    let is_benign: BTreeMap<u32, bool> =
-        schedule.instances.iter().map(|instance| (instance.cause, instance.is_benign)).collect();
-    for slice in schedule.by_ref() {
+    player.accounts.follow_claims();
+    let mut tally = Tally::new(&schedule.instances)?;
+    while let Some(slice) = schedule.next() {
         for call in &slice.calls {
-            benign_calls += u64::from(is_benign.get(&call.cause).is_none_or(|&is_benign| is_benign));
+            tally.add(call, &maker, &schedule.world);
             look(call);
         }
         player.play(maker.make(&slice));
     }
     player.play(maker.finish());
     player.finish();
-    let Player { accounts, told, calls, spent, .. } = player;
+    let Player { accounts, told, calls, spent, claims, .. } = player;
+    let claims = Some(claims);
     let Schedule { world, instances, episodes, .. } = schedule;
-    Ok(Played {
-        world,
-        instances,
-        episodes,
-        findings: told.into_values().collect(),
-        snapshot: accounts.detectors().snapshot(),
-        calls,
-        benign_calls,
-        dropped: maker.dropped,
-        spent,
-        resident_bytes: resident_bytes()?,
-    })
+    let Tally { marked, benign_calls, .. } = tally;
+    let snapshot = accounts.detectors().snapshot();
+    let (findings, wasted) = (told.into_values().collect(), snapshot.wasted.clone());
+    let played = Played { world, instances, episodes, findings, wasted, marked, calls, benign_calls, claims };
+    let resident_bytes = resident_bytes()?;
+    Ok(Measured { played, snapshot, dropped: maker.dropped, spent, resident_bytes })
+}
+
+/// Everything that a call takes.
+fn whole(call: &Call, prices: &mut Prices) -> Amount {
+    let Exchange { started_ns, first_byte_ns, .. } = call.exchange;
+    Amount {
+        calls: 1,
+        bytes: 0,
+        server_ns: first_byte_ns.map_or(0, |first_byte_ns| first_byte_ns.saturating_sub(started_ns)),
+        cost_ucu: prices.price(call).map_or(0, |cost| cost.0),
+    }
 }
 
 struct Player {
@@ -107,20 +161,26 @@ struct Player {
     told: BTreeMap<FindingId, Told>,
     next_ns: u64,
     calls: u64,
+    /// Of calls that nobody has claimed so far, by the number that detectors know them by.
+    truths: BTreeMap<u64, Truth>,
+    claims: Claims,
     spent: Duration,
 }
 
 impl Player {
     /// Hands events over, as they come; only this is measured.
     fn play(&mut self, mut events: Vec<(u64, Event)>) {
+        let mut known = Vec::with_capacity(events.len());
         let before = cpu();
         for (at_ns, event) in &mut events {
             while self.next_ns <= *at_ns {
                 self.advance();
             }
             match event {
-                Event::Call(call) => {
-                    self.accounts.record(call, None);
+                Event::Call(call, truth) => {
+                    if let Some(seq) = self.accounts.record(call, None) {
+                        known.push((seq, *truth));
+                    }
                     self.summary.record(call);
                     self.calls += 1;
                 }
@@ -128,6 +188,17 @@ impl Player {
             }
         }
         self.spent += cpu() - before;
+        self.truths.extend(known);
+        self.claim();
+    }
+
+    /// Writes down which calls have been claimed.
+    fn claim(&mut self) {
+        for (seq, pattern) in self.accounts.take_claims() {
+            if let Some(truth) = self.truths.remove(&seq) {
+                *self.claims.entry((truth, Some(pattern))).or_default() += 1;
+            }
+        }
     }
 
     fn advance(&mut self) {
@@ -142,6 +213,10 @@ impl Player {
         }
         let changes = self.accounts.finish();
         self.tell(changes);
+        self.claim();
+        for truth in std::mem::take(&mut self.truths).into_values() {
+            *self.claims.entry((truth, None)).or_default() += 1;
+        }
     }
 
     fn tell(&mut self, changes: Vec<Finding>) {
@@ -159,15 +234,24 @@ impl Player {
     }
 }
 
-/// Plays a plan and prints how fast that was; with `shares`, what each detector takes.
+/// What is measured beside the product as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside {
+    /// Each detector alone.
+    pub(crate) shares: bool,
+    /// Others that are installed, on the same calls.
+    pub(crate) comparators: bool,
+}
+
+/// Plays a plan and prints how fast that was.
 pub(crate) fn run(
     settings: &Settings,
     conditions: &Conditions,
     rounds: u32,
-    shares: bool,
+    beside: Beside,
 ) -> anyhow::Result<String> {
-    let best = |conditions: &Conditions| -> anyhow::Result<Played> {
-        let mut best: Option<Played> = None;
+    let best = |conditions: &Conditions| -> anyhow::Result<Measured> {
+        let mut best: Option<Measured> = None;
         for _ in 0..rounds.max(1) {
             let played = play(settings, conditions, |_| {})?;
             if best.as_ref().is_none_or(|best| played.spent < best.spent) {
@@ -182,8 +266,8 @@ pub(crate) fn run(
     text += &format!(
         "findings {}, of them {} warnings; evicted entries {evicted}, late calls {}, claims too late \
          {}, lost calls {}; {} MiB resident\n",
-        all.findings.len(),
-        all.findings.iter().filter(|told| told.warned_ns.is_some()).count(),
+        all.played.findings.len(),
+        all.played.findings.iter().filter(|told| told.warned_ns.is_some()).count(),
         all.snapshot.late_calls,
         all.snapshot.claims_too_late,
         all.dropped,
@@ -192,7 +276,11 @@ pub(crate) fn run(
     for (holder, state) in &all.snapshot.states {
         text += &format!("  {holder}: {} entries, {} evicted\n", state.entries, state.evicted);
     }
-    if shares {
+    if beside.comparators {
+        let calls: Vec<Planned> = Schedule::new(settings).flat_map(|slice| slice.calls).collect();
+        text += &comparators::speed(&calls)?.unwrap_or_else(|| format!("{}\n", comparators::MISSING));
+    }
+    if beside.shares {
         let patterns: Vec<Pattern> = TABLE.iter().map(|row| row.pattern).collect();
         let none = best(&Conditions { without: patterns.clone(), ..conditions.clone() })?;
         text += &rates("without detectors", &none);
@@ -206,16 +294,16 @@ pub(crate) fn run(
     Ok(text)
 }
 
-fn per_call_ns(played: &Played) -> f64 {
-    played.spent.as_nanos() as f64 / played.calls.max(1) as f64
+fn per_call_ns(measured: &Measured) -> f64 {
+    measured.spent.as_nanos() as f64 / measured.played.calls.max(1) as f64
 }
 
-fn rates(name: &str, played: &Played) -> String {
-    let per_call_ns = per_call_ns(played);
+fn rates(name: &str, measured: &Measured) -> String {
+    let per_call_ns = per_call_ns(measured);
     let rate = 1e3 / per_call_ns;
     format!(
         "{name}: {} calls, {rate:.2} million calls/s on one core, {per_call_ns:.0} ns a call\n",
-        played.calls
+        measured.played.calls
     )
 }
 
@@ -234,21 +322,28 @@ fn resident_bytes() -> anyhow::Result<u64> {
 mod tests {
     use super::*;
     use crate::lab::plan::Intensity;
+    use crate::lab::scene::Tempo;
     use crate::lab::world::Profile;
 
     #[test]
     fn the_same_plan_gives_the_same_findings_and_no_more_waste_than_calls() {
         let only = vec!["S1".to_owned(), "S30b".to_owned()];
-        let settings =
-            Settings { seed: 5, profile: Profile::Small, minutes: 12, intensity: Intensity::Clear, only };
-        let played = || play(&settings, &Conditions::default(), |_| {}).expect("a plan");
+        let settings = Settings {
+            seed: 5,
+            profile: Profile::Small,
+            length_s: 720,
+            tempo: Tempo::Real,
+            intensity: Intensity::Clear,
+            only,
+        };
+        let played = || play(&settings, &Conditions::default(), |_| {}).expect("a plan").played;
         let (one, other) = (played(), played());
         let findings = |played: &Played| -> Vec<Finding> {
             played.findings.iter().map(|told| told.finding.clone()).collect()
         };
         assert_eq!(findings(&one), findings(&other));
-        assert_eq!(one.snapshot.wasted, other.snapshot.wasted);
-        let wasted: u64 = one.snapshot.wasted.iter().map(|wasted| wasted.amount.calls).sum();
+        assert_eq!(one.wasted, other.wasted);
+        let wasted: u64 = one.wasted.iter().map(|wasted| wasted.amount.calls).sum();
         assert!(wasted > 0 && wasted < one.calls);
     }
 
@@ -257,14 +352,15 @@ mod tests {
         let settings = Settings {
             seed: 5,
             profile: Profile::Small,
-            minutes: 12,
+            length_s: 720,
+            tempo: Tempo::Real,
             intensity: Intensity::Clear,
             only: vec!["S8".to_owned()],
         };
         let harm = Harm { drop: 0.5, ..Harm::default() };
         let whole = play(&settings, &Conditions::default(), |_| {}).expect("a plan");
         let part = play(&settings, &Conditions { harm, ..Conditions::default() }, |_| {}).expect("a plan");
-        assert_eq!(part.calls + part.dropped, whole.calls);
-        assert!(part.dropped > whole.calls / 3);
+        assert_eq!(part.played.calls + part.dropped, whole.played.calls);
+        assert!(part.dropped > whole.played.calls / 3);
     }
 }

@@ -1,7 +1,7 @@
 //! Given: a seed and a size. Gives: games, their servers, and the players who come and go. Refuses to know: what any of
 //! them calls.
 
-use super::plan::{MS, SECOND};
+use super::plan::MS;
 use super::random::Random;
 
 /// How large a world is.
@@ -13,6 +13,8 @@ pub(crate) enum Profile {
     Usual,
     /// Four hundred servers with more players: for rates.
     Busy,
+    /// As few as one host can play: one server of each of six games.
+    Few,
 }
 
 /// What servers and players there are.
@@ -64,12 +66,12 @@ const PROCESSES: u64 = 2;
 const SESSIONS: u64 = 3;
 
 impl World {
-    pub(crate) fn new(seed: u64, profile: Profile, minutes: u32) -> Self {
-        let length_ns = u64::from(minutes) * 60 * SECOND;
+    pub(crate) fn new(seed: u64, profile: Profile, length_ns: u64) -> Self {
         let (games, servers, crowd) = match profile {
             Profile::Small => (4, 2, 1.0),
             Profile::Usual => (20, 4, 1.0),
             Profile::Busy => (20, 20, 3.0),
+            Profile::Few => (6, 1, 1.0),
         };
         let games: Vec<Game> = (0..games)
             .map(|game| {
@@ -102,6 +104,11 @@ impl World {
 
     pub(crate) fn process(&self, index: u32) -> &Process {
         &self.processes[index as usize]
+    }
+
+    /// The name of a game by its index.
+    pub(crate) fn game_name(&self, game: usize) -> &str {
+        &self.games[game].name
     }
 
     pub(crate) fn game(&self, process: u32) -> &Game {

@@ -6,7 +6,7 @@
 //! that is compared has no host in its templates, so the host is put into the path, and a file for each process.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -19,9 +19,9 @@ use crate::lab::plan::{MS, Planned};
 use crate::lab::score::matching::Statement;
 use crate::lab::world::World;
 
-/// How to get it.
-pub(crate) const INSTALL: &str =
-    "perf-sentinel is not installed: cargo install perf-sentinel --version 0.7.8 --locked";
+/// What is missing without it, and how to get it.
+pub(crate) const MISSING: &str = "NOT COMPARED: perf-sentinel 0.7.8 is not installed. To compare it as well: \
+     cargo install perf-sentinel --version 0.7.8 --locked";
 
 const PROGRAM: &str = "perf-sentinel";
 
@@ -32,12 +32,18 @@ const TRACE_NS: u64 = 480 * MS;
 /// When the plan begins, for its timestamps: 2026-01-01.
 const EPOCH_MS: u64 = 1_767_225_600_000;
 
-/// Its rules that speak of what the lab injects.
+/// Its rules that speak of what the lab injects. That of slow calls speaks of time alone, of which no world has a truth.
 const RULES: [(&str, Pattern); 3] = [
     ("n_plus_one_http", Pattern::NPlusOne),
     ("redundant_http", Pattern::DuplicateRequest),
-    ("slow_http", Pattern::SuboptimalEndpoint),
+    ("serialized_calls", Pattern::SerialWaterfall),
 ];
+
+/// A file that it reads has 16 MiB at most.
+const FILE_BYTES_MAX: usize = 15 << 20;
+
+/// How often it reads a file to say how fast it is.
+const ITERATIONS: &str = "10";
 
 /// Where trace ids come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +121,9 @@ impl Comparator for Sentinel {
         let place = tempfile::tempdir().context("create a directory for spans")?;
         let mut said = Vec::new();
         for (process, spans) in std::mem::take(&mut self.spans) {
-            let path: PathBuf = place.path().join(format!("{process}.json"));
+            let path = place.path().join(format!("{process}.json"));
             std::fs::write(&path, serde_json::to_vec(&spans)?).context("write spans")?;
-            let mut command = Command::new(PROGRAM);
-            command.args(["analyze", "--format", "json", "--input"]).arg(&path).stderr(Stdio::piped());
-            let run = command.output().context("run perf-sentinel")?;
-            ensure!(run.status.success(), "perf-sentinel: {}", String::from_utf8_lossy(&run.stderr));
-            let report: Value =
-                serde_json::from_slice(&run.stdout).context("read what perf-sentinel says")?;
+            let report = report(&["analyze", "--format", "json", "--input"], &path)?;
             let findings = report["findings"].as_array().into_iter().flatten();
             said.extend(findings.filter_map(|finding| statement(process, finding)));
         }
@@ -130,24 +131,70 @@ impl Comparator for Sentinel {
     }
 }
 
-/// What counts is a warning and above, as with the product.
+/// How fast it takes spans that are in memory, by its own measure, for people: `None` when it is not installed.
+pub(crate) fn speed<'a>(calls: impl IntoIterator<Item = &'a Planned>) -> anyhow::Result<Option<String>> {
+    if !is_installed() {
+        return Ok(None);
+    }
+    let mut sentinel = Sentinel::new(Mapping::Best);
+    calls.into_iter().for_each(|call| sentinel.take(call));
+    let mut bytes = 0;
+    let fits = |span: &&Value| {
+        bytes += span.to_string().len() + 1;
+        bytes < FILE_BYTES_MAX
+    };
+    let spans: Vec<&Value> = sentinel.spans.values().flatten().take_while(fits).collect();
+    let place = tempfile::tempdir().context("create a directory for spans")?;
+    let path = place.path().join("all.json");
+    std::fs::write(&path, serde_json::to_vec(&spans)?).context("write spans")?;
+    let report = report(&["bench", "--iterations", ITERATIONS, "--input"], &path)?;
+    let figure = |name: &str| report[name].as_f64().with_context(|| format!("perf-sentinel says no {name}"));
+    let rate = figure("throughput_events_per_sec")?;
+    let (mega, mib) = (rate / 1e6, figure("rss_peak_bytes")? / f64::from(1 << 20));
+    Ok(Some(format!(
+        "perf-sentinel 0.7.8: {} spans in memory, {mega:.2} million a second, {:.0} ns a span, {mib:.0} MiB at most\n",
+        spans.len(),
+        1e9 / rate,
+    )))
+}
+
+/// What it prints of a file, as JSON.
+fn report(arguments: &[&str], path: &Path) -> anyhow::Result<Value> {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).arg(path).stderr(Stdio::piped());
+    let run = command.output().context("run perf-sentinel")?;
+    ensure!(run.status.success(), "perf-sentinel: {}", String::from_utf8_lossy(&run.stderr));
+    serde_json::from_slice(&run.stdout).context("read what perf-sentinel says")
+}
+
+/// What counts is a warning and above, as with the product; of serialized calls both say no more than info.
 fn statement(process: u32, finding: &Value) -> Option<Statement> {
     let (_, pattern) = RULES.into_iter().find(|(rule, _)| finding["type"] == *rule)?;
-    if finding["severity"] == "info" {
+    let is_serial = pattern == Pattern::SerialWaterfall;
+    if finding["severity"] == "info" && !is_serial {
         return None;
     }
     let start_ns = time_ns(finding["first_timestamp"].as_str()?)?;
     let end_ns = time_ns(finding["last_timestamp"].as_str()?)?;
-    let api = api(finding["pattern"]["template"].as_str()?)?;
+    let template = match is_serial {
+        true => first_of_chain(finding["suggestion"].as_str()?)?,
+        false => finding["pattern"]["template"].as_str()?,
+    };
     Some(Statement {
         pattern: Some(pattern),
         process,
         game: 0,
-        endpoint: api.terms().endpoint.to_owned(),
+        endpoint: api(template)?.terms().endpoint.to_owned(),
         start_ns,
         end_ns,
         said_ns: end_ns,
     })
+}
+
+/// The template of the first of serialized calls, which stands in the advice alone: `…: GET /a/v1/b (463ms) -> …`.
+fn first_of_chain(advice: &str) -> Option<&str> {
+    let (_, chain) = advice.split_once(": ")?;
+    chain.split_once(" (").map(|(template, _)| template)
 }
 
 /// The operation of a template such as `GET /users.roblox.com/v1/users/{id}`, in which only numbers and UUIDs are
@@ -207,5 +254,32 @@ mod tests {
         assert_eq!(api(store), Some(Api::ENTRY));
         assert_eq!(api("POST /apis.roblox.com/cloud/v2/universes/7:publishMessage"), Some(Api::PUBLISH));
         assert_eq!(api("GET /users.roblox.com/v2/users/{id}"), None);
+    }
+
+    /// What version 0.7.8 says of five reads, and of a chain.
+    #[test]
+    fn what_it_says_is_read() {
+        let finding = |kind: &str, severity: &str, template: &str| {
+            json!({
+                "type": kind, "severity": severity, "trace_id": "p1", "pattern": { "template": template },
+                "suggestion": "2 sequential independent calls could potentially be parallelized: \
+                    GET /users.roblox.com/v1/users/{id} (20ms) -> GET /groups.roblox.com/v1/groups/{id} (9ms). Total",
+                "first_timestamp": "2026-01-01T00:00:01.000Z", "last_timestamp": "2026-01-01T00:00:03.500Z",
+            })
+        };
+        let check = |finding: Value, expect: Option<(Pattern, Api)>| {
+            let said = statement(3, &finding);
+            let said = said.map(|said| (said.pattern, said.endpoint, said.start_ns, said.end_ns));
+            let expect = expect.map(|(pattern, api)| {
+                (Some(pattern), api.terms().endpoint.to_owned(), 1_000 * MS, 3_500 * MS)
+            });
+            assert_eq!(said, expect);
+        };
+        let group = "GET /groups.roblox.com/v1/groups/{id}";
+        check(finding("n_plus_one_http", "warning", group), Some((Pattern::NPlusOne, Api::GROUP)));
+        check(finding("redundant_http", "critical", group), Some((Pattern::DuplicateRequest, Api::GROUP)));
+        check(finding("redundant_http", "info", group), None);
+        check(finding("slow_http", "warning", group), None);
+        check(finding("serialized_calls", "info", "server-3"), Some((Pattern::SerialWaterfall, Api::USER)));
     }
 }

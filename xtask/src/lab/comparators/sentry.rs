@@ -191,7 +191,7 @@ mod tests {
 
     /// Calls of one task: when each begins and how long it takes, in milliseconds.
     fn check(comparator: &mut dyn Comparator, api: Api, times_ms: &[(u64, u64)], expect: usize) {
-        let world = World::new(1, Profile::Small, 1);
+        let world = World::new(1, Profile::Small, 60 * SECOND);
         let mut scene = Scene::new(&world, ("S0", 1, 0), (0, 0), Intensity::Clear, Random::of(1, &[]));
         for &(start_ms, time_ms) in times_ms {
             let id = scene.id();

@@ -26,7 +26,7 @@ fn large_pages(scene: &mut Scene<'_>) {
     for listing in 0..3 {
         scene.new_task();
         let of = scene.id();
-        let mut now_ns = scene.begin_ns + listing * 120 * SECOND;
+        let mut now_ns = scene.begin_ns + scene.apart(listing * 120 * SECOND);
         for page in 0..8 {
             let query =
                 if page == 0 { "limit=100".to_owned() } else { format!("limit=100&cursor=c{of}x{page}") };
@@ -93,7 +93,7 @@ fn back_off(scene: &mut Scene<'_>) {
     for chain in 0..5 {
         scene.new_task();
         let id = scene.id();
-        let mut now_ns = scene.begin_ns + chain * 80 * SECOND;
+        let mut now_ns = scene.begin_ns + scene.apart(chain * 80 * SECOND);
         for attempt in 0..4 {
             let mut call = scene.call(Api::PROFILE, &[&id], now_ns);
             let pause_s = 2.0 * f64::powi(2.0, attempt) * scene.random.between(1.0, 1.3);
@@ -112,7 +112,8 @@ fn one_retry(scene: &mut Scene<'_>) {
     for round in 0..6 {
         scene.new_task();
         let id = scene.id();
-        let begin_ns = scene.begin_ns + round * 45 * SECOND + scene.random.below(0..20 * SECOND);
+        let pause_ns = round * 45 * SECOND + scene.random.below(0..20 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         let mut reset = scene.call(Api::BAG, &[&id], begin_ns);
         reset.reply.status = 0;
         reset.reply.body_bytes = 0;
@@ -127,7 +128,8 @@ fn hedged(scene: &mut Scene<'_>) {
     for round in 0..15 {
         scene.new_task();
         let id = scene.id();
-        let begin_ns = scene.begin_ns + round * 25 * SECOND + scene.random.below(0..10 * SECOND);
+        let pause_ns = round * 25 * SECOND + scene.random.below(0..10 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         // The first is slow, the second overtakes it and the first is given up.
         let mut first = scene.call(Api::BADGE, &[&id], begin_ns);
         first.reply.first_byte_ns = 400 * MS;
@@ -181,7 +183,8 @@ fn renewed_token(scene: &mut Scene<'_>) {
     for round in 0..6 {
         scene.new_task();
         let id = scene.id() % 10;
-        let begin_ns = scene.begin_ns + round * 70 * SECOND + scene.random.below(0..10 * SECOND);
+        let pause_ns = round * 70 * SECOND + scene.random.below(0..10 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         let mut refused = scene.call(Api::TROPHIES, &[&id], begin_ns);
         refused.ask.credentials = 5_000 + round;
         refused.reply.status = 401;

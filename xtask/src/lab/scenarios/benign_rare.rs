@@ -51,7 +51,8 @@ fn signed(scene: &mut Scene<'_>) {
     for round in 0..20 {
         scene.new_task();
         let id = scene.id() % 10;
-        let begin_ns = scene.begin_ns + round * 20 * SECOND + scene.random.below(0..10 * SECOND);
+        let pause_ns = round * 20 * SECOND + scene.random.below(0..10 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         let token = format!("{:016x}", scene.random.next());
         let mut redirect = scene.call(Api::DOWNLOAD, &[&id], begin_ns);
         redirect.reply.status = 302;
@@ -68,7 +69,8 @@ fn verified_writes(scene: &mut Scene<'_>) {
     for round in 0..12 {
         scene.new_task();
         let key = format!("trade-{}", scene.id());
-        let begin_ns = scene.begin_ns + round * 30 * SECOND + scene.random.below(0..10 * SECOND);
+        let pause_ns = round * 30 * SECOND + scene.random.below(0..10 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         let before = scene.call(Api::ENTRY, &[&universe, &"trades", &key], begin_ns);
         let end_ns = scene.send(before);
         let write = scene.call(Api::SAVE, &[&universe, &"trades", &key], end_ns + 2 * MS);
@@ -140,7 +142,8 @@ fn shards(scene: &mut Scene<'_>) {
     let id = scene.id();
     for round in 0..6 {
         scene.new_task();
-        let begin_ns = scene.begin_ns + round * 60 * SECOND + scene.random.below(0..20 * SECOND);
+        let pause_ns = round * 60 * SECOND + scene.random.below(0..20 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         for api in Api::SHARDS {
             let at_ns = begin_ns + scene.random.below(0..20 * MS);
             let mut call = scene.call(api, &[&id], at_ns);
@@ -181,6 +184,7 @@ fn single_use(scene: &mut Scene<'_>) {
         );
         let call = scene.call(Api::DOCUMENT, &[&id], now_ns);
         scene.send(call);
-        now_ns += 200 * MS + (scene.random.exponential(12.0) * 1e9) as u64;
+        let pause_ns = (scene.random.exponential(12.0) * 1e9) as u64;
+        now_ns += 200 * MS + scene.apart(pause_ns);
     }
 }

@@ -15,6 +15,7 @@ pub(super) const ROWS: &[Row] = &[
     scenario("S14", "a wrong key, for ever", &[Api::INVENTORY], wrong_key),
     scenario("S15", "an asset that was deleted, for each player", &[Api::DOCUMENT], deleted),
     scenario("S26", "a timeout below what the server takes", &[Api::REPORT], short_timeout),
+    scenario("S13b", "more calls than a bucket of tokens lets through", &[Api::TICKET], over_the_bucket),
 ];
 
 fn no_backoff(scene: &mut Scene<'_>) {
@@ -26,7 +27,7 @@ fn no_backoff(scene: &mut Scene<'_>) {
         scene.new_task();
         let id = scene.id();
         let attempts_max = scene.count([(200, 260), (12, 18), (2, 2)]);
-        let mut now_ns = scene.begin_ns + chain * 60 * SECOND;
+        let mut now_ns = scene.begin_ns + scene.apart(chain * 60 * SECOND);
         for attempt in 0..=attempts_max {
             let mut call = scene.call(Api::PROFILE, &[&id], now_ns);
             if attempt < attempts_max {
@@ -54,7 +55,8 @@ fn retry_after_ignored(scene: &mut Scene<'_>) {
     for chain in 0..chains {
         scene.new_task();
         let key = format!("player-{}", scene.id());
-        let begin_ns = scene.begin_ns + chain * 20 * SECOND + scene.random.below(0..5 * SECOND);
+        let pause_ns = chain * 20 * SECOND + scene.random.below(0..5 * SECOND);
+        let begin_ns = scene.begin_ns + scene.apart(pause_ns);
         let body = scene.random.next();
         let (mut now_ns, mut allowed_ns) = (begin_ns, 0);
         loop {
@@ -85,8 +87,16 @@ fn retry_after_ignored(scene: &mut Scene<'_>) {
 }
 
 fn over_the_limit(scene: &mut Scene<'_>) {
+    beyond(scene, Limited::window(500));
+}
+
+fn over_the_bucket(scene: &mut Scene<'_>) {
+    beyond(scene, Limited::bucket(60, 500));
+}
+
+/// Calls at a rate that is beyond 500 a minute, just so, or well below.
+fn beyond(scene: &mut Scene<'_>, mut limited: Limited) {
     let per_minute = scene.draw([(650.0, 800.0), (530.0, 570.0), (300.0, 350.0)]);
-    let mut limited = Limited::new(500);
     let mut now_ns = scene.begin_ns;
     while now_ns < scene.begin_ns + 300 * SECOND {
         let mut call = scene.call(Api::TICKET, &[], now_ns);
@@ -110,7 +120,8 @@ fn wrong_key(scene: &mut Scene<'_>) {
         call.reply.body_bytes = 70;
         call.reply.is_coded = false;
         scene.send(call);
-        now_ns += (interval_s * scene.random.between(0.97, 1.03) * 1e9) as u64;
+        let pause_ns = (interval_s * scene.random.between(0.97, 1.03) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     scene.episode(Pattern::ErrorLoop, Api::INVENTORY, (count - 2) as f64, |index, _| index >= 2);
 }
@@ -125,7 +136,8 @@ fn deleted(scene: &mut Scene<'_>) {
         call.reply.status = 404;
         call.reply.body_bytes = 60;
         scene.send(call);
-        now_ns += (0.5e9 + scene.random.exponential(420.0 / count as f64).min(100.0) * 1e9) as u64;
+        let pause_ns = (0.5e9 + scene.random.exponential(420.0 / count as f64).min(100.0) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     scene.episode(Pattern::ErrorLoop, Api::DOCUMENT, (count - 2) as f64, |index, _| index >= 2);
 }
@@ -139,7 +151,8 @@ fn short_timeout(scene: &mut Scene<'_>) {
         let mut call = scene.call(Api::REPORT, &[&id], now_ns);
         call.ask.gives_up_ns = Some(timeout_ms * MS);
         let end_ns = scene.send(call);
-        now_ns = end_ns + (scene.random.exponential(420.0 / count as f64) * 1e9) as u64;
+        let pause_ns = (scene.random.exponential(420.0 / count as f64) * 1e9) as u64;
+        now_ns = end_ns + scene.apart(pause_ns);
     }
     let aborted = scene.calls.iter().filter(|call| call.is_aborted()).count() as f64;
     scene.episode(Pattern::WastedResponse, Api::REPORT, aborted, |_, call| call.is_aborted());

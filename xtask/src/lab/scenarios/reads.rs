@@ -61,7 +61,8 @@ fn one_per_id(scene: &mut Scene<'_>, pace: Pace) {
             Pace::Wait => scene.count([(50, 70), (22, 30), (6, 8)]),
             _ => scene.count([(40, 60), (12, 16), (6, 8)]),
         };
-        let mut now_ns = scene.begin_ns + burst * 80 * SECOND + scene.random.below(0..20 * SECOND);
+        let pause_ns = burst * 80 * SECOND + scene.random.below(0..20 * SECOND);
+        let mut now_ns = scene.begin_ns + scene.apart(pause_ns);
         for index in 0..ids {
             let id = scene.id();
             let call = scene.call(api, &[&id], now_ns);
@@ -92,7 +93,7 @@ fn nested(scene: &mut Scene<'_>) {
     let bursts = 4;
     for burst in 0..bursts {
         scene.new_task();
-        let mut now_ns = scene.begin_ns + burst * 110 * SECOND;
+        let mut now_ns = scene.begin_ns + scene.apart(burst * 110 * SECOND);
         for _ in 0..outer {
             let id = scene.id();
             let call = scene.call(Api::FRIENDS, &[&id], now_ns);
@@ -129,7 +130,8 @@ fn coalescable(scene: &mut Scene<'_>) {
             scene.send(call);
             kept.push(script == 0);
         }
-        now_ns += (scene.random.between(12.0, 30.0) * 1e9) as u64;
+        let pause_ns = (scene.random.between(12.0, 30.0) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     let wasted = (rounds * (scripts - 1)) as f64;
     scene.episode(Pattern::DuplicateRequest, Api::RANKING, wasted, |index, _| !kept[index]);
@@ -164,7 +166,7 @@ fn first_of_each_freshness(calls: &[Planned]) -> Vec<bool> {
 
 fn fresh(scene: &mut Scene<'_>) {
     let interval_s = scene.draw([(1.2, 2.0), (6.0, 9.0), (11.0, 13.0)]);
-    let count = scene.level([(480.0 / interval_s) as u64, 45, 3]);
+    let count = scene.level([(scene.lasting(480.0) / interval_s) as u64, 45, 3]);
     let id = scene.id();
     again(scene, (interval_s, count), |scene, at_ns| {
         let mut call = scene.call(Api::CONFIG, &[&id], at_ns);
@@ -178,7 +180,7 @@ fn fresh(scene: &mut Scene<'_>) {
 
 fn cache_buster(scene: &mut Scene<'_>) {
     let interval_s = scene.draw([(1.5, 2.5), (6.0, 9.0), (11.0, 13.0)]);
-    let count = scene.level([(480.0 / interval_s) as u64, 45, 3]);
+    let count = scene.level([(scene.lasting(480.0) / interval_s) as u64, 45, 3]);
     let id = scene.id();
     again(scene, (interval_s, count), |scene, at_ns| {
         let mut call = scene.query(Api::CONFIG, &[&id], &format!("t={}", at_ns / MS), at_ns);
@@ -203,7 +205,7 @@ fn poll(scene: &mut Scene<'_>) {
     let interval_s = scene.draw([(0.9, 1.5), (6.0, 10.0), (62.0, 70.0)]);
     let id = scene.id();
     let change_s = 600.0;
-    again(scene, (interval_s, (540.0 / interval_s) as u64 + 2), |scene, at_ns| {
+    again(scene, (interval_s, (scene.lasting(540.0) / interval_s) as u64 + 2), |scene, at_ns| {
         let mut call = scene.call(Api::LIVE_EVENT, &[&id], at_ns);
         version(&mut call, change_s as u64 * SECOND);
         call
@@ -217,7 +219,7 @@ fn poll_empty(scene: &mut Scene<'_>) {
     let interval_s = scene.draw([(0.4, 0.6), (0.9, 1.1), (62.0, 70.0)]);
     let queue = format!("trade-{}", scene.id());
     let universe = scene.universe();
-    again(scene, (interval_s, (540.0 / interval_s) as u64 + 2), |scene, at_ns| {
+    again(scene, (interval_s, (scene.lasting(540.0) / interval_s) as u64 + 2), |scene, at_ns| {
         scene.call(Api::QUEUE, &[&universe, &queue], at_ns)
     });
     // Nothing ever comes, so nobody knows how rarely one could ask: the least that is always possible.
@@ -238,7 +240,8 @@ fn validator_ignored(scene: &mut Scene<'_>) {
         call.reply.has_etag = true;
         call.reply.body_bytes = body_bytes;
         scene.send(call);
-        now_ns += (3.0e9 + scene.random.exponential(20.0).min(55.0) * 1e9) as u64;
+        let pause_ns = (3.0e9 + scene.random.exponential(20.0).min(55.0) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     let bytes = (count - 1) as f64 * f64::from(body_bytes);
     if let Some(episode) = scene.episode(Pattern::MissingConditional, Api::WORLD_STATE, 0.0, |_, _| false) {
@@ -269,7 +272,8 @@ fn tiny_pages(scene: &mut Scene<'_>) {
         scene.new_task();
         let count = scene.count([(20, 28), (7, 10), (2, 3)]);
         let of = scene.id();
-        let at_ns = scene.begin_ns + listing * 60 * SECOND + scene.random.below(0..20 * SECOND);
+        let pause_ns = listing * 60 * SECOND + scene.random.below(0..20 * SECOND);
+        let at_ns = scene.begin_ns + scene.apart(pause_ns);
         pages(scene, api, of, count, at_ns);
         let needed = (count as f64 * 10.0 / 100.0).ceil() as u64;
         wasted += (count - needed) as f64;
@@ -286,7 +290,8 @@ fn deprecated(scene: &mut Scene<'_>) {
         let mut call = scene.call(Api::SHOP_OLD, &[&id], now_ns);
         call.reply.is_deprecated = true;
         scene.send(call);
-        now_ns += (scene.random.exponential(480.0 / count as f64) * 1e9) as u64 + 5 * MS;
+        let pause_ns = (scene.random.exponential(480.0 / count as f64) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns) + 5 * MS;
     }
     scene.episode(Pattern::SuboptimalEndpoint, Api::SHOP_OLD, 0.0, |_, _| false);
 }
@@ -300,7 +305,7 @@ fn pages_for_each(scene: &mut Scene<'_>) {
     for group in 0..groups {
         if group % 3 == 0 {
             scene.new_task();
-            now_ns += 20 * SECOND;
+            now_ns += scene.apart(20 * SECOND);
         }
         let of = scene.id();
         now_ns = pages(scene, Api::MEMBERS, of, count, now_ns);
@@ -315,7 +320,7 @@ fn poll_in_outage(scene: &mut Scene<'_>) {
     let interval_s = scene.level([1.0, 5.0, 65.0]);
     let retries = scene.level([120, 20, 2]);
     let id = scene.id();
-    let count = (480.0 / interval_s) as u64 + 2;
+    let count = (scene.lasting(480.0) / interval_s) as u64 + 2;
     let mut now_ns = scene.begin_ns;
     let mut failed = Vec::new();
     for index in 0..count {

@@ -29,7 +29,8 @@ fn churn(scene: &mut Scene<'_>) {
     let per_minute = scene.draw([(55.0, 80.0), (32.0, 38.0), (8.0, 12.0)]);
     let closing = scene.level([1.0, 0.9, 1.0]);
     let mut now_ns = scene.begin_ns;
-    while now_ns < scene.begin_ns + 300 * SECOND {
+    let length_ns = scene.apart(300 * SECOND);
+    while now_ns < scene.begin_ns + length_ns {
         let mut call = scene.call(Api::THUMBNAILS, &[], now_ns);
         if scene.random.chance(closing) {
             call.ask.keep = Keep::ClosedByClient;
@@ -70,7 +71,8 @@ fn oversized(scene: &mut Scene<'_>) {
         call.reply.body_bytes = (body_bytes * scene.random.between(0.97, 1.03)) as u32;
         wasted += (f64::from(call.reply.body_bytes) - SIZE_CAP_BYTES).max(0.0);
         scene.send(call);
-        now_ns += (1e9 + scene.random.exponential(400.0 / count as f64) * 1e9) as u64;
+        let pause_ns = (1e9 + scene.random.exponential(400.0 / count as f64) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     if let Some(episode) = scene.episode(Pattern::OversizedPayload, Api::LISTING, 0.0, |_, _| false) {
         episode.wasted_bytes = wasted;
@@ -83,7 +85,8 @@ fn uncompressed(scene: &mut Scene<'_>) {
     let id = scene.id();
     let mut now_ns = scene.begin_ns;
     let mut wasted = 0.0;
-    while now_ns < scene.begin_ns + 360 * SECOND {
+    let length_ns = scene.apart(360 * SECOND);
+    while now_ns < scene.begin_ns + length_ns {
         let mut call = scene.call(Api::WORLD_STATE, &[&id], now_ns);
         // The world goes on: no two answers are the same.
         call.reply.body = scene.random.next();
@@ -116,7 +119,8 @@ fn redirects(scene: &mut Scene<'_>) {
             }
             at_ns = scene.send(call) + scene.random.below(MS..4 * MS);
         }
-        now_ns += (1e9 + scene.random.exponential(400.0 / count as f64) * 1e9) as u64;
+        let pause_ns = (1e9 + scene.random.exponential(400.0 / count as f64) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     for call in scene.calls.iter_mut().filter(|call| call.reply.status == 301) {
         call.wasted = Some(Pattern::RedirectChain);
@@ -138,7 +142,8 @@ fn queueing(scene: &mut Scene<'_>) {
             call.reply.first_byte_ns += (index / at_once) as u64 * 350 * MS + index as u64 * 12 * MS;
             scene.send(call);
         }
-        now_ns += (10e9 + scene.random.exponential(12.0) * 1e9) as u64;
+        let pause_ns = (10e9 + scene.random.exponential(12.0) * 1e9) as u64;
+        now_ns += scene.apart(pause_ns);
     }
     if let Some(episode) = scene.episode(Pattern::SuboptimalEndpoint, Api::REPORT_A, 0.0, |_, _| false) {
         episode.is_told_only = true;

@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
 fn coalescable(scene: &mut Scene<'_>) {
     let interval_s = scene.draw([(1.8, 2.4), (6.0, 8.0), (19.0, 24.0)]);
     let players = scene.level([4, 2, 2]);
-    let length_s = 300.0;
+    let length_s = scene.lasting(300.0);
     let universe = scene.universe();
     let keys: Vec<String> = (0..players).map(|_| format!("player-{}", scene.id())).collect();
     let mut wasted = 0.0;
@@ -53,9 +53,9 @@ fn coalescable(scene: &mut Scene<'_>) {
 
 fn unbatched(scene: &mut Scene<'_>) {
     let per_second = scene.draw([(9.0, 12.0), (3.0, 4.0), (0.5, 0.8)]);
-    let length_s = scene.level([120, 120, 120]);
+    let length_ns = scene.apart(120 * SECOND);
     let mut now_ns = scene.begin_ns;
-    while now_ns < scene.begin_ns + length_s * SECOND {
+    while now_ns < scene.begin_ns + length_ns {
         let mut call = scene.call(Api::TRACK, &[], now_ns);
         call.ask.body_bytes = scene.random.below(250..350) as u32;
         scene.send(call);

@@ -6,13 +6,14 @@ use std::ops::RangeInclusive;
 use rotrace::detect::{Pattern, TABLE};
 use serde_json::json;
 
-use super::figures::{Share, quantile};
+use super::claims::ClaimedCalls;
+use super::figures::{Errors, Share, quantile};
 use super::{OfPattern, Score, View, look_alikes, operations};
 use crate::lab::comparators;
 use crate::lab::schedule::Settings;
 use crate::lab::synth::Conditions;
 
-/// Of all worlds.
+/// Of all worlds of the seeds.
 pub(super) fn text(
     score: &Score,
     seeds: &RangeInclusive<u64>,
@@ -20,20 +21,40 @@ pub(super) fn text(
     conditions: &Conditions,
     view: View,
 ) -> String {
-    if view.is_json {
-        return format!("{}\n", json(score, seeds, settings));
-    }
-    let mut text = String::new();
     let (first, last) = (seeds.start(), seeds.end());
-    let Settings { minutes, profile, .. } = settings;
-    let _ = writeln!(
-        text,
-        "Seeds {first} to {last}, each clear, above and below: {} calls of {} operations in {minutes} minutes \
-         ({profile:?}, {conditions:?}).\n",
+    let Settings { length_s, profile, .. } = settings;
+    let title = format!(
+        "Seeds {first} to {last}, each clear, above and below: {} calls of {} operations in {} minutes ({profile:?}, \
+         {conditions:?}).",
         score.calls,
         operations(),
+        length_s / 60,
     );
+    titled(&title, score, seeds, settings, view)
+}
+
+/// Of one world that was played.
+pub(super) fn text_of_play(score: &Score, settings: &Settings, view: View) -> String {
+    let Settings { seed, length_s, intensity, .. } = *settings;
+    let title = format!("Seed {seed}, {}, played for {length_s} s: {} calls.", intensity.name(), score.calls);
+    titled(&title, score, &(seed..=seed), settings, view)
+}
+
+fn titled(
+    title: &str,
+    score: &Score,
+    seeds: &RangeInclusive<u64>,
+    settings: &Settings,
+    view: View,
+) -> String {
+    if view.is_json {
+        let is_missing = view.has_comparators && !comparators::is_installed();
+        return format!("{}\n", json(score, seeds, settings, is_missing.then_some(comparators::MISSING)));
+    }
+    let mut text = format!("{title}\n\n");
     text += &detectors(score);
+    text += &amounts(score);
+    text += &claimed_calls(score);
     text += &confusion(score);
     text += &look_alike_table(score);
     let _ = writeln!(
@@ -44,10 +65,10 @@ pub(super) fn text(
         score.calls
     );
     if view.has_comparators {
-        text += &score.others.text();
         if !comparators::is_installed() {
-            let _ = writeln!(text, "\n{}", comparators::INSTALL);
+            let _ = writeln!(text, "\n**{}**", comparators::MISSING);
         }
+        text += &score.others.text();
     }
     if view.is_list {
         text += "\n";
@@ -64,7 +85,7 @@ fn detectors(score: &Score) -> String {
          latency s |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (pattern, own) in &score.patterns {
-        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s } = own;
+        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s, .. } = own;
         let has_row = TABLE.iter().any(|row| row.pattern == *pattern);
         let _ = writeln!(
             text,
@@ -85,6 +106,54 @@ fn detectors(score: &Score) -> String {
         );
     }
     text
+}
+
+/// How right claims are beyond the number of calls.
+fn amounts(score: &Score) -> String {
+    let mut text = String::from(
+        "\n| pattern | server seconds: |error| median | p90 | bias | cost units: |error| median | p90 | bias | truth between \
+         low and high (95 %) |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for (pattern, own) in &score.patterns {
+        let OfPattern { server_errors, cost_errors, coverage, .. } = own;
+        if server_errors.bias().is_none() && coverage.value().is_none() {
+            continue;
+        }
+        let of = |errors: &Errors| {
+            let (median, p90) = (percent(errors.relative(0.5)), percent(errors.relative(0.9)));
+            format!("{median} | {p90} | {}", number(errors.bias()))
+        };
+        let (server, cost, covered) = (of(server_errors), of(cost_errors), figure(coverage));
+        let _ = writeln!(text, "| {} | {server} | {cost} | {covered} |", pattern.name());
+    }
+    text
+}
+
+/// How right claims are call by call; nothing where nobody could tell which calls were claimed.
+fn claimed_calls(score: &Score) -> String {
+    let mut text = String::from(
+        "\n| pattern | claimed calls | that were wasted: call by call (95 %) | by instance | wasted calls that were claimed: call \
+         by call (95 %) | by instance |\n|---|---|---|---|---|---|\n",
+    );
+    let mut rows = 0;
+    let own = score.patterns.iter().map(|(pattern, own)| (pattern.name(), &own.calls));
+    for (name, calls) in own.chain([("all, as any pattern", &score.all_calls)]) {
+        let ClaimedCalls { precision, recall, precision_of_instances, recall_of_instances } = calls;
+        if precision.whole() + recall.whole() == 0.0 {
+            continue;
+        }
+        rows += 1;
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} |",
+            precision.whole(),
+            figure(precision),
+            number(precision_of_instances.value()),
+            figure(recall),
+            number(recall_of_instances.value()),
+        );
+    }
+    if rows > 0 { text } else { String::new() }
 }
 
 fn confusion(score: &Score) -> String {
@@ -123,29 +192,43 @@ fn look_alike_table(score: &Score) -> String {
     text
 }
 
-fn json(score: &Score, seeds: &RangeInclusive<u64>, settings: &Settings) -> serde_json::Value {
+fn json(
+    score: &Score,
+    seeds: &RangeInclusive<u64>,
+    settings: &Settings,
+    missing: Option<&str>,
+) -> serde_json::Value {
     let share =
         |share: &Share| json!({ "value": share.value(), "of": share.whole(), "interval": share.interval() });
+    let claimed = |calls: &ClaimedCalls| {
+        json!({
+            "precision": share(&calls.precision), "recall": share(&calls.recall),
+            "precision_of_instances": share(&calls.precision_of_instances),
+            "recall_of_instances": share(&calls.recall_of_instances),
+        })
+    };
     let pattern = |(pattern, own): (&Pattern, &OfPattern)| {
-        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s } = own;
+        let OfPattern { precision, recall: [clear, above, below], infos, errors, latencies_s, .. } = own;
+        let amount = |errors: &Errors| json!({ "median_error": errors.relative(0.5), "p90_error": errors.relative(0.9), "bias": errors.bias() });
         json!({
             "pattern": pattern.name(), "precision": share(precision),
             "recall": { "clear": share(clear), "above": share(above), "below": share(below) },
             "info_only": infos,
-            "waste": { "median_error": errors.relative(0.5), "p90_error": errors.relative(0.9), "bias": errors.bias() },
+            "waste": amount(errors), "server_seconds": amount(&own.server_errors),
+            "cost_units": amount(&own.cost_errors), "claimed_calls": claimed(&own.calls), "coverage": share(&own.coverage),
             "latency_s": quantile(latencies_s, 0.5),
         })
     };
     let confusion = |((truth, said), count): (&(Pattern, Option<Pattern>), &u64)| json!({ "truth": truth.name(), "said": said.map(Pattern::name), "count": count });
     let look_alike = |(name, own): (&&'static str, &super::LookAlike)| json!({ "name": name, "instances": own.instances, "warnings": own.warnings, "claims": own.claims });
     json!({
-        "seeds": [seeds.start(), seeds.end()], "minutes": settings.minutes, "calls": score.calls,
-        "claimed_calls": score.claimed_calls,
+        "seeds": [seeds.start(), seeds.end()], "seconds": settings.length_s, "calls": score.calls,
+        "claimed_calls": score.claimed_calls, "claims": claimed(&score.all_calls),
         "patterns": score.patterns.iter().map(pattern).collect::<Vec<_>>(),
         "confusion": score.confusion.iter().map(confusion).collect::<Vec<_>>(),
         "look_alikes": score.look_alikes.iter().map(look_alike).collect::<Vec<_>>(),
         "false_warnings_per_million": share(&score.false_warnings),
-        "comparators": score.others.json(), "faults": score.faults,
+        "comparators": score.others.json(), "not_compared": missing, "faults": score.faults,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Given: signals. Gives: whether somebody wants the demo to end. Refuses to know: what must be ended.
+//! Given: signals. Gives: whether somebody wants the end of what runs. Refuses to know: what must be ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,19 +9,19 @@ use anyhow::{Context, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
-/// How long the demo is deaf while it waits.
-pub(super) const PAUSE: Duration = Duration::from_millis(50);
+/// How long a wait is deaf.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Status of a program that Ctrl-C ended, as shells tell it.
 const INTERRUPTED: i32 = 130;
 
-/// Set by Ctrl-C or SIGTERM. A second one ends the demo at once, and its processes with it.
-pub(super) struct Stop {
+/// Set by Ctrl-C or SIGTERM. A second one ends this program at once, and its processes with it.
+pub(crate) struct Stop {
     asked: Arc<AtomicBool>,
 }
 
 impl Stop {
-    pub(super) fn on_signals() -> anyhow::Result<Stop> {
+    pub(crate) fn on_signals() -> anyhow::Result<Stop> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag not set, and sets it.
@@ -32,16 +32,16 @@ impl Stop {
     }
 
     #[cfg(test)]
-    pub(super) fn never() -> Stop {
+    pub(crate) fn never() -> Stop {
         Stop { asked: Arc::default() }
     }
 
-    pub(super) fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
     /// An error once somebody wants the end.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         if self.is_asked() {
             bail!("interrupted");
         }
@@ -49,7 +49,7 @@ impl Stop {
     }
 
     /// Waits for a moment, or until somebody wants the end.
-    pub(super) fn wait_until(&self, moment: Instant) {
+    pub(crate) fn wait_until(&self, moment: Instant) {
         while !self.is_asked() {
             let left = moment.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use super::stop::{PAUSE, Stop};
 use crate::repository::words;
+use crate::stop::{PAUSE, Stop};
 
 /// From asking a process to end to ending it. The daemon detaches its probes in between, and for each probe of a TLS library
 /// the kernel waits for all CPUs to leave it: up to 0.4 s each on Linux 6.18, with 15 in each of three games.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A process of the demo. It ends with this value, and with the demo, however that ends.
-pub(super) struct Process {
+/// A process that this program has started. It ends with this value, and with this program, however that ends.
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     lines: Receiver<String>,
@@ -27,7 +27,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a process, out of reach of the terminal's Ctrl-C: it is told in its turn.
-    pub(super) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Process> {
+    pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Process> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         // SAFETY: between fork and exec only prctl(2) is called, which allocates nothing and takes no lock.
         unsafe {
@@ -49,12 +49,12 @@ impl Process {
         Ok(Process { name, child, lines })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The next line that it prints, within `limit`.
-    pub(super) fn line(&self, limit: Duration, stop: &Stop) -> anyhow::Result<String> {
+    pub(crate) fn line(&self, limit: Duration, stop: &Stop) -> anyhow::Result<String> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             match self.lines.recv_timeout(PAUSE) {
@@ -69,23 +69,33 @@ impl Process {
     }
 
     /// The next line that it prints, within `limit`, however much anybody wants the end: for what a process says last.
-    pub(super) fn last_line(&self, limit: Duration) -> anyhow::Result<String> {
+    pub(crate) fn last_line(&self, limit: Duration) -> anyhow::Result<String> {
         self.lines.recv_timeout(limit).with_context(|| format!("hear the last word of {}", self.name))
     }
 
+    /// What it has printed since it was last asked.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    /// All that it still prints, until it closes its standard output.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.lines.iter().collect()
+    }
+
     /// Writes a line to its standard input.
-    pub(super) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         let stdin = self.child.stdin.as_mut().context("it has a standard input")?;
         writeln!(stdin, "{line}").with_context(|| format!("tell {} to {line}", self.name))
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("ask whether {} has ended", self.name))
     }
 
     /// Asks it to end, and ends it if it does not.
-    pub(super) fn end(&mut self) -> anyhow::Result<ExitStatus> {
+    pub(crate) fn end(&mut self) -> anyhow::Result<ExitStatus> {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
@@ -107,7 +117,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // What could not be ended here ends with the demo: it has asked for that signal.
+        // What could not be ended here ends with this program: it has asked for that signal.
         let _ = self.end();
     }
 }
@@ -140,6 +150,15 @@ mod tests {
         assert!(process.ended().expect("it can be asked").is_none());
         drop(process);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn what_it_says_at_its_end_is_heard() {
+        let mut process = shell("trap 'echo last; exit 0' TERM; echo first; read line");
+        assert_eq!(process.line(PATIENCE, &Stop::never()).expect("it runs"), "first");
+        assert_eq!(process.lines(), [""; 0]);
+        assert!(process.end().expect("it ends").success());
+        assert_eq!(process.last_lines(), ["last"]);
     }
 
     #[test]
