@@ -30,7 +30,7 @@ const GAMES: [(&str, bool); 3] = [("obby-rush", false), ("tower-siege", false), 
 const PLATFORM: &str = "platform";
 
 /// What may be 0 while all is well. Everything else must be more with this traffic.
-const MAY_BE_ZERO: [&str; 19] = [
+const MAY_BE_ZERO: [&str; 20] = [
     "rotrace_events_lost_total",
     "rotrace_lost_bytes_total",
     "rotrace_game_names_changed_total",
@@ -44,6 +44,7 @@ const MAY_BE_ZERO: [&str; 19] = [
     "rotrace_series_overflow_total",
     "rotrace_detector_evictions_total",
     "rotrace_late_calls_total",
+    "rotrace_probe_recursion_misses_total",
     "rotrace_unclaimed_calls_total",
     "rotrace_waste_expired_total",
     "rotrace_first_calls_total",
