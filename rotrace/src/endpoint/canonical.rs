@@ -155,10 +155,8 @@ fn origin(target: &str) -> &str {
         Some((scheme, rest)) if scheme.bytes().all(is_scheme) => {
             rest.find('/').and_then(|start| rest.get(start..)).unwrap_or("/")
         }
-        _ => {
-            let authority = target.split('/').next().unwrap_or_default();
-            authority.rfind('@').and_then(|at| target.get(at + 1..)).unwrap_or(target)
-        }
+        // It has no form, so nothing says where credentials would end but the last `@`.
+        _ => target.rfind('@').and_then(|at| target.get(at + 1..)).unwrap_or(target),
     }
 }
 
@@ -248,6 +246,7 @@ mod tests {
     fn credentials_of_a_malformed_target_are_no_path() {
         check("user:secret@host/v1/a", "/host/v1/a");
         check("user:secret@host", "/host");
+        check("* HTTP/2.0CONNECT secret@host", "/host");
         check("/a/user@host", "/a/user@host");
     }
 
