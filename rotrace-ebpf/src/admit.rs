@@ -268,10 +268,10 @@ impl Flow {
 }
 
 /// Classifies what the direction has begun with. A direction that is joined in its middle can only be classified where
-/// the traffic turns round.
+/// the traffic turns round, and by bytes that are seen.
 #[inline(always)]
 fn learn(flow: &mut Flow, is_late: bool, turn: bool, prefix: Prefix, beginning: Beginning) -> Beginning {
-    if flow.prefix.is_empty() && is_late && !turn {
+    if flow.prefix.is_empty() && is_late && (!turn || prefix.is_empty()) {
         return Beginning::Other;
     }
     // In the middle of a connection `the words of a body` look like a request; registered methods are upper case.

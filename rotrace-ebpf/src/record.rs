@@ -49,7 +49,8 @@ pub const TLS_OBJECT: u64 = 1 << 63;
 pub mod kind {
     /// Stream bytes. The payload is the captured prefix of `size` bytes; what is missing was left out on purpose.
     pub const DATA: u8 = 1;
-    /// A connection shows up, before its first data. Payload: [`super::Open`].
+    /// A connection shows up, before its first data. `position` = bytes sent, `size` = bytes received that were passed over
+    /// before, because they began with nothing that is traced. Payload: [`super::Open`].
     pub const OPEN: u8 = 2;
     /// A connection is over. `position` = bytes sent, `size` = bytes received, in total.
     pub const CLOSE: u8 = 3;

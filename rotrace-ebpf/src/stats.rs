@@ -30,14 +30,16 @@ pub enum Stat {
     Records = 11,
     /// Payload bytes copied to user space.
     CapturedBytes = 12,
+    /// Calls of targets that make a ring of io_uring or submit to one, where this probe family does not see what it moves.
+    IoUring = 13,
 }
 
 /// Number of counters.
-pub const STATS: u32 = 13;
+pub const STATS: u32 = 14;
 
 /// The counters that mean something was not seen: index, stage and reason as they appear in `lost` and in
 /// `rotrace_events_lost_total`.
-pub const LOSSES: [(Stat, &str); 9] = [
+pub const LOSSES: [(Stat, &str); 10] = [
     (Stat::RingFull, "ring_full"),
     (Stat::Fault, "fault"),
     (Stat::SocketsFull, "sockets_full"),
@@ -46,6 +48,7 @@ pub const LOSSES: [(Stat, &str); 9] = [
     (Stat::TlsObjectsFull, "tls_objects_full"),
     (Stat::TlsMismatch, "tls_socket_mismatch"),
     (Stat::Compat, "compat_syscall"),
+    (Stat::IoUring, "io_uring"),
     (Stat::TargetsFull, "targets_full"),
 ];
 

@@ -41,6 +41,8 @@ pub mod shape {
     pub const COMPAT_SOCKETCALL: u8 = 15;
     /// `mmap(address, size, protection, flags, fd, …)`: moves nothing; code of a file may hold a TLS library.
     pub const MMAP: u8 = 16;
+    /// `io_uring_setup`, `io_uring_enter`: what a ring moves is not read, only the calls are counted.
+    pub const IO_URING: u8 = 17;
 }
 
 /// True for the shapes that receive.

@@ -367,7 +367,9 @@ impl Pipeline {
         let Some(open) = record.open() else { return };
         let header = &record.header;
         let from_start = header.flags & flag::FROM_START != 0;
-        let state = &mut self.connection(header).state;
+        let Connection { sent, received, state, .. } = self.connection(header);
+        sent.begin_at(header.position);
+        received.begin_at(header.size);
         state.open = Some(open);
         state.from_start |= from_start;
     }

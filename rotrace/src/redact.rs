@@ -224,6 +224,10 @@ impl Redactor {
         let Some(open) = record.open() else { return };
         let header = &record.header;
         self.state(header.conn, header.time_ns).from_start |= header.flags & flag::FROM_START != 0;
+        if let Some(Connection { sent, received, .. }) = self.connections.find(header.conn) {
+            sent.begin_at(header.position);
+            received.begin_at(header.size);
+        }
         self.queue.push(header, &without_kernel_address(open));
     }
 

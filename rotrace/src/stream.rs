@@ -23,8 +23,8 @@ impl Stream {
     /// Takes a piece of `size` bytes at `position`, of which `captured` are the first, and gives what follows on what
     /// was given before: at most a gap, bytes, and a gap.
     ///
-    /// Positions count from the first byte that the probes saw, so a first piece that is not at 0 follows a gap: records
-    /// before it were lost. A piece that overlaps what was given is cut to its new part.
+    /// Positions count from the first byte that the probes saw, so a first piece that is not at 0, or where the direction
+    /// [begins](Stream::begin_at), follows a gap: records before it were lost. A piece that overlaps what was given is cut to its new part.
     pub fn feed<'a>(
         &mut self,
         position: u64,
@@ -46,6 +46,12 @@ impl Stream {
         ]
         .into_iter()
         .flatten()
+    }
+
+    /// The direction is read from `position` on: what was before is known to be nothing that was lost. Without effect once
+    /// something was given.
+    pub fn begin_at(&mut self, position: u64) {
+        self.next.get_or_insert(position);
     }
 
     /// Bytes between what was given and `position`: lost, when a record stands there.
@@ -88,6 +94,15 @@ mod tests {
     #[test]
     fn a_first_piece_behind_the_start_follows_a_gap() {
         check(&[(4, b"c", 1)], &[Chunk::Gap(4), Chunk::Bytes(b"c")]);
+    }
+
+    #[test]
+    fn a_first_piece_where_the_direction_begins_follows_no_gap() {
+        let mut stream = Stream::default();
+        stream.begin_at(4);
+        stream.begin_at(2);
+        let got: Vec<_> = stream.feed(5, b"c", 1).collect();
+        assert_eq!(got, [Chunk::Gap(1), Chunk::Bytes(b"c")]);
     }
 
     #[test]

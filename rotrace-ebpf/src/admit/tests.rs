@@ -178,6 +178,18 @@ fn http2_that_is_joined_late_is_recognised_by_a_frame_that_fills_its_piece() {
     assert_eq!(parts(&mut connection, RECEIVED, &frame(HEADERS, 400)), Ok(std::vec![(409, 409)]));
 }
 
+/// A spliced body has no bytes that could be looked at. Were a part of it told of, what is passed over behind it would be a
+/// gap in which the next response may have been.
+#[test]
+fn bytes_that_are_not_seen_begin_nothing_of_a_connection_joined_late() {
+    let mut connection = joined_late();
+    for size in [5, 1000] {
+        assert_eq!(body(&mut connection, RECEIVED, size), Admit::Ignore);
+    }
+    assert_ne!(text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n"), Admit::Ignore);
+    assert_eq!(connection.protocol, protocol::HTTP1);
+}
+
 #[test]
 fn an_upgrade_is_seen_at_its_preface() {
     let mut connection = from_start();

@@ -24,7 +24,7 @@ impl Traits {
         Traits(direction as u64 | (flags as u64) << 8)
     }
 
-    fn direction(self) -> u8 {
+    pub(super) fn direction(self) -> u8 {
         self.0 as u8 & 1
     }
 
@@ -107,13 +107,13 @@ extern "C" fn http2_part(sk: u64, object: u64, traits: u64, address: u64, size: 
 /// What is written of a piece.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Written {
-    position: u64,
+pub(super) struct Written {
+    pub(super) position: u64,
     size: u64,
     address: u64,
     captured: u64,
     /// The direction, and above it bits of [`flag`], as in [`Traits`].
-    traits: u64,
+    pub(super) traits: u64,
 }
 
 /// Writes the record of one buffer, unless it is HTTP/2; `sk` is 0 for a TLS object, which has no addresses of its own.
@@ -130,7 +130,7 @@ pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, addres
     }
     if connection.announced == 0 && sk != 0 {
         connection.announced = 1;
-        socket::announce(sk, connection);
+        socket::announce(sk, connection, &written);
     }
     if connection.protocol != protocol::HTTP2 {
         write(connection, &written);
@@ -150,7 +150,11 @@ fn decide(connection: &mut Connection, written: &mut Written) -> u64 {
     let (reported, captured, flags) = match connection.admit(direction, size, &first) {
         Admit::Ignore => return 0,
         // Its parts are written after the connection has been announced.
-        Admit::Frames => return 1,
+        Admit::Frames => {
+            // Read again: kept over the decision it would be too much for the stack.
+            written.position = connection.flows[direction as usize].position;
+            return 1;
+        }
         Admit::Copy { bytes, turn } => (size, bytes, if turn { flag::TURN } else { 0 }),
         Admit::Encrypted { report, bytes } => (report, bytes, flag::ENCRYPTED),
     };

@@ -9,6 +9,7 @@ use rotrace_ebpf::record::{Open, direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::TS_COMPAT;
 
+use super::piece::{Traits, Written};
 use super::{FRESH, SOCKETS, count, emit, global, kernel};
 
 const S_IFMT: u16 = 0o170_000;
@@ -179,13 +180,21 @@ pub(super) fn ended(socket: Socket) {
     emit::bare(header);
 }
 
-/// Writes the open record before the first data record of a connection.
+/// Writes the open record before the first data record of a connection, which is of the piece `first`.
 #[inline(never)]
-pub(super) fn announce(sk: u64, connection: &Connection) -> u64 {
+pub(super) fn announce(sk: u64, connection: &Connection, first: &Written) -> u64 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     let mut header = emit::header(kind::OPEN, connection.id, pid_tid);
     header.flags = if connection.from_start == 1 { flag::FROM_START } else { 0 };
+    header.position = connection.flows[0].position;
+    header.size = connection.flows[1].position;
+    // Of its own direction, the piece itself is among them already.
+    if Traits(first.traits).direction() == direction::SENT {
+        header.position = first.position;
+    } else {
+        header.size = first.position;
+    }
     emit::open(header, |open| {
         addresses(sk, open);
         open.role = connection.role;

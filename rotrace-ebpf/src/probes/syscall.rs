@@ -15,11 +15,12 @@ use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::direction;
 use rotrace_ebpf::segments::Vector;
+use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, receives, shape};
 
 use super::piece::Traits;
 use super::socket;
-use super::{SHAPES, TARGETS, User, buffers, emit, global};
+use super::{SHAPES, TARGETS, User, buffers, count, emit, global};
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
 #[inline(always)]
@@ -54,6 +55,9 @@ fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
     }
     match shape {
         shape::COMPAT | shape::COMPAT_SOCKETCALL => compat_call(registers, shape),
+        shape::IO_URING => {
+            ring_call();
+        }
         _ => target_call(&ctx, registers, shape),
     }
     0
@@ -78,6 +82,13 @@ fn compat_call(registers: *const u8, shape: u8) {
         fd = first;
     }
     socket::of_descriptor(fd as u64);
+}
+
+/// A call to io_uring. Not inlined: the counter's key would be on the stack of all other calls too.
+#[inline(never)]
+fn ring_call() -> u64 {
+    count(Stat::IoUring, 1);
+    0
 }
 
 /// A call of a target that moved something, or found the end of a stream.

@@ -20,6 +20,8 @@ struct Probes {
     pipeline: Pipeline,
     now_ns: u64,
     positions: BTreeMap<(u64, u8), u64>,
+    /// [`flag::FROM_START`], or nothing for connections that are older than the tracer.
+    age: u8,
     lines: Vec<String>,
 }
 
@@ -41,6 +43,7 @@ impl Probes {
             pipeline: Pipeline::new(Self::settings()),
             now_ns: 0,
             positions: BTreeMap::new(),
+            age: flag::FROM_START,
             lines: Vec::new(),
         }
     }
@@ -96,13 +99,21 @@ impl Probes {
         self.record(header, &open.to_bytes());
     }
 
+    /// A connection older than the tracer, on which so many bytes have been passed over.
+    fn open_late(&mut self, conn: u64, [sent, received]: [u64; 2]) {
+        self.age = 0;
+        self.positions.extend([((conn, direction::SENT), sent), ((conn, direction::RECEIVED), received)]);
+        let header = Header { kind: kind::OPEN, conn, position: sent, size: received, ..Header::default() };
+        self.record(header, &Open::default().to_bytes());
+    }
+
     fn data(&mut self, conn: u64, direction: u8, flags: u8, bytes: &[u8], size: u64) {
         let position = self.positions.entry((conn, direction)).or_default();
         let header = Header {
             kind: kind::DATA,
             conn,
             direction,
-            flags: flags | flag::FROM_START,
+            flags: flags | self.age,
             position: *position,
             size,
             ..Header::default()
@@ -160,6 +171,17 @@ fn a_call_of_a_known_process() {
     assert_eq!(probes.lines, ["Client chess 1007 api/v1/users/{id} Some(200) Some(2) Complete"]);
     let coverage = probes.coverage("chess");
     assert_eq!((coverage.opened.client.plain, coverage.connect_ns), (1, 500));
+}
+
+/// What went by before the first request cannot hold its response.
+#[test]
+fn the_first_call_of_a_connection_that_was_joined_in_the_middle_of_a_response() {
+    let mut probes = Probes::new();
+    probes.process(Some("chess"));
+    probes.open_late(SOCKET, [50, 700]);
+    probes.text(SOCKET, direction::SENT, GET);
+    probes.text(SOCKET, direction::RECEIVED, OK);
+    assert_eq!(probes.lines, ["Client chess 1007 api/v1/users/{id} Some(200) Some(2) Complete"]);
 }
 
 #[test]

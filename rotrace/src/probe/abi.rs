@@ -44,13 +44,18 @@ pub fn shapes() -> [u8; 2 * SYSCALLS] {
         (libc::SYS_sendmmsg, shape::SENDMMSG),
         (libc::SYS_sendfile, shape::SENDFILE),
         (libc::SYS_splice, shape::SPLICE),
+        (libc::SYS_io_uring_setup, shape::IO_URING),
+        (libc::SYS_io_uring_enter, shape::IO_URING),
         (libc::SYS_accept, shape::ACCEPT),
         (libc::SYS_accept4, shape::ACCEPT),
     ];
     let compat = COMPAT_CALLS.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
+    // These have the same numbers for 32-bit calls (arch/x86/entry/syscalls/syscall_32.tbl).
+    let rings = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter];
+    let rings = rings.map(|number| (SYSCALLS + number as usize, shape::IO_URING));
     let socketcall = (SYSCALLS + COMPAT_SOCKETCALL, shape::COMPAT_SOCKETCALL);
     let native = calls.map(|(number, shape)| (number as usize, shape)).into_iter();
-    for (index, shape) in native.chain(compat).chain([socketcall]) {
+    for (index, shape) in native.chain(compat).chain(rings).chain([socketcall]) {
         if let Some(slot) = table.get_mut(index) {
             *slot = shape;
         }
@@ -64,6 +69,6 @@ mod tests {
 
     #[test]
     fn the_shapes_of_all_calls_fit_the_table() {
-        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 17 + 17 + 1);
+        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 19 + 17 + 1 + 2);
     }
 }

@@ -214,6 +214,7 @@ fn loss_meaning(reason: &str) -> Option<&'static str> {
         "tls_calls_full" => "the thread table was full; the plaintext of these TLS calls is missing",
         "tls_objects_full" => "the table of TLS objects was full; calls on these connections are missing",
         "compat_syscall" => "system calls of 32-bit processes, which these probes do not read",
+        "io_uring" => "calls to io_uring, which these probes do not read; `--probes socket` do",
         "tls_socket_mismatch" => "a TLS object used a second socket; its calls stay with the first",
         "targets_full" => "the target table was full; calls of these new processes are missing",
         _ => return None,

@@ -10,7 +10,7 @@ use rotrace::capture::{ProcessFacts, process_record};
 use rotrace::endpoint::{self, Endpoints};
 use rotrace::exchange::Role;
 use rotrace::pipeline::{Output, Pipeline, Settings};
-use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, direction, flag, kind, role};
+use rotrace_ebpf::record::{HEADER_BYTES, Header, Open, VERSION, direction, flag, kind, role};
 
 use super::quartiles::Quartiles;
 use super::stage::thread_cpu;
@@ -168,13 +168,7 @@ impl Capture {
             socket: conn,
             ..Open::default()
         };
-        let header = Header {
-            kind: kind::OPEN,
-            flags: flag::FROM_START,
-            size: OPEN_BYTES as u64,
-            conn,
-            ..Header::default()
-        };
+        let header = Header { kind: kind::OPEN, flags: flag::FROM_START, conn, ..Header::default() };
         self.record(header, &open.to_bytes());
     }
 
