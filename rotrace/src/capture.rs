@@ -217,6 +217,13 @@ pub fn process_record(time_ns: u64, pid: u32, facts: &ProcessFacts) -> serde_jso
     record(kind::PROCESS, time_ns, pid, facts)
 }
 
+/// The record that says that a process is gone, in place of the kernel's where that was lost.
+pub fn exit_record(time_ns: u64, pid: u32) -> [u8; HEADER_BYTES] {
+    let length = HEADER_BYTES as u32;
+    Header { length, version: VERSION, kind: kind::EXIT, time_ns, pid, tid: pid, ..Header::default() }
+        .to_bytes()
+}
+
 /// The record that says what was lost so far.
 pub fn loss_record(time_ns: u64, losses: &Losses) -> serde_json::Result<Vec<u8>> {
     record(kind::LOSS, time_ns, 0, losses)

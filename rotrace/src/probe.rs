@@ -216,6 +216,11 @@ impl Probes {
         self.targets.insert(initial, level, 0).with_context(|| format!("make process {initial} a target"))
     }
 
+    /// Whether the calls of a process are recorded; those of one that has exited are not. `pid` is of the initial namespace.
+    pub fn has_target(&self, pid: u32) -> bool {
+        self.targets.get(&pid, 0).is_ok()
+    }
+
     /// Records no more calls of a process; `pid` is of the initial namespace.
     pub fn remove_target(&mut self, pid: u32) {
         // It may have exited, which has removed it already.

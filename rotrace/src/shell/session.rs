@@ -149,7 +149,33 @@ impl Session {
             recorder.write(&record)?;
         }
         self.pipeline.feed(&record, call);
+        if count(Stat::RingFull) > 0 {
+            self.let_go_of_the_exited(now_ns, call)?;
+        }
         self.pipeline.tick(now_ns, call);
+        Ok(())
+    }
+
+    /// Lets go of targets whose exit record found no room in the ring; the probes have let go of them already.
+    fn let_go_of_the_exited(&mut self, now_ns: u64, call: &mut dyn FnMut(Output<'_>)) -> io::Result<()> {
+        let targets = self.targets.keys().copied();
+        let exited: Vec<u32> = targets.filter(|&process| !self.probes.has_target(process)).collect();
+        if exited.is_empty() {
+            return Ok(());
+        }
+        // What they did before comes first, and the record that they are gone if there is one.
+        self.drain(call)?;
+        for process in exited {
+            if !self.targets.contains_key(&process) {
+                continue;
+            }
+            let record = capture::exit_record(now_ns, process);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.write(&record)?;
+            }
+            self.pipeline.feed(&record, call);
+            self.apply(Change::Exited { process });
+        }
         Ok(())
     }
 
