@@ -17,6 +17,8 @@ mod access_log;
 mod call;
 #[path = "live/compare.rs"]
 mod compare;
+#[path = "live/moved.rs"]
+mod moved;
 #[path = "live/needs.rs"]
 mod needs;
 #[path = "live/nginx.rs"]
@@ -34,6 +36,8 @@ mod captures;
 mod clients;
 #[path = "live/compat.rs"]
 mod compat;
+#[path = "live/faults.rs"]
+mod faults;
 #[path = "live/http2.rs"]
 mod http2;
 #[path = "live/identity.rs"]
@@ -42,6 +46,8 @@ mod identity;
 mod lab;
 #[path = "live/lifetime.rs"]
 mod lifetime;
+#[path = "live/matrix.rs"]
+mod matrix;
 #[path = "live/namespaces.rs"]
 mod namespaces;
 #[path = "live/privileges.rs"]

@@ -51,6 +51,15 @@ pub(crate) struct Summary {
     pub(crate) calls: u64,
     pub(crate) lost: BTreeMap<String, BTreeMap<String, u64>>,
     pub(crate) captured_bytes: Option<u64>,
+    /// Those that arrived.
+    pub(crate) records: u64,
+}
+
+impl Summary {
+    /// What is lost for a reason, at whichever stage.
+    pub(crate) fn lost(&self, reason: &str) -> Option<u64> {
+        self.lost.values().find_map(|reasons| reasons.get(reason).copied())
+    }
 }
 
 /// What one run of `attach` printed.

@@ -3,6 +3,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::process::outcome;
 
 /// The `rotrace` under test; tracing needs root.
 pub(crate) fn rotrace() -> PathBuf {
@@ -10,6 +14,30 @@ pub(crate) fn rotrace() -> PathBuf {
     let user = unsafe { libc::geteuid() };
     assert_eq!(user, 0, "live tests need root: they load probes and start servers");
     PathBuf::from(env!("CARGO_BIN_EXE_rotrace"))
+}
+
+/// The program of `tests/mover`. Cargo does not build it for the tests of another package, so where cargo runs them it is
+/// asked to.
+pub(crate) fn mover() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let path = Path::new(env!("CARGO_BIN_EXE_rotrace")).with_file_name("rotrace-mover");
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            let profile =
+                if path.parent().is_some_and(|parent| parent.ends_with("debug")) { "dev" } else { "release" };
+            let mut command = Command::new(cargo);
+            command.args(["build", "--quiet", "--package=rotrace-mover", "--profile", profile]);
+            let (status, _, complaints) = outcome(command);
+            assert_eq!(status, Some(0), "cannot build the mover: {complaints}");
+        }
+        path
+    });
+    assert!(
+        is_executable(built),
+        "live tests need {}: `cargo build -p rotrace-mover` makes it",
+        built.display()
+    );
+    built.clone()
 }
 
 /// A program of the search path.

@@ -22,7 +22,7 @@ const LINKS_EACH: usize = 3 + 2;
 const PROMISED: Duration = Duration::from_secs(2);
 
 /// The links that a process holds, by number; `of_type` is the end of what the kernel calls them.
-fn links(pid: u32, of_type: &str) -> BTreeSet<u32> {
+pub(crate) fn links(pid: u32, of_type: &str) -> BTreeSet<u32> {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     // A descriptor may be closed between the list and the look at it.
     let described = descriptors.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
@@ -32,6 +32,11 @@ fn links(pid: u32, of_type: &str) -> BTreeSet<u32> {
             field("link_type:\t")?.ends_with(of_type).then_some(field("link_id:\t")?.parse().ok()?)
         })
         .collect()
+}
+
+/// The links of all processes.
+pub(crate) fn all_links() -> BTreeSet<u32> {
+    loaded_links().filter_map(|link| Some(link.ok()?.id())).collect()
 }
 
 #[test]
@@ -59,8 +64,7 @@ fn with_eight_targets_of_tls_it_ends_within_two_seconds_and_leaves_no_probe() {
     let took = stopped.elapsed();
     assert_eq!(status.code(), Some(0), "{}", daemon.complaints());
     assert!(took < PROMISED, "it took {took:?}");
-    let left: BTreeSet<u32> = loaded_links().filter_map(|link| Some(link.ok()?.id())).collect();
-    assert_eq!(left.intersection(&held_links).collect::<Vec<_>>(), Vec::<&u32>::new());
+    assert_eq!(all_links().intersection(&held_links).collect::<Vec<_>>(), Vec::<&u32>::new());
 }
 
 /// The program that a held process is, as the kernel names it.

@@ -83,6 +83,22 @@ impl Tracer {
         Seen::read(&self.0.succeeded())
     }
 
+    /// Its PID.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        self.0.signal(signal);
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.0.signal(libc::SIGKILL);
+        assert!(!self.0.ended().success());
+    }
+
     fn ended(&mut self) -> Seen {
         let seen = Seen::read(&self.0.succeeded());
         let complaints = self.0.complaints();
