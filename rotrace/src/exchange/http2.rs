@@ -211,7 +211,7 @@ impl Streams {
         match event {
             h2::Event::Block(block) => {
                 let result = if is_request {
-                    self.request(wanted, &block, at_ns, fields, *doubt, emit)
+                    self.request(wanted, &block, fields, *doubt, emit)
                 } else {
                     self.response(&block, at_ns, fields, emit)
                 };
@@ -277,7 +277,6 @@ impl Streams {
         &mut self,
         wanted: &Wanted,
         block: &Block<'_>,
-        at_ns: u64,
         fields: &mut hpack::Decoder,
         doubt: Option<Unnamed>,
         emit: &mut Emit<'_>,
@@ -310,19 +309,12 @@ impl Streams {
             self.calls.remove(passed);
             emit(Event::Unpaired(Unpaired::Response));
         }
-        self.open(request, block, at_ns, doubt, emit);
+        self.open(request, block, doubt, emit);
         result
     }
 
     /// Opens the exchange of a request, which may have been answered before it was recorded.
-    fn open(
-        &mut self,
-        mut request: Request,
-        block: &Block<'_>,
-        at_ns: u64,
-        doubt: Option<Unnamed>,
-        emit: &mut Emit<'_>,
-    ) {
+    fn open(&mut self, mut request: Request, block: &Block<'_>, doubt: Option<Unnamed>, emit: &mut Emit<'_>) {
         let Block { stream, ends_stream, wire_bytes, mark, .. } = *block;
         let target = request.target(doubt);
         let authority = request.authority(self.authority.as_ref());
@@ -357,7 +349,7 @@ impl Streams {
             return emit(Event::Exchange(call.end(Outcome::Lost, None)));
         }
         if let Some(ended_ns) = ended_ns {
-            self.complete(stream, ended_ns.min(at_ns), emit);
+            self.complete(stream, ended_ns, emit);
         }
     }
 

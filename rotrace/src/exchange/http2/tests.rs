@@ -250,6 +250,24 @@ fn a_client_whose_response_is_recorded_first() {
     );
 }
 
+/// Two processors write the records: the second can be the one of the earlier time.
+#[test]
+fn a_request_that_is_recorded_later_with_an_earlier_time() {
+    let (mut ops, _) = parse(
+        "> preface
+         < settings
+         < headers 1 end :status=200
+         > headers 1 end :method=GET :path=/a :authority=a
+         close",
+        bytes,
+    );
+    let Some(Op::Piece { at_ns, .. }) = ops.get_mut(3) else { panic!("the request") };
+    *at_ns = 2;
+    let events = decode(&ops, false, Role::Client);
+    let Some(Event::Exchange(exchange)) = events.first() else { panic!("{events:?}") };
+    assert_eq!((exchange.started_ns, exchange.first_byte_ns, exchange.ended_ns), (2, Some(3), Some(3)));
+}
+
 #[test]
 fn who_joins_late_says_what_is_not_known() {
     check(
