@@ -16,3 +16,13 @@ pub const GET_ERROR: u64 = 6;
 /// `ssize_t gnutls_record_recv(gnutls_session_t session, void *data, size_t data_size)`, and functions of other libraries
 /// like it: 0 says that the peer has ended its direction.
 pub const RECEIVE: u64 = 7;
+/// `func (c *Conn) Read(b []byte) (int, error)` of Go's `crypto/tls`.
+pub const GO_READ: u64 = 8;
+/// `func (c *Conn) Write(b []byte) (int, error)` of Go's `crypto/tls`.
+pub const GO_WRITE: u64 = 9;
+/// `func (c *Conn) Close() error` of Go's `crypto/tls`.
+pub const GO_CLOSE: u64 = 10;
+/// A `RET` instruction of Go's `Read`.
+pub const GO_READ_RETURN: u64 = 11;
+/// A `RET` instruction of Go's `Write`.
+pub const GO_WRITE_RETURN: u64 = 12;

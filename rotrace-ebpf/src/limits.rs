@@ -76,3 +76,10 @@ pub const TLS_CALLS_MAX: u32 = 16384;
 
 /// Threads whose last TLS call moved nothing and that have not asked why; of more, the longest ago is forgotten.
 pub const TLS_EMPTY_MAX: u32 = 4096;
+
+/// Calls of Go's TLS that are under way at one time: each connection has one that waits for what its peer sends. Of more,
+/// the one that began the longest ago is forgotten.
+pub const GO_CALLS_MAX: u32 = 32768;
+
+/// Writes of Go's TLS that are under way at one time and can be recorded before they return.
+pub const GO_WRITES_MAX: u32 = 8192;

@@ -100,6 +100,28 @@ impl Iterators {
         Iterators { kind: 0, kind_mask: 0, one: ABSENT, array: ABSENT, one_at: 0, array_at: 0, offset: 0 };
 }
 
+/// Offsets in `struct pt_regs` of the registers by which Go passes the first arguments and results, and of those that say
+/// where it is: its own calling convention since 1.17 (<https://go.dev/s/regabi>).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct GoRegisters {
+    /// The first three words of arguments, and of results.
+    pub words: [u32; 3],
+    /// The current goroutine's `g`.
+    pub goroutine: u32,
+    /// The stack pointer.
+    pub stack: u32,
+}
+
+impl GoRegisters {
+    /// Before the daemon has filled them in.
+    pub const UNKNOWN: GoRegisters = GoRegisters { words: [0; 3], goroutine: 0, stack: 0 };
+    /// x86-64: `ax bx cx`, `r14`, `sp`.
+    pub const X86_64: GoRegisters = GoRegisters { words: [80, 40, 88], goroutine: 8, stack: 152 };
+    /// arm64: `x0 x1 x2`, `x28`, `sp`.
+    pub const ARM64: GoRegisters = GoRegisters { words: [0, 8, 16], goroutine: 224, stack: 248 };
+}
+
 /// Offsets in `struct pt_regs` of the arguments of a system call, and of what tells 32-bit processes apart. They are part
 /// of the architecture, not of the kernel build (arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h).
 #[derive(Clone, Copy, Debug)]

@@ -11,13 +11,14 @@ use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use rotrace_ebpf::admit::Connection;
 use rotrace_ebpf::limits::{self, PREFIX_BYTES, PREFIX_WORDS};
 use rotrace_ebpf::memory::Memory;
-use rotrace_ebpf::offsets::{Iterators, Offsets, Registers};
+use rotrace_ebpf::offsets::{GoRegisters, Iterators, Offsets, Registers};
 use rotrace_ebpf::record::role;
 use rotrace_ebpf::stats::{STATS, Stat};
 use rotrace_ebpf::syscalls::SYSCALLS;
 
 mod buffers;
 mod emit;
+mod go;
 mod lifecycle;
 mod message;
 mod piece;
@@ -32,6 +33,10 @@ static OFFSETS: Offsets = Offsets::UNKNOWN;
 /// Where `pt_regs` keeps the arguments of a system call.
 #[unsafe(no_mangle)]
 static REGISTERS: Registers = Registers::UNKNOWN;
+
+/// Where `pt_regs` keeps what Go passes.
+#[unsafe(no_mangle)]
+static GO_REGISTERS: GoRegisters = GoRegisters::UNKNOWN;
 
 /// How messages keep their buffers.
 #[unsafe(no_mangle)]

@@ -32,14 +32,17 @@ pub enum Stat {
     CapturedBytes = 12,
     /// Calls of targets that make a ring of io_uring or submit to one, where this probe family does not see what it moves.
     IoUring = 13,
+    /// Calls of Go's TLS that moved plaintext and of which neither the entry nor the arguments were seen: they were under
+    /// way when the probes came, or their entry was the oldest of more than the table holds.
+    GoEntryMissed = 14,
 }
 
 /// Number of counters.
-pub const STATS: u32 = 14;
+pub const STATS: u32 = 15;
 
 /// The counters that mean something was not seen: index, stage and reason as they appear in `lost` and in
 /// `rotrace_events_lost_total`.
-pub const LOSSES: [(Stat, &str); 10] = [
+pub const LOSSES: [(Stat, &str); 11] = [
     (Stat::RingFull, "ring_full"),
     (Stat::Fault, "fault"),
     (Stat::SocketsFull, "sockets_full"),
@@ -50,6 +53,7 @@ pub const LOSSES: [(Stat, &str); 10] = [
     (Stat::Compat, "compat_syscall"),
     (Stat::IoUring, "io_uring"),
     (Stat::TargetsFull, "targets_full"),
+    (Stat::GoEntryMissed, "go_entry_missed"),
 ];
 
 /// The counters of stream bytes that no record has the content of although it should have: index and reason.

@@ -144,6 +144,7 @@ impl Probes {
         drop(btf);
         drop(bytes);
         let registers = abi::registers()?;
+        let go_registers = abi::go_registers()?;
         let shapes = abi::shapes();
         let question = question();
         let values = offsets.values();
@@ -154,6 +155,7 @@ impl Probes {
             .override_global("OFFSETS", &values[..], true)
             .override_global("ITERATORS", &iterators[..], true)
             .override_global("REGISTERS", &registers[..], true)
+            .override_global("GO_REGISTERS", &go_registers[..], true)
             .override_global("SHAPES", &shapes[..], true)
             .override_global("QUESTION", &question, true)
             .map_max_entries("RECORDS", settings.ring_bytes)

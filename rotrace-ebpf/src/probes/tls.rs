@@ -20,7 +20,7 @@ use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::{function, limits};
 
 use super::piece::{self, Traits};
-use super::{SOCKETS, TARGETS, count, emit};
+use super::{SOCKETS, TARGETS, count, emit, go};
 
 /// `SSL_ERROR_ZERO_RETURN` (include/openssl/ssl.h, 1.1.1 to 3.5): the peer has ended its direction with close_notify.
 const SSL_ERROR_ZERO_RETURN: i32 = 6;
@@ -41,9 +41,9 @@ struct Call {
 /// A TLS object of a process.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Object {
-    pid: u64,
-    address: u64,
+pub(super) struct Object {
+    pub(super) pid: u64,
+    pub(super) address: u64,
 }
 
 /// A TLS object's stream, and the socket it is bound to (0 while not known).
@@ -82,7 +82,9 @@ fn ssl_enter(ctx: ProbeContext) -> u32 {
         function::READ_EX => entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0), 0),
         function::WRITE_EX => entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0), 0),
         function::RECEIVE => entered(&ctx, direction::RECEIVED as u64, 0, 1),
-        function::FREE => freed(&ctx),
+        function::FREE => freed(ctx.arg(0).unwrap_or(0)),
+        function::GO_READ => go::read(&ctx),
+        function::GO_WRITE => go::write(&ctx),
         _ => 0,
     }
 }
@@ -175,7 +177,7 @@ fn ssl_get_error(ctx: RetProbeContext) -> u32 {
 
 /// The peer of a TLS object has ended its direction.
 #[inline(always)]
-fn ended(object: u64, pid_tid: u64) {
+pub(super) fn ended(object: u64, pid_tid: u64) {
     let Some(session) = TLS_OBJECTS.get_ptr_mut(&Object { pid: pid_tid >> 32, address: object }) else {
         return;
     };
@@ -192,7 +194,7 @@ fn ended(object: u64, pid_tid: u64) {
 
 /// Writes the record of one buffer of plaintext.
 #[inline(always)]
-fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
+pub(super) fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     let Some(session) = session(&Object { pid: pid_tid >> 32, address: object }) else { return };
@@ -224,15 +226,15 @@ pub(super) fn connection(object: u64) -> *mut Connection {
 
 #[uprobe]
 fn ssl_free(ctx: ProbeContext) -> u32 {
-    freed(&ctx)
+    freed(ctx.arg(0).unwrap_or(0))
 }
 
-/// `SSL_free(ssl)`: the address will be used again for another object.
+/// A TLS object is gone: its address will be used again for another one.
 #[inline(always)]
-fn freed(ctx: &ProbeContext) -> u32 {
+pub(super) fn freed(object: u64) -> u32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
-    let key = Object { pid: pid_tid >> 32, address: ctx.arg(0).unwrap_or(0) };
+    let key = Object { pid: pid_tid >> 32, address: object };
     let Some(session) = TLS_OBJECTS.get_ptr_mut(&key) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &(*session).connection };
@@ -259,17 +261,35 @@ pub(super) extern "C" fn tls_bind(sk: u64) -> u64 {
     let Some(connection) = SOCKETS.get_ptr_mut(&sk) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &*connection };
-    let key = Object { pid: pid_tid >> 32, address: inside.object };
-    let Some(session) = session(&key) else { return 0 };
+    match socket_of(inside.object) {
+        0 => tie(inside.object, connection),
+        known if known == connection.id => {}
+        _ => count(Stat::TlsMismatch, 1),
+    }
+    0
+}
+
+/// The socket that a TLS object of the current process is bound to; 0 when it is bound to none or not known.
+#[inline(always)]
+pub(super) fn socket_of(object: u64) -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    match TLS_OBJECTS.get_ptr_mut(&Object { pid, address: object }) {
+        // SAFETY: a value of the map, which stays valid while the program runs.
+        Some(session) => unsafe { (*session).socket },
+        None => 0,
+    }
+}
+
+/// Ties a socket to a TLS object that is bound to none.
+#[inline(always)]
+pub(super) fn tie(object: u64, connection: &Connection) {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    let key = Object { pid: pid_tid >> 32, address: object };
+    let Some(session) = session(&key) else { return };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let session = unsafe { &mut *session };
-    if session.socket == connection.id {
-        return 0;
-    }
-    if session.socket != 0 {
-        count(Stat::TlsMismatch, 1);
-        return 0;
-    }
     session.socket = connection.id;
     session.connection.from_start =
         (connection.from_start == 1 && was_probed(key.pid as u32, connection)) as u8;
@@ -277,7 +297,6 @@ pub(super) extern "C" fn tls_bind(sk: u64) -> u64 {
     if session.connection.announced == 1 {
         bound(&session.connection, session.socket, pid_tid);
     }
-    0
 }
 
 /// True when the TLS of a process was probed before a connection was made: else its first plaintext may not have been seen.

@@ -3,7 +3,7 @@
 
 use anyhow::bail;
 
-use rotrace_ebpf::offsets::Registers;
+use rotrace_ebpf::offsets::{GoRegisters, Registers};
 use rotrace_ebpf::syscalls::{SYSCALLS, shape};
 
 /// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
@@ -16,6 +16,16 @@ pub fn registers() -> anyhow::Result<[u32; 11]> {
         };
     let [a, b, c, d, e, f] = arguments;
     Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
+}
+
+/// Where this architecture keeps what Go passes, in the order of [`GoRegisters`].
+pub fn go_registers() -> anyhow::Result<[u32; 5]> {
+    let GoRegisters { words: [a, b, c], goroutine, stack } = match std::env::consts::ARCH {
+        "x86_64" => GoRegisters::X86_64,
+        "aarch64" => GoRegisters::ARM64,
+        other => bail!("the probes do not know the registers of {other}"),
+    };
+    Ok([a, b, c, goroutine, stack])
 }
 
 /// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both

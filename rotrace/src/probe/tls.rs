@@ -43,10 +43,39 @@ pub enum Function {
     /// `ssize_t gnutls_record_recv(gnutls_session_t session, void *data, size_t data_size)`: like `SSL_read`, and 0 is the
     /// end of what the peer sends.
     Receive = function::RECEIVE,
+    /// `func (c *Conn) Read(b []byte) (int, error)` of Go's `crypto/tls`.
+    GoRead = function::GO_READ,
+    /// `func (c *Conn) Write(b []byte) (int, error)` of Go's `crypto/tls`.
+    GoWrite = function::GO_WRITE,
+    /// `func (c *Conn) Close() error` of Go's `crypto/tls`.
+    GoClose = function::GO_CLOSE,
+    /// A `RET` instruction of `GoRead`.
+    GoReadReturn = function::GO_READ_RETURN,
+    /// A `RET` instruction of `GoWrite`.
+    GoWriteReturn = function::GO_WRITE_RETURN,
+}
+
+impl Function {
+    /// It moves plaintext, and the library's caller gets control back by a return that a return probe sees.
+    fn returns(self) -> bool {
+        use Function::{Read, ReadEx, Receive, Write, WriteEx};
+        matches!(self, Read | Write | ReadEx | WriteEx | Receive)
+    }
+
+    /// The program of all entries sees it begin.
+    fn enters(self) -> bool {
+        use Function::{GetError, GoClose, GoReadReturn, GoWriteReturn};
+        !matches!(self, GetError | GoClose | GoReadReturn | GoWriteReturn)
+    }
 }
 
 /// Programs that are attached by perf events, and the functions at which each is.
-const PROGRAMS: [(&[Function], &str); 8] = [
+const PROGRAMS: [(&[Function], &str); 13] = [
+    (&[Function::GoReadReturn], "go_read_return"),
+    (&[Function::GoWriteReturn], "go_write_return"),
+    (&[Function::GoRead], "go_read"),
+    (&[Function::GoWrite], "go_write"),
+    (&[Function::GoClose], "go_close"),
     (&[Function::Read], "ssl_read"),
     (&[Function::Receive], "tls_receive"),
     (&[Function::Write], "ssl_write"),

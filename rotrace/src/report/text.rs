@@ -216,6 +216,7 @@ fn loss_meaning(reason: &str) -> Option<&'static str> {
         "compat_syscall" => "system calls of 32-bit processes, which these probes do not read",
         "io_uring" => "calls to io_uring, which these probes do not read; `--probes socket` do",
         "tls_socket_mismatch" => "a TLS object used a second socket; its calls stay with the first",
+        "go_entry_missed" => "TLS calls of Go began before the probes came; their plaintext is missing",
         "targets_full" => "the target table was full; calls of these new processes are missing",
         _ => return None,
     })

@@ -8,6 +8,8 @@
 //!
 //! Format: System V ABI, chapters 4 and 5 (ELF header, sections, string and symbol tables, program headers).
 
+mod go;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -41,7 +43,7 @@ const SECTION_NAMES_BYTES: u64 = 64 * 1024;
 
 /// What a defined function of this name is. A library takes the object first and the buffer second, and returns how many
 /// bytes it moved, or says so where its fourth argument points; what it has beyond that is in [`Function`].
-const NAMES: [(&str, Meaning); 20] = [
+const NAMES: [(&str, Meaning); 21] = [
     ("SSL_read", Meaning::Probed(Function::Read)),
     ("SSL_write", Meaning::Probed(Function::Write)),
     ("SSL_read_ex", Meaning::Probed(Function::ReadEx)),
@@ -67,18 +69,18 @@ const NAMES: [(&str, Meaning); 20] = [
     ("s2n_connection_free", Meaning::Probed(Function::Free)),
     // OpenSSL's are names that others have too; this one only NSS has. Its calls go to files and plain sockets as well.
     ("SSL_ImportFD", Meaning::Carries(Stack::Nss)),
+    // Go's linker, where its code begins.
+    ("runtime.text", Meaning::GoText),
 ];
 
 /// The crate `rustls` in a mangled name, with its length in front (both manglings of Rust).
 const RUSTLS: &str = "6rustls";
 
-/// Sections that only the Go linker writes.
-const GO_SECTIONS: [&[u8]; 2] = [b".note.go.buildid", b".gopclntab"];
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     Probed(Function),
     Carries(Stack),
+    GoText,
 }
 
 /// A TLS implementation that the probes do not follow.
@@ -88,8 +90,10 @@ pub enum Stack {
     Nss,
     /// rustls.
     Rustls,
-    /// `crypto/tls` of Go. Known by the program being one of Go, so it may not use TLS at all.
+    /// `crypto/tls` of Go, not found where the program's own tables should have it.
     Go,
+    /// The same of a version before 1.18, whose functions may take arguments from the stack.
+    GoBefore118,
     /// The Java virtual machine's own, which is Java code.
     Java,
     /// The Mbed TLS within the Unity player, without symbols.
@@ -101,7 +105,8 @@ impl fmt::Display for Stack {
         f.write_str(match self {
             Stack::Nss => "NSS",
             Stack::Rustls => "rustls",
-            Stack::Go => "Go crypto/tls",
+            Stack::Go => "Go crypto/tls that cannot be located",
+            Stack::GoBefore118 => "Go before 1.18",
             Stack::Java => "Java TLS",
             Stack::Unity => "UnityTLS",
         })
@@ -205,24 +210,30 @@ pub fn points(file: impl Read + Seek, bytes_max: u64) -> Result<Points, NotElf> 
         count => file.table(header.e_shoff.get(Le), count.into())?,
     };
     let mut found = Found::default();
-    if is_go(&mut file, &header, &sections)? {
-        found.stacks.insert(Stack::Go);
-    }
     for section in &sections {
         if matches!(section.sh_type.get(Le), elf::SHT_DYNSYM | elf::SHT_SYMTAB) {
             let strings = sections.get(section.sh_link.get(Le) as usize).copied().ok_or(NotElf::Malformed)?;
             found.symbols(&mut file, section, &strings)?;
         }
     }
-    let functions = if found.addresses.is_empty() {
-        Vec::new()
-    } else {
-        if usize::from(header.e_phentsize.get(Le)) != size_of::<ProgramHeader64<Le>>() {
+    let segments = match header.e_phnum.get(Le) {
+        0 => Vec::new(),
+        _ if usize::from(header.e_phentsize.get(Le)) != size_of::<ProgramHeader64<Le>>() => {
             return Err(NotElf::Malformed);
         }
-        let segments = file.table(header.e_phoff.get(Le), header.e_phnum.get(Le).into())?;
-        offsets(&mut file, machine, &segments, &found.addresses)?
+        count => file.table(header.e_phoff.get(Le), count.into())?,
     };
+    let mut functions = offsets(&mut file, machine, &segments, &found.addresses)?;
+    let names = section_names(&mut file, &header, &sections)?;
+    let named: Vec<_> = sections.iter().map(|section| (section_name(&names, section), *section)).collect();
+    match go::tls(&mut file, machine, &named, &segments, found.go_text)? {
+        go::Tls::None => {}
+        go::Tls::Probed(points) => functions.extend(points),
+        go::Tls::Missed(stack) => {
+            found.stacks.insert(stack);
+        }
+    }
+    functions.sort_unstable_by_key(|(_, offset)| *offset);
     Ok(Points { machine, functions, stacks: found.stacks })
 }
 
@@ -231,6 +242,8 @@ struct Found {
     /// Virtual address and function, over all symbol tables: `.dynsym` and `.symtab` mostly repeat each other.
     addresses: BTreeSet<(u64, Function)>,
     stacks: BTreeSet<Stack>,
+    /// Address of the first of Go's code.
+    go_text: Option<u64>,
 }
 
 impl Found {
@@ -266,6 +279,7 @@ impl Found {
                     Some((_, Meaning::Carries(stack))) => {
                         self.stacks.insert(*stack);
                     }
+                    Some((_, Meaning::GoText)) => self.go_text = Some(address),
                     None => {}
                 }
                 if self.addresses.len() > POINTS_MAX {
@@ -321,17 +335,18 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r"(?-u)(?:{})[\x00@]|{RUSTLS}", names.join("|"))).expect("names are plain letters")
 });
 
-fn is_go<F: Read + Seek>(
+fn section_names<F: Read + Seek>(
     file: &mut Bounded<F>,
     header: &FileHeader64<Le>,
     sections: &[SectionHeader64<Le>],
-) -> Result<bool, NotElf> {
-    let Some(names) = sections.get(usize::from(header.e_shstrndx.get(Le).0)) else { return Ok(false) };
-    let names = file.bytes(names.sh_offset.get(Le), names.sh_size.get(Le).min(SECTION_NAMES_BYTES))?;
-    Ok(sections.iter().any(|section| {
-        let rest = names.get(section.sh_name.get(Le) as usize..).unwrap_or_default();
-        rest.split(|&byte| byte == 0).next().is_some_and(|name| GO_SECTIONS.contains(&name))
-    }))
+) -> Result<Vec<u8>, NotElf> {
+    let Some(names) = sections.get(usize::from(header.e_shstrndx.get(Le).0)) else { return Ok(Vec::new()) };
+    file.bytes(names.sh_offset.get(Le), names.sh_size.get(Le).min(SECTION_NAMES_BYTES))
+}
+
+fn section_name<'a>(names: &'a [u8], section: &SectionHeader64<Le>) -> &'a [u8] {
+    let rest = names.get(section.sh_name.get(Le) as usize..).unwrap_or_default();
+    rest.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 /// File offsets of the instructions to probe.

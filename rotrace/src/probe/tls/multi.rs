@@ -1,4 +1,4 @@
-//! Given: the object, and the maps that aya made of it. Gives: the three TLS programs that uprobe_multi links need, and those
+//! Given: the object, and the maps that aya made of it. Gives: the TLS programs that uprobe_multi links need, and those
 //! links. Refuses to know: whether the kernel has such links.
 //!
 //! aya 0.14 loads a uprobe program for perf events alone: a link of many asks for the `expected_attach_type`
@@ -25,6 +25,11 @@ const ENTER: &str = "ssl_enter";
 const RETURN: &str = "ssl_return";
 /// Return of the function that says why nothing was moved.
 const WHY: &str = "ssl_get_error";
+/// `RET` instructions of Go's functions, which are instructions like any other to the kernel.
+const GO_READ_RETURN: &str = "go_read_return";
+const GO_WRITE_RETURN: &str = "go_write_return";
+/// Entry of Go's function that ends a connection: it may have bytes to record first, as the entries of others never have.
+const GO_CLOSE: &str = "go_close";
 
 /// The programs, loaded.
 #[derive(Debug)]
@@ -32,6 +37,9 @@ pub(in crate::probe) struct Programs {
     enter: OwnedFd,
     leave: OwnedFd,
     why: OwnedFd,
+    go_read: OwnedFd,
+    go_write: OwnedFd,
+    go_close: OwnedFd,
 }
 
 impl Programs {
@@ -66,12 +74,26 @@ impl Programs {
             };
             bpf::load_uprobe(&program).map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))
         };
-        Ok(Programs { enter: load(ENTER)?, leave: load(RETURN)?, why: load(WHY)? })
+        Ok(Programs {
+            enter: load(ENTER)?,
+            leave: load(RETURN)?,
+            why: load(WHY)?,
+            go_read: load(GO_READ_RETURN)?,
+            go_write: load(GO_WRITE_RETURN)?,
+            go_close: load(GO_CLOSE)?,
+        })
     }
 
     /// Each by its name.
-    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 3] {
-        [(ENTER, self.enter.as_fd()), (RETURN, self.leave.as_fd()), (WHY, self.why.as_fd())]
+    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 6] {
+        [
+            (ENTER, self.enter.as_fd()),
+            (RETURN, self.leave.as_fd()),
+            (WHY, self.why.as_fd()),
+            (GO_READ_RETURN, self.go_read.as_fd()),
+            (GO_WRITE_RETURN, self.go_write.as_fd()),
+            (GO_CLOSE, self.go_close.as_fd()),
+        ]
     }
 
     /// Attaches them to one process: `points` are function and file offset.
@@ -93,12 +115,11 @@ impl Programs {
         // An entry whose return is missed would leave its thread inside of the function for the probes.
         let in_order = [
             (&self.why, Moment::Return, of(|function| function == Function::GetError)),
-            (
-                &self.leave,
-                Moment::Return,
-                of(|function| !matches!(function, Function::Free | Function::GetError)),
-            ),
-            (&self.enter, Moment::Entry, of(|function| function != Function::GetError)),
+            (&self.leave, Moment::Return, of(Function::returns)),
+            (&self.go_read, Moment::Entry, of(|function| function == Function::GoReadReturn)),
+            (&self.go_write, Moment::Entry, of(|function| function == Function::GoWriteReturn)),
+            (&self.go_close, Moment::Entry, of(|function| function == Function::GoClose)),
+            (&self.enter, Moment::Entry, of(Function::enters)),
         ];
         let there = in_order.into_iter().filter(|(.., points)| !points.is_empty());
         there.map(|(program, moment, points)| link(program, moment, &points)).collect()

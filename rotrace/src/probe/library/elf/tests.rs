@@ -131,7 +131,8 @@ fn check(sample: &Sample, functions: &[(Function, u64)], stacks: &[Stack]) {
 
 #[test]
 fn every_name_of_the_table_is_found() {
-    let all = NAMES.iter().zip(0..).fold(Sample::new(), |sample, ((name, _), at)| sample.function(name, at));
+    let names = NAMES.iter().filter(|(_, meaning)| *meaning != Meaning::GoText);
+    let all = names.zip(0..).fold(Sample::new(), |sample, ((name, _), at)| sample.function(name, at));
     check(
         &all,
         &[
