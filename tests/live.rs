@@ -38,6 +38,8 @@ mod clients;
 mod compat;
 #[path = "live/faults.rs"]
 mod faults;
+#[path = "live/go.rs"]
+mod go;
 #[path = "live/http2.rs"]
 mod http2;
 #[path = "live/identity.rs"]

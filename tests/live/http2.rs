@@ -15,7 +15,7 @@ use crate::tracer::{Tracer, trace};
 
 /// Streams end in another order than they began: calls with paths of their own are compared in the order of those. Calls
 /// that are begun together have no times of their own that a log could confirm; those of the other tests do.
-fn assert_equal_in_any_order(calls: &[Call], log: &[Served]) {
+pub(crate) fn assert_equal_in_any_order(calls: &[Call], log: &[Served]) {
     let mut calls = calls.to_vec();
     calls.sort_by(|one, other| one.path.cmp(&other.path));
     let mut log = log.to_vec();

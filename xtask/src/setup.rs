@@ -54,7 +54,7 @@ const BUILD: [Need<'_>; 5] = [
 ];
 
 /// Clients and servers that the live tests and the demo run.
-const TEST: [Need<'_>; 15] = [
+const TEST: [Need<'_>; 16] = [
     Need {
         package: "python3",
         found: Found::Program("/usr/bin/python3"),
@@ -71,6 +71,7 @@ const TEST: [Need<'_>; 15] = [
     Need { package: "apache2-utils", found: Found::Program("ab"), why: "a client in live tests" },
     Need { package: "wrk", found: Found::Program("wrk"), why: "load in live tests" },
     Need { package: "nodejs", found: Found::Program("node"), why: "a client in live tests" },
+    Need { package: "golang-go", found: Found::Program("go"), why: "clients and servers in live tests" },
     Need { package: "prometheus", found: Found::Program("promtool"), why: "reads what /metrics serves" },
     Need { package: "openssl", found: Found::Program("openssl"), why: "certificates of tests and demo" },
     Need { package: "iproute2", found: Found::Program("ip"), why: "network namespaces of live tests" },
