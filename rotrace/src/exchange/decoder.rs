@@ -290,9 +290,12 @@ impl<W: Spans> Decoder<W> {
                 self.move_ahead(emit);
             }
             Sniff::NeedMore => {
-                // So few bytes are a whole head only in the HTTP/2 preface.
                 return match reader.read_head(&mut bytes, at_ns, turn, witness) {
                     HeadStep::More => {}
+                    // So few bytes may be the HTTP/2 preface up to its blank line, or a TLS record whose length is one.
+                    HeadStep::Whole(head) if !head.starts_with(b"PRI ") => {
+                        self.refuse(direction, head.len(), bytes, emit);
+                    }
                     HeadStep::Whole(head) => {
                         let piece = Piece { chunk: Chunk::Bytes(bytes), ..piece };
                         self.begin_http2(Beginning::Preface(direction), wanted, piece, &head, emit);

@@ -274,9 +274,10 @@ fn beginning(bytes: &[u8]) -> [u8; PREFIX_BYTES] {
     for (index, (to, &byte)) in looks.iter_mut().zip(bytes).enumerate() {
         *to = match byte {
             _ if index < stay => byte,
-            // No byte of a SETTINGS frame's header.
+            b'\r' | b'\n' => byte,
+            // No byte of a SETTINGS frame's header, as no line end is one.
             _ if is_none && index == stay => CONTROL,
-            b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'*' | b'[' => byte,
+            b' ' | b'\t' | b'/' | b'*' | b'[' => byte,
             b'0'..=b'9' => b'0',
             b'a'..=b'z' | b'A'..=b'Z' => OVERWRITTEN,
             b'!'..=b'~' => b'-',

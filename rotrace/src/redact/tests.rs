@@ -225,6 +225,7 @@ fn a_head_in_many_records_is_redacted_as_a_whole() {
 fn what_is_no_http_is_left_without_content() {
     check(&["AUTH secret word\r\n: a\r\n\r\nb"], &[], &["xxxx xxxxxx xxxx\r\n- x\r\n\r\nx"]);
     check(&["\u{16}\u{3}\u{1}", "abcd"], &[], &["\u{16}\u{3}\u{1}", "abcx"]);
+    check(&["\0\n\n"], &[], &["\0\n\n"]);
     check(&["*2\r\n$4\r\nAUTH\r\n", "secret"], &[], &["*0\r\n-0\r\nxxxx\r\n", ""]);
 }
 
@@ -408,7 +409,7 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         Just("GE"),
         Just("HTTP/"),
         Just("\x16\x03"),
-        Just("PRI * HTTP/2.0"),
+        Just("PRI * HTTP/2.0\r\n"),
     ];
     let texts = proptest::collection::vec(text, 1..4).prop_map(|texts| texts.concat().into_bytes());
     prop_oneof![9 => texts, 1 => proptest::collection::vec(any::<u8>(), 1..30)]
