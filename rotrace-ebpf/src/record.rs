@@ -73,6 +73,13 @@ pub mod kind {
     pub const RESOLVED: u8 = 11;
     /// A target has mapped code of a file.
     pub const MAPPED: u8 = 12;
+    /// From user space: a target is gone whose [`EXIT`] was lost.
+    pub const GONE: u8 = 13;
+
+    /// Whether user space makes such records, and not the probes.
+    pub const fn is_from_user_space(kind: u8) -> bool {
+        matches!(kind, PROCESS | LOSS | GONE)
+    }
 }
 
 /// Directions of a stream, as seen from the process.

@@ -218,9 +218,9 @@ pub fn process_record(time_ns: u64, pid: u32, facts: &ProcessFacts) -> serde_jso
 }
 
 /// The record that says that a process is gone, in place of the kernel's where that was lost.
-pub fn exit_record(time_ns: u64, pid: u32) -> [u8; HEADER_BYTES] {
+pub fn gone_record(time_ns: u64, pid: u32) -> [u8; HEADER_BYTES] {
     let length = HEADER_BYTES as u32;
-    Header { length, version: VERSION, kind: kind::EXIT, time_ns, pid, tid: pid, ..Header::default() }
+    Header { length, version: VERSION, kind: kind::GONE, time_ns, pid, tid: pid, ..Header::default() }
         .to_bytes()
 }
 

@@ -180,7 +180,7 @@ impl Pipeline {
             self.malformed += 1;
             return;
         };
-        self.records += 1;
+        self.records += u64::from(!kind::is_from_user_space(record.header.kind));
         self.advance(record.header.time_ns, out);
         self.captured_bytes += if record.header.kind == kind::DATA { record.payload.len() as u64 } else { 0 };
         let makes_known = matches!(record.header.kind, kind::DATA | kind::OPEN | kind::BIND);
@@ -194,7 +194,7 @@ impl Pipeline {
             kind::END => self.end(&record.header, out),
             kind::BIND => self.bind(&record.header),
             kind::FORK => self.fork(&record.header),
-            kind::EXIT => {
+            kind::EXIT | kind::GONE => {
                 self.processes.remove(&record.header.pid);
                 self.unbound.remove(&record.header.pid);
             }

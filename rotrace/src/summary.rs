@@ -48,7 +48,7 @@ pub struct Summary {
     pub shortfall: shortfall::Shortfall,
     /// Connections that the pipeline holds state of.
     pub tracked_connections: u64,
-    /// Records that were read.
+    /// Records of the probes that were read.
     pub records: u64,
     /// Payload bytes in them.
     pub captured_bytes: u64,

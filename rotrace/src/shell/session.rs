@@ -169,7 +169,7 @@ impl Session {
             if !self.targets.contains_key(&process) {
                 continue;
             }
-            let record = capture::exit_record(now_ns, process);
+            let record = capture::gone_record(now_ns, process);
             if let Some(recorder) = &mut self.recorder {
                 recorder.write(&record)?;
             }
