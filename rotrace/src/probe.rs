@@ -1,5 +1,5 @@
 //! Given: this host and the processes to watch. Gives: the probes loaded and attached, the ring buffer they write to,
-//! and what they counted. Refuses to know: what the records mean. The only module that speaks to aya.
+//! and what they counted. Refuses to know: what the records mean. Nothing outside of it speaks to aya.
 //!
 //! Start-up goes in three steps: facts about the host ([`host`]), a decision made of facts alone, and the load.
 
@@ -16,13 +16,15 @@ use aya::{Ebpf, EbpfLoader};
 use aya_obj::btf::BtfKind;
 
 use rotrace_ebpf::admit::{Connection, protocol};
+use rotrace_ebpf::limits::PAYLOAD_MAX;
 use rotrace_ebpf::offsets::{ABSENT, Iterators, MEMBERS, Offsets};
-use rotrace_ebpf::record::{Record, kind};
+use rotrace_ebpf::record::{HEADER_BYTES, Record, kind};
 use rotrace_ebpf::stats::STATS;
 
 use self::btf::Btf;
 use self::host::{Family, Host};
 use self::program::Loaded;
+use self::ring::Ring;
 use self::tls::{Function, Means};
 
 pub mod abi;
@@ -32,6 +34,7 @@ pub mod host;
 mod iterators;
 pub mod library;
 pub mod program;
+mod ring;
 pub mod tls;
 
 /// The compiled probes; `cargo xtask build-ebpf` makes them, and a test holds them to their sources.
@@ -122,7 +125,7 @@ pub struct Probes {
     ebpf: Ebpf,
     tls: tls::Programs,
     tls_means: Means,
-    records: RingBuf<MapData>,
+    records: Ring,
     wake: RingBuf<MapData>,
     targets: HashMap<MapData, u32, u32>,
     sockets: HashMap<MapData, u64, [u8; SOCKET_BYTES]>,
@@ -188,7 +191,7 @@ impl Probes {
         Ok(Probes {
             family,
             refused,
-            records: RingBuf::try_from(take(&mut ebpf, "RECORDS")?)?,
+            records: Ring::new(take(&mut ebpf, "RECORDS")?, HEADER_BYTES + PAYLOAD_MAX)?,
             wake: RingBuf::try_from(take(&mut ebpf, "WAKE")?)?,
             targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
             sockets: HashMap::try_from(take(&mut ebpf, "SOCKETS")?)?,
@@ -230,14 +233,9 @@ impl Probes {
     }
 
     /// Hands every record that has been written to `feed`, oldest first; returns how many there were.
-    pub fn drain(&mut self, mut feed: impl FnMut(&[u8])) -> usize {
+    pub fn drain(&mut self, feed: impl FnMut(&[u8])) -> usize {
         while self.wake.next().is_some() {}
-        let mut records = 0;
-        while let Some(record) = self.records.next() {
-            feed(&record);
-            records += 1;
-        }
-        records
+        self.records.drain(feed)
     }
 
     /// Waits until it is time to drain: for `at_most`, or less when a process was forked, executed or exited.
