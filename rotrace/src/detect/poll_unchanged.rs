@@ -49,7 +49,7 @@ const INTERVALS: usize = 16;
 const PENDING_MAX: usize = 128;
 
 /// What is faster is a loop and no poll.
-const FASTEST_MS: u32 = 250;
+const FASTEST_MS: u32 = 100;
 
 /// Payload that has no room for anything but an empty list and its frame.
 const EMPTY_BYTES: u64 = 128;
