@@ -11,7 +11,8 @@ const PLACES: usize = 4096;
 /// Bytes of a method that is remembered at most: methods that exist are shorter.
 const METHOD_BYTES: usize = 16;
 
-/// One place for each hash: a newcomer takes it.
+/// Two places for each hash, the one that was asked for last first: a newcomer takes the other. With one, two operations that
+/// meet there and are called in turn would be found anew each time.
 #[derive(Debug)]
 pub(super) struct Memo {
     places: Box<[Option<Place>]>,
@@ -33,19 +34,31 @@ impl Default for Memo {
 impl Memo {
     pub(super) fn class(&mut self, endpoint: &Arc<str>, method: &str, find: impl FnOnce() -> usize) -> usize {
         let hash = stable_hash(stable_hash(0, endpoint.as_bytes()), method.as_bytes());
-        let at = usize::try_from(hash >> 32).unwrap_or_default() % PLACES;
-        let Some(place) = self.places.get_mut(at) else { return find() };
-        if let Some(Place { endpoint: known, method: known_method, class }) = place
-            && **known == **endpoint
-            && **known_method == *method
-        {
-            return *class;
+        let set = usize::try_from(hash >> 32).unwrap_or_default() % (PLACES / 2) * 2;
+        let Some([last, before]) = self.places.get_mut(set..).and_then(<[_]>::first_chunk_mut) else {
+            return find();
+        };
+        if let Some(class) = Place::class(last, endpoint, method) {
+            return class;
+        }
+        std::mem::swap(last, before);
+        if let Some(class) = Place::class(last, endpoint, method) {
+            return class;
         }
         let class = find();
         if method.len() <= METHOD_BYTES {
-            *place = Some(Place { endpoint: Arc::clone(endpoint), method: method.into(), class });
+            *last = Some(Place { endpoint: Arc::clone(endpoint), method: method.into(), class });
         }
         class
+    }
+}
+
+impl Place {
+    fn class(place: &Option<Place>, endpoint: &str, method: &str) -> Option<usize> {
+        place
+            .as_ref()
+            .filter(|known| *known.endpoint == *endpoint && *known.method == *method)
+            .map(|known| known.class)
     }
 }
 

@@ -11,13 +11,14 @@ use crate::keyed::{Key, combine};
 use crate::summary::UNKNOWN_GAME;
 
 /// Names whose numbers are kept; a game has some dozens of endpoints. Each takes some 150 bytes.
-const KEPT: usize = 512;
+const KEPT: usize = 2048;
 
 /// The names of calls, and their numbers.
 #[derive(Debug)]
 pub struct Labels {
     key: Key,
-    kept: Box<[Option<Box<Label>>]>,
+    /// Two for each place, the one that was asked for last first: names that meet there and come in turn are both kept.
+    kept: Box<[[Option<Box<Label>>; 2]]>,
 }
 
 /// What all calls with one method to one endpoint of one game share.
@@ -43,7 +44,7 @@ pub struct Label {
 impl Labels {
     /// Without a name.
     pub fn new(key: Key) -> Self {
-        Labels { key, kept: vec![None; KEPT].into() }
+        Labels { key, kept: vec![[None, None]; KEPT / 2].into() }
     }
 
     /// The key, and what the names of a call come to.
@@ -51,11 +52,15 @@ impl Labels {
         let Labels { key, kept } = self;
         let place = place(call);
         // A name is kept together with its memory, so another one cannot have the same address.
-        let kept = &mut kept[place % KEPT];
-        if kept.as_ref().is_some_and(|label| !label.is_of(call)) {
-            *kept = None;
+        let [last, before] = &mut kept[place % (KEPT / 2)];
+        let is_other = |kept: &Option<Box<Label>>| kept.as_ref().is_some_and(|label| !label.is_of(call));
+        if is_other(last) {
+            std::mem::swap(last, before);
+            if is_other(last) {
+                *last = None;
+            }
         }
-        let label = kept.get_or_insert_with(|| Box::new(Label::new(call, key)));
+        let label = last.get_or_insert_with(|| Box::new(Label::new(call, key)));
         (key, label)
     }
 }
