@@ -25,6 +25,23 @@ pub enum Beginning {
     Http2Server = 7,
 }
 
+impl Beginning {
+    /// The one of this number.
+    #[inline(always)]
+    pub const fn of(number: u8) -> Beginning {
+        match number {
+            1 => Beginning::Unfinished,
+            2 => Beginning::Request,
+            3 => Beginning::Response,
+            4 => Beginning::Http2,
+            5 => Beginning::ClientHello,
+            6 => Beginning::Tls,
+            7 => Beginning::Http2Server,
+            _ => Beginning::Other,
+        }
+    }
+}
+
 /// The first bytes of a direction as three little-endian words; what stands behind their length is 0.
 ///
 /// Words and arithmetic in place of bytes and branches: a branch for each byte would multiply the paths that the

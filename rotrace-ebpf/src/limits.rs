@@ -25,9 +25,13 @@ pub const DATA_WHOLE_BYTES: u32 = 56;
 /// Frames of HTTP/2 that one record carries. Only the last can be DATA that is not copied whole.
 pub const FRAMES_IN_RECORD: usize = 8;
 
+/// Rounds of a loop that the verifier walks one by one. Where more are needed, such a loop is in a function of its own that
+/// another such loop calls: the verifier then walks twice as many rounds and not their square.
+pub const ROUNDS: usize = 32;
+
 /// Records of one buffer of HTTP/2: enough for 64 KiB of frames of 8 bytes each. What lies behind them is length only, and
 /// frames are looked for again.
-pub const PARTS_MAX: usize = 1024;
+pub const PARTS_MAX: usize = ROUNDS * ROUNDS;
 
 /// Turns of the traffic of HTTP/1 at which the client preface of HTTP/2 may come: a request to upgrade, its answer, and
 /// then the preface (RFC 7540 §3.2).
@@ -56,8 +60,11 @@ pub const ENCRYPTED_REPORT_BYTES: u64 = 256 * 1024;
 /// Segments (iovec entries over all messages of a call) that are looked at; what lies behind them is length only.
 pub const SEGMENTS_MAX: usize = 32;
 
-/// Messages of one `sendmmsg` or `recvmmsg`; the kernel's own bound (UIO_MAXIOV, include/uapi/linux/uio.h).
-pub const MESSAGES_MAX: usize = 1024;
+/// Segments that are gone back over to where a call began; the kernel's own bound (UIO_MAXIOV, include/uapi/linux/uio.h).
+pub const SEGMENTS_BACK_MAX: usize = ROUNDS * ROUNDS;
+
+/// Messages of one `sendmmsg` or `recvmmsg`; the kernel's own bound, as above.
+pub const MESSAGES_MAX: usize = ROUNDS * ROUNDS;
 
 /// Bytes of a new program's arguments that the exec record carries.
 pub const ARGUMENT_BYTES: usize = 1024;

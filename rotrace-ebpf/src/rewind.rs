@@ -4,40 +4,100 @@
 //! At the return of `inet_sendmsg` and `inet_recvmsg` the iterator of the message stands behind what was moved. Stepping it
 //! back is what `iov_iter_revert` does (lib/iov_iter.c, 5.10 to 7.3): so no program is needed at the entry.
 
-use crate::limits::SEGMENTS_MAX;
+use crate::limits::{ROUNDS, SEGMENTS_BACK_MAX};
 use crate::memory::Memory;
 use crate::segments::IOVEC_BYTES;
 
 /// Where in an array of `struct iovec` a call began, from where it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Entries before the one at which it ended; at most [`SEGMENTS_MAX`].
+    /// Entries before the one at which it ended; at most [`SEGMENTS_BACK_MAX`].
     pub entries_back: u64,
     /// Bytes of that entry's buffer that were moved by an earlier call.
     pub skip: u64,
 }
 
-/// No word of a [`Start`], whose lowest byte is small.
-const NONE: u64 = u64::MAX;
-const ENTRIES_BITS: u32 = 8;
+/// How far a stretch of at most [`ROUNDS`] entries goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stretch {
+    /// To where the call began.
+    Reaches(Start),
+    /// Over all but so many of the bytes.
+    Lacks(u64),
+    /// Memory does not say.
+    Unknown,
+}
+
+/// No word of a [`Stretch`].
+const UNKNOWN: u64 = u64::MAX;
+/// Set in the word of a stretch that lacks bytes, of which a call moves less than 2 GiB (MAX_RW_COUNT, include/linux/fs.h).
+const LACKS: u64 = 1 << 63;
+const ENTRIES_BITS: u32 = 11;
+const _: () = assert!(SEGMENTS_BACK_MAX < 1 << ENTRIES_BITS);
+
+impl Stretch {
+    /// Steps back over entries by the `left` bytes before the one at `entry`.
+    #[inline(always)]
+    pub fn before(memory: &impl Memory, entry: u64, mut left: u64) -> Stretch {
+        let mut entries_back = 0;
+        while entries_back < ROUNDS as u64 {
+            entries_back += 1;
+            let Some([_, room]) = memory.words(entry.wrapping_sub(entries_back * IOVEC_BYTES)) else {
+                return Stretch::Unknown;
+            };
+            if left <= room {
+                return Stretch::Reaches(Start { entries_back, skip: room - left });
+            }
+            left -= room;
+        }
+        Stretch::Lacks(left)
+    }
+
+    /// In one word, as a function of the probes returns it.
+    pub const fn word(self) -> u64 {
+        match self {
+            Stretch::Reaches(Start { entries_back, skip }) => skip << ENTRIES_BITS | entries_back,
+            Stretch::Lacks(left) => LACKS | left,
+            Stretch::Unknown => UNKNOWN,
+        }
+    }
+
+    /// The reverse.
+    pub const fn of_word(word: u64) -> Stretch {
+        if word == UNKNOWN {
+            return Stretch::Unknown;
+        }
+        if word & LACKS != 0 {
+            return Stretch::Lacks(word & !LACKS);
+        }
+        Stretch::Reaches(Start { entries_back: word & ((1 << ENTRIES_BITS) - 1), skip: word >> ENTRIES_BITS })
+    }
+}
 
 impl Start {
     /// Steps back by the `moved` bytes before byte `offset` of the buffer of `entry`; `None` where that takes more than
-    /// [`SEGMENTS_MAX`] entries, or memory does not say.
+    /// [`SEGMENTS_BACK_MAX`] entries, or memory does not say. `stretch` is [`Stretch::before`].
     #[inline(always)]
-    pub fn before(memory: &impl Memory, entry: u64, offset: u64, moved: u64) -> Option<Start> {
+    pub fn before(
+        stretch: impl Fn(u64, u64) -> Stretch,
+        entry: u64,
+        offset: u64,
+        moved: u64,
+    ) -> Option<Start> {
         if moved <= offset {
             return Some(Start { entries_back: 0, skip: offset - moved });
         }
         let mut left = moved - offset;
-        let mut entries_back = 0;
-        while entries_back < SEGMENTS_MAX as u64 {
-            entries_back += 1;
-            let [_, room] = memory.words(entry.wrapping_sub(entries_back * IOVEC_BYTES))?;
-            if left <= room {
-                return Some(Start { entries_back, skip: room - left });
+        let mut passed = 0;
+        while passed < SEGMENTS_BACK_MAX as u64 {
+            match stretch(entry.wrapping_sub(passed * IOVEC_BYTES), left) {
+                Stretch::Reaches(Start { entries_back, skip }) => {
+                    return Some(Start { entries_back: passed + entries_back, skip });
+                }
+                Stretch::Lacks(rest) => left = rest,
+                Stretch::Unknown => return None,
             }
-            left -= room;
+            passed += ROUNDS as u64;
         }
         None
     }
@@ -46,22 +106,6 @@ impl Start {
     #[inline(always)]
     pub const fn address(self, entry: u64) -> u64 {
         entry.wrapping_sub(self.entries_back * IOVEC_BYTES)
-    }
-
-    /// Both in one word, as a function of the probes returns it.
-    pub const fn word(start: Option<Start>) -> u64 {
-        match start {
-            Some(Start { entries_back, skip }) => skip << ENTRIES_BITS | entries_back,
-            None => NONE,
-        }
-    }
-
-    /// The reverse.
-    pub const fn of_word(word: u64) -> Option<Start> {
-        if word == NONE {
-            return None;
-        }
-        Some(Start { entries_back: word & ((1 << ENTRIES_BITS) - 1), skip: word >> ENTRIES_BITS })
     }
 }
 
@@ -121,6 +165,12 @@ mod tests {
         addresses
     }
 
+    /// As the probes do it, by words.
+    fn stepped_back(memory: &Buffers, entry: u64, offset: u64, moved: u64) -> Option<Start> {
+        let stretch = |entry, left| Stretch::of_word(Stretch::before(memory, entry, left).word());
+        Start::before(stretch, entry, offset, moved)
+    }
+
     fn buffers(rooms: &[u64]) -> Vec<Segment> {
         (1..).zip(rooms).map(|(index, &size)| Segment { address: index * 10_000, size }).collect()
     }
@@ -130,8 +180,7 @@ mod tests {
         let memory = Buffers(buffers(rooms));
         let all: Vec<u64> = memory.0.iter().flat_map(|it| it.address..it.address + it.size).collect();
         let (entry, offset) = advanced(&memory.0, before + moved);
-        let start = Start::before(&memory, entry, offset, moved).expect("few buffers");
-        assert_eq!(Start::of_word(Start::word(Some(start))), Some(start));
+        let start = stepped_back(&memory, entry, offset, moved).expect("few buffers");
         let expect = &all[before as usize..(before + moved) as usize];
         assert_eq!(
             addresses(&memory, start.address(entry), start.skip, moved),
@@ -159,17 +208,24 @@ mod tests {
     #[test]
     fn what_memory_does_not_say_is_not_known() {
         let memory = Buffers(buffers(&[5, 3]));
-        assert_eq!(Start::before(&memory, ARRAY, 2, 3), None, "there is no entry before the first");
-        let many = Buffers(buffers(&[1; SEGMENTS_MAX + 1]));
-        let (entry, offset) = advanced(&many.0, SEGMENTS_MAX as u64 + 1);
-        assert_eq!(Start::before(&many, entry, offset, SEGMENTS_MAX as u64 + 1), None);
-        assert_eq!(Start::of_word(Start::word(None)), None);
+        assert_eq!(stepped_back(&memory, ARRAY, 2, 3), None, "there is no entry before the first");
+        let many = Buffers(buffers(&[1; SEGMENTS_BACK_MAX + 1]));
+        let (entry, offset) = advanced(&many.0, SEGMENTS_BACK_MAX as u64 + 1);
+        assert_eq!(stepped_back(&many, entry, offset, SEGMENTS_BACK_MAX as u64 + 1), None);
+    }
+
+    #[test]
+    fn as_many_buffers_as_a_call_can_have_are_stepped_back_over() {
+        for count in [ROUNDS - 1, ROUNDS, ROUNDS + 1, SEGMENTS_BACK_MAX - 1, SEGMENTS_BACK_MAX] {
+            check(&std::vec![3; count], 0, 3 * count as u64);
+            check(&std::vec![3; count], 1, 3 * count as u64 - 2);
+        }
     }
 
     proptest! {
         #[test]
         fn stepping_back_undoes_moving_forward(
-            rooms in proptest::collection::vec(0u64..20, 1..SEGMENTS_MAX),
+            rooms in proptest::collection::vec(0u64..20, 1..4 * ROUNDS),
             parts in (0.0..1.0f64, 0.0..1.0f64),
         ) {
             let all: u64 = rooms.iter().sum();

@@ -1,7 +1,7 @@
 //! Given: the arguments of a call that moves stream bytes, and its result. Gives: the buffers those bytes are in,
 //! in stream order. Refuses to know: what the bytes mean and how memory is read.
 
-use crate::limits::MESSAGES_MAX;
+use crate::limits::ROUNDS;
 use crate::memory::Memory;
 
 /// Size of `struct iovec` on 64-bit (include/uapi/linux/uio.h).
@@ -51,12 +51,13 @@ pub fn size_of_message(memory: &impl Memory, address: u64) -> Option<u64> {
     memory.half(address.wrapping_add(MMSGHDR_LEN)).map(u64::from)
 }
 
-/// Bytes that `messages` messages of `sendmmsg` or `recvmmsg` moved in all; what cannot be read counts as 0.
+/// Bytes that the first `messages` messages of `sendmmsg` or `recvmmsg`, at most [`ROUNDS`] of them, moved in all; what
+/// cannot be read counts as 0.
 #[inline(always)]
 pub fn total_of_messages(memory: &impl Memory, address: u64, messages: u64) -> u64 {
     let mut total = 0;
     let mut at = 0;
-    while at < MESSAGES_MAX as u64 {
+    while at < ROUNDS as u64 {
         if at >= messages {
             break;
         }

@@ -2,9 +2,9 @@
 //! their pieces, one after the other. Refuses to know: what is written of a piece.
 
 use rotrace_ebpf::admit::protocol;
-use rotrace_ebpf::limits::SEGMENTS_MAX;
+use rotrace_ebpf::limits::{MESSAGES_MAX, ROUNDS, SEGMENTS_MAX};
 use rotrace_ebpf::memory::Memory;
-use rotrace_ebpf::rewind::Start;
+use rotrace_ebpf::rewind::{Start, Stretch};
 use rotrace_ebpf::segments::{self, IOVEC_BYTES, MMSGHDR_BYTES, Vector, total_of_messages};
 use rotrace_ebpf::stats::Stat;
 
@@ -59,7 +59,8 @@ extern "C" fn vector_pieces(sk: u64, inode: u64, traits: u64, vector: u64, total
 /// The same of an array of the kernel's own iovecs in which the call ended at byte `offset` of the buffer of `entry`.
 #[inline(always)]
 pub(super) fn moved_before(socket: Socket, traits: Traits, entry: u64, offset: u64, total: u64) {
-    match Start::of_word(start_before(entry, offset, total)) {
+    let stretch = |entry, left| Stretch::of_word(stretch_before(entry, left));
+    match Start::before(stretch, entry, offset, total) {
         Some(start) => {
             // A call moves less than 2 GiB (MAX_RW_COUNT, include/linux/fs.h), so this has its place in half a word.
             let traits = traits.with_number(start.skip);
@@ -74,8 +75,8 @@ pub(super) fn moved_before(socket: Socket, traits: Traits, entry: u64, offset: u
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn start_before(entry: u64, offset: u64, total: u64) -> u64 {
-    Start::word(Start::before(&Kernel, entry, offset, total))
+extern "C" fn stretch_before(entry: u64, left: u64) -> u64 {
+    Stretch::before(&Kernel, entry, left).word()
 }
 
 #[unsafe(no_mangle)]
@@ -159,6 +160,19 @@ extern "C" fn message_pieces(sk: u64, inode: u64, traits: u64, message: u64) -> 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn message_bytes(messages: u64, count: u64) -> u64 {
+    let mut total = 0;
+    for at in (0..MESSAGES_MAX as u64).step_by(ROUNDS) {
+        if at >= count {
+            break;
+        }
+        total += some_message_bytes(messages.wrapping_add(at * MMSGHDR_BYTES), count - at);
+    }
+    total
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn some_message_bytes(messages: u64, count: u64) -> u64 {
     total_of_messages(&User, messages, count)
 }
 
