@@ -11,6 +11,9 @@ import sys
 import tempfile
 
 SEND, RECEIVE, HOST, PORT = sys.argv[1:5]
+
+# Asked for while it is not known how much is to come.
+SOME = 1 << 16
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -105,7 +108,7 @@ def receive_some(connection, wanted):
     if RECEIVE == "recv":
         return connection.recv(wanted)
     if RECEIVE == "recv_waitall":
-        return connection.recv(wanted if wanted < 65536 else 1, socket.MSG_WAITALL)
+        return connection.recv(1 if wanted == SOME else wanted, socket.MSG_WAITALL)
     if RECEIVE == "peek":
         # Looked at twice, each time less than there is, and then taken in two halves.
         connection.recv(wanted, socket.MSG_PEEK)
@@ -147,12 +150,12 @@ def receive_some(connection, wanted):
 def receive_response(connection):
     data = b""
     while b"\r\n\r\n" not in data:
-        part = connection.recv(1 << 16, socket.MSG_PEEK) if RECEIVE == "splice" else None
+        part = connection.recv(SOME, socket.MSG_PEEK) if RECEIVE == "splice" else None
         if part:
             # The head is read, what is behind it spliced.
             data += connection.recv(part.index(b"\r\n\r\n") + 4)
         else:
-            part = receive_some(connection, 1 << 16)
+            part = receive_some(connection, SOME)
             assert part, "the server closed the connection"
             data += part
     head, _, body = data.partition(b"\r\n\r\n")
