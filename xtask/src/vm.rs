@@ -24,9 +24,10 @@ pub(crate) fn run(name: Option<&str>, command: &[String]) -> anyhow::Result<()> 
     for kernel in named(name)? {
         let machine = Machine::new(kernel)?;
         println!("── {} ({})", kernel.name, machine.release());
-        let ended = machine.run(command, &mut |line| println!("{line}"))?;
-        if ended.status != 0 {
-            failed.push(format!("{} with status {}", kernel.name, ended.status));
+        for ended in machine.run(&[command.to_vec()], &mut |line| println!("{line}"))? {
+            if ended.status != 0 {
+                failed.push(format!("{} with status {}", kernel.name, ended.status));
+            }
         }
     }
     if !failed.is_empty() {

@@ -22,7 +22,21 @@ const APPLETS: [&str; 13] = [
 
 /// Modules for the devices and file systems of the machine, and for what the tests use. A kernel that has one built in, or
 /// has none such, needs none.
-const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "tls", "veth"];
+const MODULES: [&str; 12] = [
+    "virtio_pci",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "veth",
+    "tls",
+    // What kTLS encrypts with, `gcm(aes)`: the kernel would look for it by itself if there were a modprobe.
+    "cryptomgr",
+    "aes_generic",
+    "aes",
+    "ctr",
+    "ghash_generic",
+    "gcm",
+];
 
 /// The archive for a kernel whose modules are somewhere below `directory`.
 pub(super) fn make(directory: &Path) -> anyhow::Result<Vec<u8>> {

@@ -31,7 +31,7 @@ pub(crate) const KERNELS: [Kernel; 4] = [
 ];
 
 /// What is unpacked of the packages: the image, and modules of these names.
-const WANTED: [&str; 9] = [
+const WANTED: [&str; 10] = [
     "vmlinuz*",
     "virtio*.ko*",
     "9p*.ko*",
@@ -40,7 +40,8 @@ const WANTED: [&str; 9] = [
     "overlay.ko*",
     "tls.ko*",
     "veth.ko*",
-    "crc32c_generic.ko*",
+    "kernel/crypto/*.ko*",
+    "kernel/lib/crypto/*.ko*",
 ];
 
 /// Compressions that an image may carry its kernel in: the first bytes, and the program that undoes it.
@@ -61,14 +62,16 @@ impl Kernel {
     pub(super) fn files(&self) -> anyhow::Result<Files> {
         let directory = root().join("target/vm").join(self.name);
         let complete = directory.join("build");
-        if !complete.is_file() {
-            let build = self.fetch(&directory).with_context(|| {
-                format!("fetch the kernel {} ({} of {})", self.name, self.package, self.suite)
-            })?;
-            // Written last: it says that the rest is there.
-            fs::write(&complete, build).with_context(|| format!("write {}", complete.display()))?;
+        let kept = fs::read_to_string(&complete).unwrap_or_default();
+        if let Some(build) = whole(&kept) {
+            return Ok(Files { directory, build: build.to_owned() });
         }
-        let build = fs::read_to_string(&complete).with_context(|| format!("read {}", complete.display()))?;
+        let build = self.fetch(&directory).with_context(|| {
+            format!("fetch the kernel {} ({} of {})", self.name, self.package, self.suite)
+        })?;
+        // Written last: it says that the rest is there.
+        let content = format!("{build}\n{}\n", WANTED.join(" "));
+        fs::write(&complete, content).with_context(|| format!("write {}", complete.display()))?;
         Ok(Files { directory, build })
     }
 
@@ -100,6 +103,12 @@ impl Kernel {
         fs::write(&kernel, uncompressed(&image)?).with_context(|| format!("write {}", kernel.display()))?;
         Ok(build.trim_start_matches("linux-image-").to_owned())
     }
+}
+
+/// The build whose files are kept, if they are all that are wanted.
+fn whole(kept: &str) -> Option<&str> {
+    let (build, wanted) = kept.split_once('\n')?;
+    (wanted.trim_end() == WANTED.join(" ")).then_some(build)
 }
 
 /// Whether a package is a build of a kernel: its prefix, and then a version.
@@ -172,6 +181,13 @@ mod tests {
         assert!(is_build("linux-modules-7.3.4+deb13-amd64", &["linux-binary-", "linux-modules-"]));
         assert!(!is_build("linux-image-amd64", &["linux-image-"]));
         assert!(!is_build("linux-base", &["linux-binary-", "linux-modules-"]));
+    }
+
+    #[test]
+    fn files_of_another_list_are_not_whole() {
+        assert_eq!(whole(&format!("6.1\n{}\n", WANTED.join(" "))), Some("6.1"));
+        assert_eq!(whole("6.1\nvmlinuz*\n"), None);
+        assert_eq!(whole("6.1"), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Given: a kernel and a command. Gives: the command run in a virtual machine, what it printed, and its exit status. Refuses
-//! to know: what it does.
+//! Given: a kernel and commands. Gives: the commands run in a virtual machine, what they printed, and their exit status.
+//! Refuses to know: what they do.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,12 +22,15 @@ const QEMU: &str = "qemu-system-x86_64";
 const MEMORY: &str = "2048";
 /// Processors of a machine.
 const PROCESSORS: &str = "2";
-/// How long a job may take.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How long all commands may take.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// What is timed takes up to so many times longer there; the live tests ask.
 const SLOWER: u32 = 40;
 /// Variables of this process that a job needs too.
 const VARIABLES: [&str; 3] = ["PATH", "HOME", "RUST_BACKTRACE"];
+
+/// Before the exit status of a command, on a line behind what that printed.
+const ENDED: &str = "vm: ended ";
 
 /// A kernel that can be booted.
 pub(super) struct Machine {
@@ -58,21 +61,30 @@ impl Machine {
         &self.files.build
     }
 
-    /// Boots, runs a command as root in the directory of the workspace, and powers off. `each` gets each line as it comes.
-    pub(super) fn run(&self, command: &[String], each: &mut dyn FnMut(&str)) -> anyhow::Result<Ended> {
+    /// Boots, runs commands one after the other as root in the directory of the workspace, and powers off. `each` gets each
+    /// line as it comes.
+    pub(super) fn run(
+        &self,
+        commands: &[Vec<String>],
+        each: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Vec<Ended>> {
         let directory = tempfile::tempdir().context("make a directory for the machine")?;
         let (job, log) = (directory.path().join("job"), directory.path().join("log"));
-        fs::write(&job, script(command)).with_context(|| format!("write {}", job.display()))?;
+        fs::write(&job, script(commands)).with_context(|| format!("write {}", job.display()))?;
         let mut qemu = self.qemu(&job, &log)?;
         let child = qemu.spawn().with_context(|| format!("run `{}`", words(&qemu)))?;
-        let lines = watch(Ending(child), each);
+        let lines = watch(Ending(child), &mut |line| {
+            if status_of_command(line).is_none() {
+                each(line);
+            }
+        });
         let told = fs::read(&log).unwrap_or_default();
         let told = String::from_utf8_lossy(&told);
-        match (lines, status(&told)) {
-            (Ok(lines), Some(status)) => Ok(Ended { status, lines }),
-            (Ok(_), None) => bail!("the machine died; its kernel says:\n{told}"),
-            (Err(error), _) => Err(error.context(format!("its kernel says:\n{told}"))),
+        let ended = lines.map(ended).with_context(|| format!("its kernel says:\n{told}"))?;
+        if ended.len() < commands.len() {
+            bail!("the machine died; its kernel says:\n{told}");
         }
+        Ok(ended)
     }
 
     fn qemu(&self, job: &Path, log: &Path) -> anyhow::Result<Command> {
@@ -138,7 +150,7 @@ fn watch(mut machine: Ending, each: &mut dyn FnMut(&str)) -> anyhow::Result<Vec<
 }
 
 /// What a machine runs.
-fn script(command: &[String]) -> String {
+fn script(commands: &[Vec<String>]) -> String {
     let mut text = format!("cd {} || exit 125\n", quoted(&root().display().to_string()));
     for name in VARIABLES {
         if let Ok(value) = std::env::var(name) {
@@ -146,29 +158,60 @@ fn script(command: &[String]) -> String {
         }
     }
     text.push_str(&format!("export ROTRACE_LIVE_SLOWER={SLOWER}\n"));
-    let words: Vec<_> = command.iter().map(|word| quoted(word)).collect();
-    text.push_str(&format!("exec {}\n", words.join(" ")));
+    for command in commands {
+        let words: Vec<_> = command.iter().map(|word| quoted(word)).collect();
+        // The last line of a command may have no end.
+        text.push_str(&format!("( exec {} )\nprintf '\\n{ENDED}%s\\n' $?\n", words.join(" ")));
+    }
     text
 }
 
-/// The exit status that the machine's first program told.
-fn status(log: &str) -> Option<i32> {
-    log.lines().rev().find_map(|line| line.trim().strip_prefix("vm: status ")?.parse().ok())
+/// How each command ended, from all that was printed.
+fn ended(lines: Vec<String>) -> Vec<Ended> {
+    let mut all = Vec::new();
+    let mut printed = Vec::new();
+    for line in lines {
+        let Some(status) = status_of_command(&line) else {
+            printed.push(line);
+            continue;
+        };
+        let mut lines = std::mem::take(&mut printed);
+        // The one that stands before every status.
+        lines.pop_if(|line| line.is_empty());
+        all.push(Ended { status, lines });
+    }
+    all
+}
+
+/// The exit status in the line behind what a command printed.
+fn status_of_command(line: &str) -> Option<i32> {
+    line.trim().strip_prefix(ENDED)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_job_is_the_command_and_nothing_else_of_the_shell() {
-        let script = script(&["echo".to_owned(), "a b; 'c' $d".to_owned()]);
-        assert!(script.ends_with("exec echo 'a b; '\\''c'\\'' $d'\n"), "{script}");
+    fn words(line: &str) -> Vec<String> {
+        line.split('|').map(str::to_owned).collect()
     }
 
     #[test]
-    fn the_status_is_the_last_that_was_told() {
-        assert_eq!(status("vm: up after 2.0 1.0\nvm: status 3\r\n"), Some(3));
-        assert_eq!(status("Kernel panic"), None);
+    fn a_job_is_its_commands_and_nothing_else_of_the_shell() {
+        let script = script(&[words("echo|a b; 'c' $d"), words("true")]);
+        let expected = [
+            "( exec echo 'a b; '\\''c'\\'' $d' )",
+            "printf '\\nvm: ended %s\\n' $?",
+            "( exec true )",
+            "printf '\\nvm: ended %s\\n' $?\n",
+        ];
+        assert!(script.ends_with(&expected.join("\n")), "{script}");
+    }
+
+    #[test]
+    fn each_command_has_its_lines_and_its_status() {
+        let lines = words("a|b||vm: ended 3|vm: ended 0\r|left");
+        let ended: Vec<_> = ended(lines).into_iter().map(|ended| (ended.status, ended.lines)).collect();
+        assert_eq!(ended, [(3, words("a|b")), (0, Vec::new())]);
     }
 }
