@@ -235,6 +235,7 @@ impl Frames {
             let rest = size - part.size;
             let wanted = FRAME_HEADER_BYTES - held.length();
             let there = if rest < wanted as u64 { rest as usize } else { wanted };
+            let there = held.forgotten(there as u32) as usize;
             let Some(first) = read(memory, address + part.size, there) else {
                 *self = Frames::LOST;
                 *held = Prefix::EMPTY;
