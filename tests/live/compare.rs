@@ -266,7 +266,7 @@ fn times_differ(calls: &[Call], log: &[Served]) -> Vec<String> {
 }
 
 /// How many times slower than a processor of this day the machine is: what runs on an emulated one waits for it.
-fn slower() -> i64 {
+pub(crate) fn slower() -> i64 {
     match std::env::var("ROTRACE_LIVE_SLOWER") {
         Ok(times) => times.parse().expect("ROTRACE_LIVE_SLOWER is a number"),
         Err(_) => 1,

@@ -7,19 +7,27 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 
 use crate::call::Seen;
+use crate::compare::slower;
 use crate::moved::{Moved, assert_moved, assert_none_invented, log, mover, traced};
 use crate::process::until;
 use crate::stopping::{all_links, links};
 use crate::tracer::Tracer;
 
+/// So many, or fewer on a machine that is emulated: more would only take longer.
+fn many(count: usize) -> usize {
+    if slower() > 1 { count / 5 } else { count }
+}
+
 /// Exchanges whose records fill the smallest ring many times.
-const EXCHANGES: &str = "2000";
+fn exchanges() -> String {
+    many(2000).to_string()
+}
 
 /// Traces a mover through the smallest ring that there is, while the tracer stands still or not.
 fn through_a_small_ring(tracer_stands_still: Stillness) -> (Seen, Vec<Moved>) {
     let mut config = NamedTempFile::with_prefix("rotrace-live-").unwrap();
     config.write_all(b"[limits]\nring_bytes = \"64KiB\"\n").unwrap();
-    let mut mover = mover(&["many", EXCHANGES]);
+    let mut mover = mover(&["many", &exchanges()]);
     let tracer = Tracer::attach_with(&[mover.pid()], &["--config", config.path().to_str().unwrap()]);
     if tracer_stands_still == Stillness::Stopped {
         tracer.signal(libc::SIGSTOP);
@@ -41,7 +49,7 @@ enum Stillness {
 /// The mover makes the same system calls each time, so the probes write the same records.
 #[test]
 fn every_record_is_there_or_counted_as_lost() {
-    let (whole, moved) = traced(&["many", EXCHANGES]);
+    let (whole, moved) = traced(&["many", &exchanges()]);
     assert_moved(&whole, &moved);
     for stillness in [Stillness::Running, Stillness::Stopped] {
         let (seen, moved) = through_a_small_ring(stillness);
@@ -70,14 +78,16 @@ fn a_tracer_that_is_killed_leaves_no_probe() {
 
 #[test]
 fn ten_thousand_connections_at_one_time() {
-    let (seen, log) = traced(&["crowd", "10000"]);
-    assert_eq!(log.len(), 10_000);
+    let count = many(10_000);
+    let (seen, log) = traced(&["crowd", &count.to_string()]);
+    assert_eq!(log.len(), count);
     assert_moved(&seen, &log);
 }
 
 #[test]
 fn a_storm_of_programs() {
-    let (seen, log) = traced(&["storm", "500"]);
-    assert_eq!(log.len(), 500);
+    let count = many(500);
+    let (seen, log) = traced(&["storm", &count.to_string()]);
+    assert_eq!(log.len(), count);
     assert_moved(&seen, &log);
 }

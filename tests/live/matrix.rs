@@ -62,6 +62,6 @@ fn ktls_is_plaintext() {
         return;
     }
     let (seen, log) = traced(&["ways", "ktls"]);
-    assert_eq!(log.len(), 5 * 5 * 3);
+    assert_eq!(log.len(), 4 * 5 * 3);
     assert_moved(&seen, &log);
 }

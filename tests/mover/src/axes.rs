@@ -60,9 +60,9 @@ impl Send {
     pub(crate) const OLD_RINGS: [Send; 3] = [Send::UringPlain, Send::UringMessage, Send::UringFile];
     pub(crate) const RINGS: [Send; 4] =
         [Send::UringPlain, Send::UringMessage, Send::UringFile, Send::UringZeroCopy];
-    /// Of kTLS, whose other ways are modules' own.
-    pub(crate) const BUFFERS: [Send; 5] =
-        [Send::Write, Send::Writev, Send::Sendto, Send::Sendmsg, Send::Sendmmsg];
+    /// Of kTLS, whose other ways are modules' own. It refuses what `sendmmsg` marks with MSG_BATCH: every message but the
+    /// last (`tls_sw_sendmsg`, net/tls/tls_sw.c).
+    pub(crate) const BUFFERS: [Send; 4] = [Send::Write, Send::Writev, Send::Sendto, Send::Sendmsg];
 }
 
 impl Receive {
