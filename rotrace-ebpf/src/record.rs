@@ -180,7 +180,7 @@ impl<'a> Record<'a> {
         match header.kind {
             kind::DATA if payload.len() as u64 > header.size => Err(Malformed::Payload),
             kind::OPEN if payload.len() != OPEN_BYTES => Err(Malformed::Payload),
-            kind::DATA..=kind::MAPPED => Ok(Record { header, payload }),
+            kind::DATA..=kind::GONE => Ok(Record { header, payload }),
             other => Err(Malformed::Kind(other)),
         }
     }

@@ -231,6 +231,8 @@ pub fn loss_record(time_ns: u64, losses: &Losses) -> serde_json::Result<Vec<u8>>
 
 #[cfg(test)]
 mod tests {
+    use rotrace_ebpf::record::Record;
+
     use super::*;
 
     fn sample() -> Vec<u8> {
@@ -241,6 +243,16 @@ mod tests {
             writer.write(&record).expect("a vector takes everything");
         }
         bytes
+    }
+
+    #[test]
+    fn what_user_space_makes_is_read_and_not_of_the_probes() {
+        let process = process_record(5, 1, &ProcessFacts::default()).expect("plain values");
+        let loss = loss_record(5, &Losses::default()).expect("plain values");
+        for bytes in [&process[..], &loss, &gone_record(5, 1)] {
+            let record = Record::decode(bytes).expect("a record");
+            assert!(kind::is_from_user_space(record.header.kind), "{record:?}");
+        }
     }
 
     #[test]
