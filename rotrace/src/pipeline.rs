@@ -17,7 +17,7 @@ use rotrace_ebpf::stats::{LOSSES, LOST_BYTES};
 use crate::accounts::Accounts;
 use crate::attribute::{GameByProcess, Games, Rules};
 use crate::call::{Call, Process};
-use crate::capture::{KERNEL, KERNEL_BYTES, Losses, ProcessFacts};
+use crate::capture::{KERNEL, KERNEL_BYTES, Losses, NOT_RUN, ProcessFacts};
 use crate::conn::{Connection, Connections};
 use crate::cost::Prices;
 use crate::detect::finding::Finding;
@@ -509,7 +509,7 @@ impl Pipeline {
         let count =
             |stage, reason| losses.get(stage).and_then(|stage| stage.get(reason)).copied().unwrap_or(0);
         let mut lost = 0_u64;
-        for (_, reason) in LOSSES {
+        for reason in LOSSES.map(|(_, reason)| reason).into_iter().chain([NOT_RUN]) {
             let total = count(KERNEL, reason);
             let before = self.summary.losses.insert((KERNEL, reason), total).unwrap_or(0);
             lost = lost.saturating_add(total.saturating_sub(before));

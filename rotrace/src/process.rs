@@ -101,6 +101,11 @@ impl Procfs {
         if process.pid == pid { Ok(process) } else { self.open(process.pid) }
     }
 
+    /// Whether there is such a process; true where that cannot be said.
+    pub fn has(&self, pid: u32) -> bool {
+        self.root.join(pid.to_string()).try_exists().unwrap_or(true)
+    }
+
     fn open(&self, pid: u32) -> Result<Process, Unreadable> {
         let directory = Directory::open(&self.root.join(pid.to_string()))?;
         let status = directory.read("status", TEXT_BYTES)?;

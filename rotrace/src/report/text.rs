@@ -5,6 +5,7 @@ use super::units::{bytes, duration};
 use super::visible::{escape, visible_target};
 use super::wall::WallClock;
 use crate::call::Call;
+use crate::capture::NOT_RUN;
 use crate::exchange::{Exchange, Outcome, Role};
 use crate::summary::shortfall::Shortfall;
 use crate::summary::{Coverage, Game, Series, Summary};
@@ -217,6 +218,9 @@ fn loss_meaning(reason: &str) -> Option<&'static str> {
         "io_uring" => "calls to io_uring, which these probes do not read; `--probes socket` do",
         "tls_socket_mismatch" => "a TLS object used a second socket; its calls stay with the first",
         "go_entry_missed" => "TLS calls of Go began before the probes came; their plaintext is missing",
+        NOT_RUN => {
+            "the kernel ran no probe, as it was interrupted there; calls are missing, if a target made them"
+        }
         "targets_full" => "the target table was full; calls of these new processes are missing",
         _ => return None,
     })
@@ -474,7 +478,7 @@ not decoded:
 
     #[test]
     fn every_loss_of_the_probes_has_a_meaning() {
-        for (_, reason) in rotrace_ebpf::stats::LOSSES {
+        for reason in rotrace_ebpf::stats::LOSSES.map(|(_, reason)| reason).into_iter().chain([NOT_RUN]) {
             assert!(loss_meaning(reason).is_some(), "{reason}");
         }
     }

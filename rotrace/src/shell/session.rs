@@ -140,8 +140,11 @@ impl Session {
         let counted = |table: &[(Stat, &str)]| {
             table.iter().map(|&(stat, reason)| (reason.to_owned(), count(stat))).collect()
         };
+        let mut lost: BTreeMap<String, u64> = counted(&LOSSES);
+        let not_run = self.probes.programs().iter().filter_map(|program| program.recursion_misses).sum();
+        lost.insert(capture::NOT_RUN.to_owned(), not_run);
         let losses = Losses::from([
-            (capture::KERNEL.to_owned(), counted(&LOSSES)),
+            (capture::KERNEL.to_owned(), lost),
             (capture::KERNEL_BYTES.to_owned(), counted(&LOST_BYTES)),
         ]);
         let record = capture::loss_record(now_ns, &losses)?;
@@ -149,17 +152,18 @@ impl Session {
             recorder.write(&record)?;
         }
         self.pipeline.feed(&record, call);
-        if count(Stat::RingFull) > 0 {
-            self.let_go_of_the_exited(now_ns, call)?;
-        }
+        self.let_go_of_the_exited(now_ns, call)?;
         self.pipeline.tick(now_ns, call);
         Ok(())
     }
 
-    /// Lets go of targets whose exit record found no room in the ring; the probes have let go of them already.
+    /// Lets go of targets that are gone without a record of it: it found no room in the ring, and then the probes have let go
+    /// of them already; or the kernel did not run the probe. Another process could have the PID next.
     fn let_go_of_the_exited(&mut self, now_ns: u64, call: &mut dyn FnMut(Output<'_>)) -> io::Result<()> {
-        let targets = self.targets.keys().copied();
-        let exited: Vec<u32> = targets.filter(|&process| !self.probes.has_target(process)).collect();
+        let is_gone = |process, pid| !self.probes.has_target(process) || !self.procfs.has(pid);
+        let targets = self.targets.iter().map(|(&process, target)| (process, target.pid));
+        let exited: Vec<u32> =
+            targets.filter(|&(process, pid)| is_gone(process, pid)).map(|(process, _)| process).collect();
         if exited.is_empty() {
             return Ok(());
         }
@@ -174,6 +178,7 @@ impl Session {
                 recorder.write(&record)?;
             }
             self.pipeline.feed(&record, call);
+            self.probes.remove_target(process);
             self.apply(Change::Exited { process });
         }
         Ok(())
