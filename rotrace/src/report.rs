@@ -7,6 +7,7 @@
 pub mod cost;
 pub mod finding;
 pub mod json;
+mod losses;
 pub mod text;
 mod units;
 pub mod visible;
