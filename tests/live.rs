@@ -64,3 +64,5 @@ mod shapes;
 mod stopping;
 #[path = "live/tls.rs"]
 mod tls;
+#[path = "live/websocket.rs"]
+mod websocket;

@@ -5,7 +5,7 @@ use crate::classify::{Beginning, Prefix};
 use crate::frames::{self, Frames, PREFACE_BYTES, Part};
 use crate::limits::{
     ALWAYS_COPIED_BYTES, CLIENT_HELLO_BYTES, CREDIT_BYTES, ENCRYPTED_REPORT_BYTES, PAYLOAD_MAX,
-    TURNS_BEFORE_IGNORED, UPGRADE_TURNS,
+    TURNS_BEFORE_IGNORED, UPGRADE_TURNS, UPGRADED_COPIED_BYTES,
 };
 use crate::memory::Memory;
 
@@ -21,7 +21,12 @@ pub mod protocol {
     pub const TLS: u8 = 3;
     /// Nothing that is traced.
     pub const IGNORED: u8 = 4;
+    /// What was HTTP/1 until its server switched protocols. Which one it is now, user space knows.
+    pub const UPGRADED: u8 = 5;
 }
+
+/// The number of turns when the first answer has come.
+const ANSWER_TURN: u8 = 2;
 
 /// No direction has been seen yet.
 const NO_DIRECTION: u8 = 2;
@@ -127,7 +132,7 @@ impl Connection {
     /// True when the first bytes of a piece in `direction` are asked for.
     #[inline(always)]
     pub fn asks(&self, direction: u8) -> bool {
-        let may_upgrade = self.protocol == protocol::HTTP1
+        let may_upgrade = matches!(self.protocol, protocol::HTTP1 | protocol::UPGRADED)
             && self.turns < UPGRADE_TURNS
             && self.last_direction != direction;
         self.protocol == protocol::NEW || may_upgrade
@@ -150,7 +155,9 @@ impl Connection {
             (Prefix::EMPTY, Beginning::Unfinished)
         };
         if self.protocol == protocol::NEW && self.is_http2(direction, size, first, beginning)
-            || self.protocol == protocol::HTTP1 && turn && self.upgrades(direction, beginning)
+            || matches!(self.protocol, protocol::HTTP1 | protocol::UPGRADED)
+                && turn
+                && self.upgrades(direction, beginning)
         {
             self.protocol = protocol::HTTP2;
         }
@@ -162,6 +169,8 @@ impl Connection {
         flow.position = flow.position.wrapping_add(size);
         if turn {
             flow.credit = CREDIT_BYTES;
+        } else if self.protocol == protocol::UPGRADED {
+            flow.credit = UPGRADED_COPIED_BYTES;
         }
         if self.protocol == protocol::NEW {
             match learn(flow, self.from_start == 0, turn, joined, beginning) {
@@ -190,9 +199,26 @@ impl Connection {
             }
         }
         match self.protocol {
-            protocol::HTTP1 | protocol::NEW => Admit::Copy { bytes: flow.spend(size), turn },
+            protocol::HTTP1 | protocol::NEW | protocol::UPGRADED => {
+                Admit::Copy { bytes: flow.spend(size), turn }
+            }
             protocol::TLS => flow.count_encrypted(size),
             _ => Admit::Ignore,
+        }
+    }
+
+    /// True when a piece that was just admitted, and begins a turn, may be the answer to a request to upgrade; then
+    /// [`Connection::switch`] wants its first bytes. Asked apart: the stack of the probes is small.
+    #[inline(always)]
+    pub fn may_switch(&self) -> bool {
+        self.protocol == protocol::HTTP1 && self.turns == ANSWER_TURN
+    }
+
+    /// Takes note of the first bytes of such a piece.
+    #[inline(always)]
+    pub fn switch(&mut self, first: &Prefix) {
+        if first.is_switching_protocols() {
+            self.protocol = protocol::UPGRADED;
         }
     }
 

@@ -62,6 +62,9 @@ const HTTP2_PREFACE: [u64; PREFIX_WORDS] = [
 ];
 const STATUS_LINE: u64 = u64::from_le_bytes(*b"HTTP/1.\0");
 const STATUS_LINE_BYTES: usize = 7;
+/// Behind `HTTP/1.1`.
+const SWITCHING: u64 = u64::from_le_bytes(*b" 101\0\0\0\0");
+const SWITCHING_BYTES: usize = 4;
 /// Longest method that is recognised; the registry's longest is `UPDATEREDIRECTREF`.
 const METHOD_BYTES: usize = 17;
 
@@ -184,6 +187,14 @@ impl Prefix {
             length: if length < PREFIX_BYTES as u32 { length } else { PREFIX_BYTES as u32 },
             reserved: 0,
         }
+    }
+
+    /// True when they are a status line that says `101` (RFC 9110 §15.2.2): what follows is another protocol.
+    #[inline(always)]
+    pub fn is_switching_protocols(&self) -> bool {
+        let [a, b, _] = self.words;
+        begins(a, STATUS_LINE, WORD_BYTES, STATUS_LINE_BYTES)
+            && begins(b, SWITCHING, WORD_BYTES, SWITCHING_BYTES)
     }
 
     /// What these bytes begin.

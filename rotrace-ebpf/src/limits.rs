@@ -33,9 +33,13 @@ pub const ROUNDS: usize = 32;
 /// frames are looked for again.
 pub const PARTS_MAX: usize = ROUNDS * ROUNDS;
 
-/// Turns of the traffic of HTTP/1 at which the client preface of HTTP/2 may come: a request to upgrade, its answer, and
-/// then the preface (RFC 7540 §3.2).
+/// Turns of the traffic of HTTP/1 at which another protocol may come: a request to upgrade, its answer, and then, where that
+/// is HTTP/2, the preface of the client (RFC 7540 §3.2).
 pub const UPGRADE_TURNS: u8 = 3;
+
+/// First bytes that are copied of each piece of a connection whose protocol was switched, turns of the traffic aside. Headers
+/// of WebSocket frames stand there, when each frame is written by itself; a read may bring many small ones.
+pub const UPGRADED_COPIED_BYTES: u64 = PAYLOAD_CLASSES[2] as u64;
 
 /// First bytes of a direction that are kept to classify a start line which arrives in several calls. The longest
 /// thing to recognise is the HTTP/2 client preface.

@@ -17,11 +17,13 @@ pub mod signals;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::http::Protocol;
+use crate::http::websocket::Tally;
 
 pub use self::ahead::{AHEAD_BYTES_MAX, AHEAD_NS_MAX};
 pub use self::decoder::{
@@ -185,7 +187,7 @@ pub enum Unpaired {
     Request,
     /// A gap fell where its content mattered; the direction waits for a point that is certain.
     Resync,
-    /// The connection became a tunnel or another protocol: CONNECT, or an Upgrade.
+    /// The connection became a tunnel or a protocol that is not read: CONNECT, or an Upgrade.
     Upgraded,
     /// The bytes cannot be HTTP/1; the connection is not read any more.
     NotHttp,
@@ -204,4 +206,14 @@ pub enum Event {
     Exchange(Box<Exchange>),
     /// Something that did not become one.
     Unpaired(Unpaired),
+    /// What more went by on a WebSocket. The first of each direction, which may count nothing, comes right behind the
+    /// exchange of the handshake.
+    Frames {
+        /// Which way.
+        direction: Direction,
+        /// When the call that moved it ended; CLOCK_MONOTONIC.
+        at_ns: u64,
+        /// How much.
+        tally: Tally,
+    },
 }

@@ -5,6 +5,7 @@ pub mod h1;
 pub mod h2;
 pub mod hpack;
 pub mod sniff;
+pub mod websocket;
 
 pub(crate) use byte_set::ByteSet;
 

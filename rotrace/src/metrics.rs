@@ -197,9 +197,10 @@ mod tests {
     use crate::detect::phase::{Phase, SECONDS};
     use crate::detect::subject::Names;
     use crate::detect::{Pattern, State, Wasted};
-    use crate::exchange::{Role, Unpaired};
+    use crate::exchange::{Direction, Role, Unpaired};
+    use crate::http::websocket::Tally;
     use crate::summary::fixture::call;
-    use crate::summary::{Opened, TlsFigures};
+    use crate::summary::{Key, Opened, TlsFigures};
     use families::Family;
 
     /// A scrape in which every family has a sample.
@@ -209,6 +210,12 @@ mod tests {
             let mut call = call("chess", "api.example.com/v1/users/{id}");
             call.exchange.role = role;
             summary.record(&call);
+            summary.record_frames(
+                &Key::of(&call),
+                0,
+                Direction::Sent,
+                Tally { messages: 3, ..Tally::default() },
+            );
         }
         let coverage = summary.coverage_mut(Some(&"chess".into()), 0);
         coverage.add_opaque("not_http");

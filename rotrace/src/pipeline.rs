@@ -27,7 +27,7 @@ use crate::endpoint::learned::Dictionary;
 use crate::exchange::{Decoder, Role, Wanted};
 use crate::http::sniff;
 use crate::summary::Summary;
-use calls::{Emit, Shared};
+use calls::{Emit, Handshake, Shared};
 use connection::{connection, count_opened, read};
 use tls::{Verdict, judge};
 
@@ -93,6 +93,8 @@ struct State {
     counted: bool,
     /// The peer has ended its direction.
     peer_ended: bool,
+    /// The call with which it became another protocol.
+    handshake: Option<Handshake>,
     speaks: Speaks,
 }
 
@@ -455,14 +457,15 @@ impl Pipeline {
         let Connection { state, .. } = connection;
         match &mut state.speaks {
             Speaks::Http(decoder) => {
-                let shared = Shared {
+                let mut shared = Shared {
                     open: state.open.as_ref(),
                     known: &state.process,
                     conn,
                     is_from_start: state.from_start,
+                    handshake: &mut state.handshake,
                 };
                 let mut emit = Emit { settings, games, summary, accounts, out };
-                decoder.close(at_ns, &mut |event| emit.event(&shared, event));
+                decoder.close(at_ns, &mut |event| emit.event(&mut shared, event));
             }
             Speaks::Tls { .. } => judge(state, unbound, summary, at_ns),
             Speaks::Nothing | Speaks::Opaque => {}

@@ -8,7 +8,9 @@
 //! body     sizes of chunks, line ends                        stay
 //!          payload, chunk extensions, trailers               overwritten
 //! the rest bytes that are not read, or are no head           overwritten
-//!          encrypted bytes, what follows on an upgrade,
+//! frames   headers of those of WebSockets                    stay
+//!          masking keys, payload                             overwritten
+//! the rest encrypted bytes, what follows on other upgrades,
 //!          command lines                                     left out
 //! open     the kernel address of the socket                  0
 //! ```
@@ -30,7 +32,8 @@ use rotrace_ebpf::record::{HEADER_BYTES, Header, Open, Record, direction, flag, 
 
 use crate::conn::{Connection, Connections};
 use crate::exchange::{Decoder, Direction, FINGERPRINT_BYTES, Span, Spans, Wanted, pieces};
-use crate::http::h1::body::{Body, Part, Taken};
+use crate::http::h1::body::{self, Body, Taken};
+use crate::http::websocket::{FrameReader, Part};
 use crate::keyed::Key;
 use crate::stream::Chunk;
 use letters::{Before, Letters};
@@ -365,6 +368,7 @@ impl Redaction {
             Span::NoHead => head::overwrite_no_head(bytes),
             Span::Body(body) => self.overwrite_body(body, bytes, before),
             Span::Unread => bytes.fill(OVERWRITTEN),
+            Span::Frames(reader) => overwrite_frames(&reader, bytes),
         }
     }
 
@@ -376,15 +380,15 @@ impl Redaction {
             let Some((now, behind)) = bytes.split_at_mut_checked(length) else { return };
             let taken = body.take(now);
             match part {
-                Part::Payload(_) => {
+                body::Part::Payload(_) => {
                     let (now, rest) = now.split_at_mut(compared.min(length as u64) as usize);
                     self.letters.overwrite_next(before, now);
                     rest.fill(OVERWRITTEN);
                 }
-                Part::Size => {
+                body::Part::Size => {
                     overwrite_but(now, |byte| byte.is_ascii_hexdigit() || b"; \t\r\n".contains(&byte))
                 }
-                Part::Text => overwrite_but(now, |byte| b"\r\n".contains(&byte)),
+                body::Part::Text => overwrite_but(now, |byte| b"\r\n".contains(&byte)),
             }
             if taken == Taken::Broken {
                 return behind.fill(OVERWRITTEN);
@@ -392,6 +396,19 @@ impl Redaction {
             bytes = behind;
         }
     }
+}
+
+/// Nobody compares payloads. No header begins with an `x`, so what is unknown stays so.
+fn overwrite_frames(reader: &FrameReader, bytes: &mut [u8]) {
+    let before = bytes.to_vec();
+    let mut rest = bytes.iter_mut();
+    reader.parts(&before, &mut |part, length| {
+        rest.by_ref().take(length).for_each(|byte| match part {
+            Part::Header => {}
+            Part::Broken(other) => *byte = other,
+            Part::Payload | Part::Unknown => *byte = OVERWRITTEN,
+        });
+    });
 }
 
 fn overwrite_but(bytes: &mut [u8], stays: impl Fn(u8) -> bool) {

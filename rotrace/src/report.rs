@@ -8,10 +8,12 @@ pub mod cost;
 pub mod finding;
 pub mod json;
 mod losses;
+mod meaning;
 pub mod text;
 mod units;
 pub mod visible;
 pub mod wall;
+mod websocket;
 
 pub use text::Style;
 pub use visible::visible_target;

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::call::Call;
-use crate::exchange::{Role, Unnamed, Unpaired};
-pub use held::HELD_NS;
+use crate::exchange::{Direction, Role, Unnamed, Unpaired};
+use crate::http::websocket::Tally;
 use held::Held;
+pub use held::{HELD_NS, Key};
 use series::last_ns;
-pub use series::{DURATION_BOUNDS_NS, Series};
+pub use series::{DURATION_BOUNDS_NS, Frames, Series};
 
 /// Keys (game, endpoint, role) that are kept apart unless the caller says otherwise. A key is about 22 time series
 /// (17 of the duration histogram, 3 sums, 2 counts by method and code), and a node should stay below 20 000.
@@ -202,6 +203,12 @@ impl Summary {
         Arc::make_mut(series).record(call);
     }
 
+    /// Counts frames of a WebSocket under the endpoint of its handshake, whose call was counted before.
+    pub fn record_frames(&mut self, key: &Key, at_ns: u64, direction: Direction, tally: Tally) {
+        let series = self.series_mut(key.game.as_ref(), &key.endpoint, key.role, at_ns, 0);
+        Arc::make_mut(series).record_frames(at_ns, direction, tally);
+    }
+
     /// The series of a key that takes `calls` more; that of the endpoint [`OTHER`] where it is new and there is no room.
     fn series_mut(
         &mut self,
@@ -225,9 +232,7 @@ impl Summary {
     /// Counts a call whose endpoint is in doubt. It is held back until [`Summary::release`] says what it is, unless the
     /// endpoint is one that is shown already.
     pub fn hold(&mut self, call: &Call) {
-        let game = call.game.as_deref().unwrap_or(UNKNOWN_GAME);
-        let known = self.games.get(game).and_then(|game| game.endpoints.get(&call.endpoint));
-        if known.is_some_and(|roles| roles.of(call.exchange.role).is_some()) || !self.held.has_room(call) {
+        if self.is_shown(&Key::of(call)) {
             return self.record(call);
         }
         self.observe(call.exchange.started_ns);
@@ -235,10 +240,25 @@ impl Summary {
         self.held.record(call);
     }
 
+    /// Counts frames of a WebSocket likewise.
+    pub fn hold_frames(&mut self, key: &Key, at_ns: u64, direction: Direction, tally: Tally) {
+        if self.is_shown(key) {
+            return self.record_frames(key, at_ns, direction, tally);
+        }
+        self.held.record_frames(key, at_ns, direction, tally);
+    }
+
+    /// True when nothing is held back of a key.
+    fn is_shown(&self, key: &Key) -> bool {
+        let game = key.game.as_deref().unwrap_or(UNKNOWN_GAME);
+        let known = self.games.get(game).and_then(|game| game.endpoints.get(&key.endpoint));
+        known.is_some_and(|roles| roles.of(key.role).is_some()) || !self.held.has_room(key)
+    }
+
     /// Counts what was held back under the endpoint that `settled` gives, once that is not in doubt any more, or after
     /// [`HELD_NS`].
     pub fn release(&mut self, now_ns: u64, settled: &mut dyn FnMut(&str) -> (Arc<str>, bool)) {
-        for (held::Key { game, endpoint, role }, series) in self.held.release(now_ns, settled) {
+        for (Key { game, endpoint, role }, series) in self.held.release(now_ns, settled) {
             let known = self.series_mut(game.as_ref(), &endpoint, role, series.last_ns(), series.total());
             Arc::make_mut(known).merge(&series);
         }

@@ -25,7 +25,8 @@ fn capture(nginx: &Nginx) -> String {
     path
 }
 
-fn reported(path: &str) -> Seen {
+/// What a report of a capture says.
+pub(crate) fn reported(path: &str) -> Seen {
     let (status, printed, complaints) = outcome(rotrace(&["report", path, "--format", "json"]));
     assert_eq!(status, Some(0), "{complaints}");
     let lines: Vec<_> = printed.lines().map(str::to_owned).collect();

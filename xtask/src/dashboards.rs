@@ -9,6 +9,7 @@ mod panels;
 mod query;
 mod rules;
 mod waste;
+mod websocket;
 
 use std::fs;
 use std::path::PathBuf;

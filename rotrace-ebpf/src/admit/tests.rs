@@ -18,7 +18,12 @@ fn joined_late() -> Connection {
 }
 
 fn text(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Admit {
-    connection.admit(direction, bytes.len() as u64, &Prefix::from_bytes(bytes))
+    let first = Prefix::from_bytes(bytes);
+    let admit = connection.admit(direction, bytes.len() as u64, &first);
+    if connection.may_switch() && matches!(admit, Admit::Copy { turn: true, .. }) {
+        connection.switch(&first);
+    }
+    admit
 }
 
 fn body(connection: &mut Connection, direction: u8, size: u64) -> Admit {
@@ -188,6 +193,38 @@ fn bytes_that_are_not_seen_begin_nothing_of_a_connection_joined_late() {
     }
     assert_ne!(text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n"), Admit::Ignore);
     assert_eq!(connection.protocol, protocol::HTTP1);
+}
+
+#[test]
+fn a_switch_of_protocols_is_recognised() {
+    let check = |bytes: &[u8], expect| {
+        assert_eq!(Prefix::from_bytes(bytes).is_switching_protocols(), expect, "{bytes:?}");
+    };
+    check(b"HTTP/1.1 101 Switching Protocols", true);
+    check(b"HTTP/1.0 101", true);
+    check(b"HTTP/1.1 10", false);
+    check(b"HTTP/1.1 100 Continue", false);
+    check(b"HTTP/2.1 101 ", false);
+    check(b"GET /101 101", false);
+}
+
+#[test]
+fn of_a_protocol_that_was_switched_to_the_first_bytes_of_each_piece_are_copied() {
+    for mut connection in [from_start(), joined_late()] {
+        text(&mut connection, SENT, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(connection.protocol, protocol::HTTP1);
+        text(&mut connection, RECEIVED, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+        assert_eq!(connection.protocol, protocol::UPGRADED);
+        let whole = UPGRADED_COPIED_BYTES as u32;
+        for _ in 0..9 {
+            assert_eq!(body(&mut connection, RECEIVED, 60_000), Admit::Copy { bytes: whole, turn: false });
+        }
+        assert_eq!(body(&mut connection, SENT, 300), Admit::Copy { bytes: 300, turn: true });
+        let turned = CREDIT_BYTES as u32;
+        assert_eq!(body(&mut connection, RECEIVED, 60_000), Admit::Copy { bytes: turned, turn: true });
+        assert_eq!(body(&mut connection, RECEIVED, 60_000), Admit::Copy { bytes: whole, turn: false });
+        assert!(!connection.asks(SENT), "only the first turns cost a look");
+    }
 }
 
 #[test]

@@ -149,6 +149,7 @@ pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, addres
     }
     if connection.protocol != protocol::HTTP2 {
         write(connection, &written);
+        note_switch(connection, &written);
     }
 }
 
@@ -180,6 +181,15 @@ fn decide(connection: &mut Connection, written: &mut Written) -> u64 {
     written.size = reported;
     written.captured = if written.address == 0 { 0 } else { captured as u64 };
     1
+}
+
+/// Takes note of an answer behind which another protocol follows.
+#[inline(never)]
+fn note_switch(connection: &mut Connection, written: &Written) -> u64 {
+    if connection.may_switch() && Traits(written.traits).flags() & flag::TURN != 0 {
+        connection.switch(&prefix(written.address, written.captured));
+    }
+    0
 }
 
 /// Cuts the draft of a piece of HTTP/2 down to its first part.
@@ -214,6 +224,15 @@ fn write(connection: &Connection, written: &Written) -> u64 {
 #[inline(always)]
 fn first_bytes(connection: &Connection, direction: u8, address: u64, size: u64) -> Prefix {
     if address == 0 || !connection.asks(direction) {
+        return Prefix::EMPTY;
+    }
+    prefix(address, size)
+}
+
+/// The first of `size` bytes; none where it is not known where they are.
+#[inline(always)]
+fn prefix(address: u64, size: u64) -> Prefix {
+    if address == 0 {
         return Prefix::EMPTY;
     }
     let length = if size < PREFIX_BYTES as u64 { size as usize } else { PREFIX_BYTES };

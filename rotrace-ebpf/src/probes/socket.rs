@@ -169,7 +169,7 @@ pub(super) fn ended(socket: Socket) {
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &*known };
     // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
-    let has_end = matches!(connection.protocol, protocol::HTTP1 | protocol::HTTP2 | protocol::TLS);
+    let has_end = !matches!(connection.protocol, protocol::NEW | protocol::IGNORED);
     if connection.id != socket.inode || !has_end {
         return;
     }

@@ -183,7 +183,8 @@ pub(super) fn ended(object: u64, pid_tid: u64) {
     };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &(*session).connection };
-    if connection.announced == 1 && matches!(connection.protocol, protocol::HTTP1 | protocol::HTTP2) {
+    let has_end = matches!(connection.protocol, protocol::HTTP1 | protocol::HTTP2 | protocol::UPGRADED);
+    if connection.announced == 1 && has_end {
         let mut header = emit::header(kind::END, connection.id, pid_tid);
         header.flags = flag::PLAINTEXT;
         header.direction = direction::RECEIVED;

@@ -37,6 +37,7 @@ use super::http2::{self, Beginning, Http2};
 use super::pending::{PENDING_BYTES_MAX, Pending, Queue};
 use super::reader::{Reader, State};
 use super::spans::{Span, Spans};
+use super::websocket::WebSocket;
 use super::{Direction, Event, Outcome, Role, Unpaired, Wanted};
 use crate::http::h1::head::AUTHORITY_BYTES_MAX;
 use crate::http::h1::{HEAD_BYTES_MAX, HeadStep};
@@ -98,6 +99,8 @@ pub struct Decoder<W = ()> {
     opaque: bool,
     /// The connection speaks HTTP/2 now; of what stands above, only the witness is used.
     http2: Option<Box<Http2>>,
+    /// Likewise, WebSocket.
+    websocket: Option<WebSocket>,
     /// Hashes what must not be kept.
     key: Key,
     witness: W,
@@ -159,6 +162,9 @@ impl<W: Spans> Decoder<W> {
         if let Some(http2) = &mut self.http2 {
             return http2.feed(wanted, piece, emit);
         }
+        if self.websocket.is_some() {
+            return self.feed_websocket(piece, emit);
+        }
         if chunk == Chunk::Bytes(&[]) || chunk == Chunk::Gap(0) {
             return;
         }
@@ -190,6 +196,19 @@ impl<W: Spans> Decoder<W> {
         }
     }
 
+    /// Takes a piece of a WebSocket.
+    fn feed_websocket(&mut self, piece: Piece<'_>, emit: &mut Emit<'_>) {
+        let Some(websocket) = &mut self.websocket else { return };
+        let direction = piece.direction;
+        if let Chunk::Bytes(bytes) = piece.chunk
+            && !bytes.is_empty()
+        {
+            let before = websocket.reader_mut(direction).clone();
+            self.witness.note(direction, Span::Frames(before), bytes.len());
+        }
+        websocket.feed(piece, emit);
+    }
+
     /// Bytes that are not read.
     fn pass_over(&mut self, direction: Direction, chunk: Chunk<'_>) {
         if let Chunk::Bytes(bytes) = chunk
@@ -206,6 +225,10 @@ impl<W: Spans> Decoder<W> {
         }
         if let Some(mut http2) = self.http2.take() {
             http2.close(at_ns, emit);
+            return self.become_opaque(emit);
+        }
+        if let Some(mut websocket) = self.websocket.take() {
+            websocket.close(at_ns, emit);
             return self.become_opaque(emit);
         }
         self.drop_ahead(emit);
@@ -225,6 +248,11 @@ impl<W: Spans> Decoder<W> {
     /// Which side of its connection the process is on, once a start line has shown it.
     pub fn role(&self) -> Option<Role> {
         self.http2.as_ref().map_or(self.role, |http2| http2.role())
+    }
+
+    /// True when the connection is a WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        self.websocket.is_some()
     }
 
     /// True when the connection speaks HTTP/2.
@@ -261,6 +289,7 @@ impl<W: Spans> Decoder<W> {
             hunted_turns: 0,
             opaque: false,
             http2: None,
+            websocket: None,
             key: Key::default(),
             witness,
         }

@@ -206,7 +206,7 @@ fn true_exchange(index: usize, truth: &Truth, ops: &[Op], requests: &Layout, res
 fn apart(mut events: Vec<Event>) -> (Vec<Event>, Vec<Signals>) {
     let exchanges = events.iter_mut().filter_map(|event| match event {
         Event::Exchange(exchange) => Some(std::mem::take(&mut exchange.signals)),
-        Event::Unpaired(_) => None,
+        Event::Unpaired(_) | Event::Frames { .. } => None,
     });
     let signals = exchanges.collect();
     (events, signals)

@@ -6,6 +6,7 @@
 
 use super::Direction;
 use crate::http::h1::body::Body;
+use crate::http::websocket::FrameReader;
 
 /// What bytes were taken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Span {
     /// A part of a body, framing included. The body is as it was before these bytes; bytes behind broken framing are in
     /// the span as well.
     Body(Body),
+    /// A piece of a WebSocket, or the first bytes of one. The reader is as it was before these bytes.
+    Frames(FrameReader),
     /// They were passed over.
     Unread,
 }

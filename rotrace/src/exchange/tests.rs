@@ -11,6 +11,7 @@ mod gaps;
 mod whole;
 
 use super::*;
+use crate::http::websocket::Tally;
 use crate::stream::Chunk;
 
 /// One piece of a transcript: whether the client sent it, the hint of a turn, the time, the content.
@@ -65,6 +66,24 @@ pub(super) fn decode(ops: &[Op], late: bool, role: Role) -> Vec<Event> {
         }
         assert!(decoder.retained_bytes() <= RETAINED_BYTES_MAX, "{}", decoder.retained_bytes());
     }
+    let client = if role == Role::Client { Direction::Sent } else { Direction::Received };
+    with_frames_added_up(events, client)
+}
+
+/// Frames are told piece by piece; the sums of both directions come last here, those of the client before those of the server.
+fn with_frames_added_up(mut events: Vec<Event>, client: Direction) -> Vec<Event> {
+    let server = if client == Direction::Sent { Direction::Received } else { Direction::Sent };
+    for wanted in [client, server] {
+        let mut sum = None;
+        events.retain(|event| match *event {
+            Event::Frames { direction, tally, at_ns: 1.. } if direction == wanted => {
+                *sum.get_or_insert_default() += tally;
+                false
+            }
+            _ => true,
+        });
+        events.extend(sum.map(|tally| Event::Frames { direction: wanted, at_ns: 0, tally }));
+    }
     events
 }
 
@@ -110,6 +129,10 @@ fn unescape(text: &str) -> Vec<u8> {
                 b'n' => b'\n',
                 b'0' => 0,
                 b'f' => 0xff,
+                b'x' => (0..2).fold(0, |byte, _| {
+                    let digit = rest.next().and_then(|digit| char::from(digit).to_digit(16));
+                    byte << 4 | digit.expect("two digits") as u8
+                }),
                 other => panic!("\\{}", char::from(other)),
             },
             (byte, false) => byte,
@@ -124,6 +147,12 @@ pub(super) fn show(event: &Event) -> String {
     let exchange = match event {
         Event::Unpaired(reason) => return format!("{reason:?}"),
         Event::Exchange(exchange) => exchange,
+        Event::Frames { tally, .. } => {
+            let Tally { data_frames, control_frames, messages, payload_bytes, unknown_bytes } = tally;
+            return format!(
+                "frames {data_frames}+{control_frames} messages {messages} bytes {payload_bytes}+{unknown_bytes}"
+            );
+        }
     };
     let known = |value: Option<u64>| value.map_or("?".into(), |value| value.to_string());
     let mut line = format!(

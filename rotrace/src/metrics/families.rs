@@ -4,6 +4,7 @@
 //! Names and labels are a contract with dashboards and alerts: base units, one quantity per name, no PID, no raw path.
 
 mod waste;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +35,7 @@ pub struct Family {
 
 /// All metrics of rotrace.
 pub fn all() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&waste::WASTE)
+    FAMILIES.iter().chain(&websocket::WEBSOCKET).chain(&waste::WASTE)
 }
 
 /// Metrics of calls and of the daemon.

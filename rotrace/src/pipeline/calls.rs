@@ -8,12 +8,13 @@ use super::{Known, Output, Settings, peer};
 use crate::accounts::Accounts;
 use crate::attribute::Games;
 use crate::call::Call;
-use crate::cost::Handshake;
+use crate::cost;
 use crate::endpoint::learned::Source;
 use crate::endpoint::{Resolved, Tier};
-use crate::exchange::{Event, Exchange, Unpaired};
+use crate::exchange::{Direction, Event, Exchange, Unpaired};
+use crate::http::websocket::Tally;
 use crate::keyed::combine;
-use crate::summary::Summary;
+use crate::summary::{Key, Summary};
 
 /// What all calls of a connection share.
 pub(super) struct Shared<'a> {
@@ -22,6 +23,14 @@ pub(super) struct Shared<'a> {
     pub(super) conn: u64,
     /// Its first call is the first that was made on it.
     pub(super) is_from_start: bool,
+    pub(super) handshake: &'a mut Option<Handshake>,
+}
+
+/// A call that was answered with 101: what comes behind it is counted under its endpoint.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    key: Key,
+    is_doubtful: bool,
 }
 
 /// Makes calls of exchanges.
@@ -35,9 +44,10 @@ pub(super) struct Emit<'a> {
 
 impl Emit<'_> {
     /// Takes what a connection has yielded.
-    pub(super) fn event(&mut self, of: &Shared<'_>, event: Event) {
+    pub(super) fn event(&mut self, of: &mut Shared<'_>, event: Event) {
         match event {
             Event::Exchange(exchange) => self.exchange(of, *exchange),
+            Event::Frames { direction, at_ns, tally } => self.frames(of, direction, at_ns, tally),
             Event::Unpaired(unpaired) => {
                 let game = of.known.by_process.game.as_ref();
                 let coverage = self.summary.coverage_mut(game, 0);
@@ -51,7 +61,20 @@ impl Emit<'_> {
         }
     }
 
-    fn exchange(&mut self, of: &Shared<'_>, exchange: Exchange) {
+    /// Frames of a handshake that nobody asked for are not counted either.
+    fn frames(&mut self, of: &mut Shared<'_>, direction: Direction, at_ns: u64, tally: Tally) {
+        let Some(Handshake { key, is_doubtful }) = of.handshake else { return };
+        if *is_doubtful {
+            let (endpoint, is_still_doubtful) = self.settings.endpoints.settled(&key.endpoint);
+            if is_still_doubtful {
+                return self.summary.hold_frames(key, at_ns, direction, tally);
+            }
+            (key.endpoint, *is_doubtful) = (endpoint, false);
+        }
+        self.summary.record_frames(key, at_ns, direction, tally);
+    }
+
+    fn exchange(&mut self, of: &mut Shared<'_>, exchange: Exchange) {
         if !self.settings.roles.contains(&exchange.role) {
             return;
         }
@@ -90,7 +113,10 @@ impl Emit<'_> {
         };
         // Whether a session was resumed is not seen of a handshake that is encrypted.
         let is_opened = call.tls && of.is_from_start && call.exchange.ordinal == 0;
-        self.accounts.record(&mut call, is_opened.then_some(Handshake::Full));
+        self.accounts.record(&mut call, is_opened.then_some(cost::Handshake::Full));
+        if call.exchange.status == Some(101) {
+            *of.handshake = Some(Handshake { key: Key::of(&call), is_doubtful });
+        }
         if is_doubtful {
             self.summary.hold(&call);
         } else {

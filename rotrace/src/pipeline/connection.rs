@@ -27,6 +27,7 @@ pub(super) fn connection<'a>(
         from_start: header.flags & flag::FROM_START != 0,
         counted: false,
         peer_ended: false,
+        handshake: None,
         speaks: Speaks::Nothing,
     });
     let state = &mut connection.state;
@@ -68,16 +69,17 @@ pub(super) fn read(
     let Connection { sent, received, state, .. } = connection;
     let Speaks::Http(decoder) = &mut state.speaks else { return 0 };
     let stream = if Direction::of(header) == Direction::Sent { sent } else { received };
-    let shared = Shared {
+    let mut shared = Shared {
         open: state.open.as_ref(),
         known: &state.process,
         conn: header.conn,
         is_from_start: state.from_start,
+        handshake: &mut state.handshake,
     };
     let before_bytes = stream.overlap_bytes();
     let pieces = pieces(header, captured, size, stream);
     let overlap_bytes = stream.overlap_bytes() - before_bytes;
-    pieces.for_each(|piece| decoder.feed(wanted, piece, &mut |event| emit.event(&shared, event)));
+    pieces.for_each(|piece| decoder.feed(wanted, piece, &mut |event| emit.event(&mut shared, event)));
     if decoder.is_opaque() {
         let open = state.open;
         state.speaks = Speaks::Opaque;

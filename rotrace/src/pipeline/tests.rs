@@ -9,7 +9,7 @@ use crate::capture::{loss_record, process_record};
 use crate::endpoint;
 use crate::exchange::Exchange;
 use crate::keyed::Key;
-use crate::summary::TlsFigures;
+use crate::summary::{Frames, TlsFigures};
 
 const PID: u32 = 7;
 const SOCKET: u64 = 100;
@@ -442,4 +442,59 @@ fn connections_are_bounded_and_what_makes_room_is_counted() {
         Some(&(40 - summary.tracked_connections))
     );
     assert_eq!(probes.lines.len() as u64, 40 - summary.tracked_connections, "each evicted request is a call");
+}
+
+const HANDSHAKE: &str = "GET /rooms/7 HTTP/1.1\r\nHost: api\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+
+/// Messages, payload bytes, and unknown bytes of both directions, by endpoint.
+fn frames(probes: &mut Probes) -> Vec<(String, [u64; 6])> {
+    let summary = probes.pipeline.summary();
+    let series = summary.games().flat_map(|(_, game)| game.series(Role::Client));
+    let frames =
+        series.filter_map(|(endpoint, series)| Some((endpoint.to_owned(), **series.frames.as_ref()?)));
+    let figures = frames.map(|(endpoint, Frames { sent, received })| {
+        let [sent, received] =
+            [sent, received].map(|tally| [tally.messages, tally.payload_bytes, tally.unknown_bytes]);
+        (endpoint, [sent[0], sent[1], sent[2], received[0], received[1], received[2]])
+    });
+    figures.collect()
+}
+
+#[test]
+fn frames_of_a_websocket_are_counted_while_it_lives() {
+    let mut probes = Probes::new();
+    probes.open(SOCKET, role::CLIENT);
+    probes.text(SOCKET, direction::SENT, HANDSHAKE);
+    probes.text(SOCKET, direction::RECEIVED, SWITCHED);
+    let endpoint = "api/rooms/{id}".to_owned();
+    assert_eq!(frames(&mut probes), [(endpoint.clone(), [0; 6])], "it stands at zero first");
+    probes.data(SOCKET, direction::SENT, 0, b"\x82\xfe\x10\x00mask", 8 + 0x1000);
+    probes.data(SOCKET, direction::RECEIVED, 0, b"\x81\x02hi", 4);
+    assert_eq!(frames(&mut probes), [(endpoint.clone(), [1, 0x1000, 0, 1, 2, 0])]);
+    // A record is lost, and then a frame comes whole.
+    *probes.positions.entry((SOCKET, direction::RECEIVED)).or_default() += 9;
+    probes.data(SOCKET, direction::RECEIVED, 0, b"\x81\x02hi", 4);
+    probes.close(SOCKET);
+    assert_eq!(frames(&mut probes), [(endpoint, [1, 0x1000, 0, 2, 4, 9])]);
+    assert_eq!(probes.lines, ["Client - 7 api/rooms/{id} Some(101) Some(0) Complete"]);
+    assert!(probes.coverage("unknown").opaque.is_empty());
+}
+
+#[test]
+fn frames_go_under_the_endpoint_that_their_handshake_gets() {
+    let mut probes = Probes::new();
+    for (conn, word) in (SOCKET..).zip(words(0..40)) {
+        probes.open(conn, role::CLIENT);
+        probes.text(conn, direction::SENT, &HANDSHAKE.replace("rooms/7", &format!("rooms/{word}")));
+        probes.text(conn, direction::RECEIVED, SWITCHED);
+        probes.data(conn, direction::RECEIVED, 0, b"\x81\x02hi", 4);
+        probes.close(conn);
+    }
+    probes.pipeline.finish_all(probes.now_ns, &mut |_| {});
+    let calls = shown(&mut probes);
+    let messages = frames(&mut probes).into_iter().map(|(endpoint, figures)| (endpoint, figures[3]));
+    assert_eq!(messages.collect::<Vec<_>>(), calls);
+    assert_eq!(calls.iter().map(|(_, calls)| calls).sum::<u64>(), 40);
+    assert!(calls.iter().any(|(endpoint, _)| endpoint == "api/rooms/{name}"), "{calls:?}");
 }

@@ -1,5 +1,6 @@
 //! Given: records with secrets in them. Gives: proof that no secret is left, and that the calls are. Refuses to know: how.
 
+mod frames;
 mod told;
 
 use proptest::prelude::*;
@@ -394,6 +395,9 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         Just("HTTP/1.1 200 =SECRET=\r\n"),
         Just("HTTP/1.1 100 \r\n\r\n"),
         Just("HTTP/1.0 101\r\n"),
+        Just("HTTP/1.1 101\r\nUpgrade: websocket\r\n\r\n"),
+        Just("\x01\x08=SECRET="),
+        Just("\x09\x04ping"),
         Just("Content-Length: 3\r\n"),
         Just("Content-Length: 0\r\n\r\n"),
         Just("Transfer-Encoding: chunked\r\n\r\n"),

@@ -17,7 +17,9 @@ use crate::call::Call;
 use crate::cost::Prices;
 use crate::detect::finding::Finding;
 use crate::exchange::{Outcome, Role};
-use crate::summary::{Coverage, Game, Opened, Series, Summary, TlsFigures, UNKNOWN_GAME, unnamed_reason};
+use crate::summary::{
+    Coverage, Frames, Game, Opened, Series, Summary, TlsFigures, UNKNOWN_GAME, unnamed_reason,
+};
 
 #[derive(Serialize)]
 struct CallLine<'a> {
@@ -113,6 +115,9 @@ struct Figures {
     response_body_bytes: u64,
     p50_ns: Option<u64>,
     p99_ns: Option<u64>,
+    /// Only there for WebSockets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    websocket: Option<Frames>,
 }
 
 #[derive(Serialize)]
@@ -263,6 +268,7 @@ fn figures(series: &Series) -> Figures {
         response_body_bytes: series.response_body_bytes,
         p50_ns: series.durations.quantile_ns(0.5),
         p99_ns: series.durations.quantile_ns(0.99),
+        websocket: series.frames.as_deref().copied(),
     }
 }
 

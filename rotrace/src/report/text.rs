@@ -2,9 +2,11 @@
 //! to know: how wide the terminal is, and whether it is one.
 
 use super::losses::{loss_meaning, lost_bytes_meaning};
+use super::meaning::{unnamed_meaning, unpaired_meaning};
 use super::units::{bytes, duration};
 use super::visible::{escape, visible_target};
 use super::wall::WallClock;
+use super::websocket;
 use crate::call::Call;
 use crate::exchange::{Exchange, Outcome, Role};
 use crate::summary::shortfall::Shortfall;
@@ -112,6 +114,7 @@ pub fn end_report(summary: &Summary, style: Style) -> String {
         for (role, verb) in [(Role::Client, "made"), (Role::Server, "served")] {
             out.push_str(&top_endpoints(style, name, game, role, verb));
         }
+        out.push_str(&websocket::endpoints(style, name, game));
     }
     out.push_str(&format!("\n{}", losses(style, summary)));
     out.push_str(&hidden(summary));
@@ -225,8 +228,11 @@ fn hidden(summary: &Summary) -> String {
             lines.push(format!("{name}: {count} × {}", unpaired_meaning(reason)));
         }
         for (reason, &count) in unnamed {
-            let calls = plural(count, "call");
-            lines.push(format!("{name}: {calls} without a path ({})", unnamed_meaning(reason)));
+            lines.push(format!(
+                "{name}: {} without a path ({})",
+                plural(count, "call"),
+                unnamed_meaning(reason)
+            ));
         }
     }
     if summary.overflow_calls() > 0 {
@@ -249,28 +255,8 @@ fn hidden(summary: &Summary) -> String {
     format!("not decoded:\n{lines}")
 }
 
-fn unnamed_meaning(reason: &str) -> &str {
-    match reason {
-        "joined_late" => "it was sent before the connection was watched, and only its number is repeated",
-        "block_lost" => "it was sent with fields that were lost, and only its number is repeated",
-        "missing" => "the request names none",
-        other => other,
-    }
-}
-
-fn unpaired_meaning(reason: &str) -> &str {
-    match reason {
-        "response" => "a response whose request was not seen",
-        "request" => "a request whose response is not certain",
-        "resync" => "a gap where a message began or its length stood",
-        "upgraded" => "a connection that became a tunnel or another protocol",
-        "not_http" => "a connection that is not HTTP",
-        other => other,
-    }
-}
-
 /// Columns under their heads: numbers to the right, the last two to the left, and no space at the end of a line.
-fn table<const N: usize>(style: Style, head: [&str; N], rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(style: Style, head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().chain([&head]).filter_map(|row| row.get(column));

@@ -1,9 +1,12 @@
 //! Given: exchanges of one game, endpoint and role. Gives: their figures. Refuses to know: which game, endpoint and role.
 
+use serde::Serialize;
+
 use super::histogram::Histogram;
 use super::label::{Code, Method};
 use crate::call::Call;
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{Direction, Exchange, Outcome};
+use crate::http::websocket::Tally;
 
 /// Upper bounds of the duration histogram in nanoseconds: those that OpenTelemetry advises for
 /// `http.client.request.duration` (semantic conventions, HTTP metrics).
@@ -45,7 +48,18 @@ pub struct Series {
     pub durations: Histogram,
     /// The same durations, counted by [`DURATION_BOUNDS_NS`] and one bucket above; not cumulative.
     pub duration_buckets: [u64; DURATION_BOUNDS_NS.len() + 1],
+    /// What went by on connections that became WebSockets; `None` when none did.
+    pub frames: Option<Box<Frames>>,
     last_ns: u64,
+}
+
+/// What went by on WebSockets, as seen from the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// The process sent these.
+    pub sent: Tally,
+    /// The process received these.
+    pub received: Tally,
 }
 
 impl Series {
@@ -82,6 +96,7 @@ impl Series {
             cost_ucu,
             durations,
             duration_buckets,
+            frames,
             last_ns,
         } = other;
         calls.iter().for_each(|&(key, calls)| self.count(key, calls));
@@ -95,7 +110,18 @@ impl Series {
         for (own, more) in self.duration_buckets.iter_mut().zip(duration_buckets) {
             *own += more;
         }
+        if let Some(more) = frames {
+            let own = self.frames.get_or_insert_default();
+            own.sent += more.sent;
+            own.received += more.received;
+        }
         self.last_ns = self.last_ns.max(*last_ns);
+    }
+
+    pub(super) fn record_frames(&mut self, at_ns: u64, direction: Direction, tally: Tally) {
+        let Frames { sent, received } = &mut **self.frames.get_or_insert_default();
+        *(if direction == Direction::Sent { sent } else { received }) += tally;
+        self.last_ns = self.last_ns.max(at_ns);
     }
 
     fn count(&mut self, key: (Method, Code), calls: u64) {

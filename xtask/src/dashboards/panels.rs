@@ -3,6 +3,7 @@
 
 use super::grafana::{Dashboard, Panel, Query, Row, View};
 use super::query::{SHOWN, SHOWN_TIME, family, per, top};
+use super::websocket;
 
 /// Lines of a graph by endpoint. More cannot be told apart by their colours.
 pub(super) const LINES: usize = 12;
@@ -28,6 +29,7 @@ fn rows() -> Vec<Row> {
         Row { title: "At a glance", panels: glance() },
         Row { title: "Calls made", panels: calls(&MADE).into_iter().chain([connection_setup()]).collect() },
         Row { title: "Calls served", panels: calls(&SERVED) },
+        Row { title: "WebSockets", panels: websocket::panels() },
         Row { title: "What was not seen", panels: unseen() },
         Row { title: "The daemon itself", panels: own_cost() },
     ]

@@ -9,12 +9,14 @@ use crate::exchange::pending::{Method, Pending};
 use crate::exchange::reader::{State, payload_bytes};
 use crate::exchange::signals::{Notes, ResponseSignals};
 use crate::exchange::spans::{Span, Spans};
-use crate::exchange::{AHEAD_NS_MAX, Event, Exchange, Outcome, Role, Unpaired, Wanted};
+use crate::exchange::websocket::WebSocket;
+use crate::exchange::{AHEAD_NS_MAX, Direction, Event, Exchange, Outcome, Role, Unpaired, Wanted};
 use crate::http::Protocol;
 use crate::http::h1::HeadStep;
 use crate::http::h1::body::{Body, Skipped, Taken};
 use crate::http::h1::head::{self, Declared, Framing};
 use crate::http::sniff::Sniff;
+use crate::http::websocket::Tally;
 use crate::stream::Chunk;
 
 impl<W: Spans> Decoder<W> {
@@ -26,6 +28,12 @@ impl<W: Spans> Decoder<W> {
         chunk: Chunk<'a>,
         emit: &mut Emit<'_>,
     ) -> Option<&'a [u8]> {
+        // What was ahead of the request of the handshake.
+        if self.websocket.is_some() {
+            let direction = self.responses.direction;
+            self.feed_websocket(Piece { direction, at_ns, turn, chunk }, emit);
+            return None;
+        }
         let mut bytes = match chunk {
             Chunk::Bytes(bytes) => bytes,
             Chunk::Gap(length) => {
@@ -73,6 +81,11 @@ impl<W: Spans> Decoder<W> {
                 let piece = Piece { direction, at_ns, turn, chunk: Chunk::Bytes(bytes) };
                 http2.feed(&Wanted::default(), piece, emit);
                 break;
+            }
+            if self.websocket.is_some() {
+                let direction = self.responses.direction;
+                self.feed_websocket(Piece { direction, at_ns, turn, chunk: Chunk::Bytes(bytes) }, emit);
+                return None;
             }
             turn = false;
         }
@@ -200,6 +213,10 @@ impl<W: Spans> Decoder<W> {
             return self.upgrade_to_http2();
         }
         let body = match (first.method, response.status, framing.declared()) {
+            (_, 101, _) if upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"websocket")) => {
+                self.complete(Some(at_ns), emit);
+                return self.upgrade_to_websocket(at_ns, emit);
+            }
             (Method::Connect, 200..300, _) | (_, 101, _) => {
                 self.complete(Some(at_ns), emit);
                 return self.give_up(Unpaired::Upgraded, emit);
@@ -228,6 +245,26 @@ impl<W: Spans> Decoder<W> {
         });
         let http2 = Http2::upgraded(self.requests.direction, exchange, self.next_ordinal, self.key);
         self.become_http2(http2);
+    }
+
+    /// Both sides send frames from here on. Those of the client may be recorded before the answer that it waited for.
+    fn upgrade_to_websocket(&mut self, at_ns: u64, emit: &mut Emit<'_>) {
+        let Some(role) = self.role else { return };
+        let direction = self.requests.direction;
+        self.settle(emit);
+        let is_lost = self.requests.state != State::Head;
+        let begun = mem::take(&mut self.requests.head);
+        self.websocket = Some(WebSocket::new(role, is_lost.then_some(direction)));
+        for direction in [Direction::Sent, Direction::Received] {
+            emit(Event::Frames { direction, at_ns, tally: Tally::default() });
+        }
+        self.feed_websocket(
+            Piece { direction, at_ns, turn: false, chunk: Chunk::Bytes(begun.begun()) },
+            emit,
+        );
+        self.requests.hunt(&mut self.witness);
+        self.responses.hunt(&mut self.witness);
+        self.authority = None;
     }
 
     /// The first exchange is over, with its response.

@@ -112,12 +112,65 @@ fn interim_responses_are_not_the_response() {
 #[test]
 fn an_upgrade_ends_the_reading() {
     check(
-        r"> GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n
-          < HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\0\0GET
+        r"> GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: resocket \r\n\r\n
+          < HTTP/1.1 101 Switching Protocols\r\nUpgrade: resocket \r\n\r\n\0\0GET
           > GET /b HTTP/1.1\r\nHost: h\r\n\r\n
           close",
         r"#0 GET /ws h -> 101 request 70+0 response 56+0 at 1 2 2 Complete
           Upgraded",
+    );
+}
+
+#[test]
+fn a_websocket_goes_on_with_frames() {
+    check(
+        r"> GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n
+          < HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\r\n\x81\x02hi\x89\x00
+          > \x01\x83maskabc\x80\x82maskde\x8a\x80mask
+          < \x82\x7e\x00\x80
+          <gap 128
+          < \x88\x02by
+          close",
+        r"#0 GET /ws h -> 101 request 70+0 response 56+0 at 1 2 2 Complete
+          frames 2+1 messages 1 bytes 5+0
+          frames 2+2 messages 2 bytes 132+0",
+    );
+}
+
+/// On another thread, the answer to the handshake may have been recorded before it, and frames before their handshake.
+#[test]
+fn frames_are_read_in_whatever_order_the_handshake_is_recorded() {
+    check_as(
+        Role::Client,
+        r"< HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x02hi
+          < \x81\x01h
+          > GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n
+          < \x81\x03hey",
+        r"#0 GET /ws h -> 101 request 49+0 response 56+0 at 1 1 1 Complete
+          frames 0+0 messages 0 bytes 0+0
+          frames 3+0 messages 3 bytes 6+0",
+    );
+    check_as(
+        Role::Server,
+        r"> GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n
+          > \x81\x83maskabc
+          < HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n
+          > \x81\x82maskab",
+        r"#0 GET /ws h -> 101 request 49+0 response 56+0 at 1 3 3 Complete
+          frames 2+0 messages 2 bytes 5+0
+          frames 0+0 messages 0 bytes 0+0",
+    );
+}
+
+#[test]
+fn frames_whose_handshake_was_not_seen_are_nothing() {
+    check(
+        r"late
+          > \x81\x83maskabc
+          < \x81\x03hey
+          > \x81\x83maskabc
+          close",
+        "",
     );
 }
 
