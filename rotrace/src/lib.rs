@@ -23,6 +23,8 @@ pub mod http;
 
 pub mod keyed;
 
+pub mod cache;
+
 pub mod exchange;
 
 pub mod redact;

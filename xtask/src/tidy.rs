@@ -15,12 +15,13 @@ const LINES_MAX: usize = 500;
 const EXCUSE: &str = "long because";
 
 /// Modules of `rotrace` in pipeline order: one uses only what stands before it, or beside it in its own row.
-const ORDER: [&[&str]; 25] = [
+const ORDER: [&[&str]; 26] = [
     &["capture"],
     &["stream"],
     &["conn"],
     &["http"],
     &["keyed"],
+    &["cache"],
     &["exchange"],
     &["redact"],
     &["attribute"],

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::endpoint::stable_hash;
 
 /// Operations that are remembered at most; there are fewer labels of endpoints than half of it by default.
@@ -11,11 +12,10 @@ const PLACES: usize = 4096;
 /// Bytes of a method that is remembered at most: methods that exist are shorter.
 const METHOD_BYTES: usize = 16;
 
-/// Two places for each hash, the one that was asked for last first: a newcomer takes the other. With one, two operations that
-/// meet there and are called in turn would be found anew each time.
+/// The classes of the last operations.
 #[derive(Debug)]
 pub(super) struct Memo {
-    places: Box<[Option<Place>]>,
+    places: Cache<Place>,
 }
 
 #[derive(Debug)]
@@ -27,38 +27,19 @@ struct Place {
 
 impl Default for Memo {
     fn default() -> Self {
-        Self { places: (0..PLACES).map(|_| None).collect() }
+        Self { places: Cache::new(PLACES) }
     }
 }
 
 impl Memo {
     pub(super) fn class(&mut self, endpoint: &Arc<str>, method: &str, find: impl FnOnce() -> usize) -> usize {
-        let hash = stable_hash(stable_hash(0, endpoint.as_bytes()), method.as_bytes());
-        let set = usize::try_from(hash >> 32).unwrap_or_default() % (PLACES / 2) * 2;
-        let Some([last, before]) = self.places.get_mut(set..).and_then(<[_]>::first_chunk_mut) else {
+        if method.len() > METHOD_BYTES {
             return find();
-        };
-        if let Some(class) = Place::class(last, endpoint, method) {
-            return class;
         }
-        std::mem::swap(last, before);
-        if let Some(class) = Place::class(last, endpoint, method) {
-            return class;
-        }
-        let class = find();
-        if method.len() <= METHOD_BYTES {
-            *last = Some(Place { endpoint: Arc::clone(endpoint), method: method.into(), class });
-        }
-        class
-    }
-}
-
-impl Place {
-    fn class(place: &Option<Place>, endpoint: &str, method: &str) -> Option<usize> {
-        place
-            .as_ref()
-            .filter(|known| *known.endpoint == *endpoint && *known.method == *method)
-            .map(|known| known.class)
+        let hash = stable_hash(stable_hash(0, endpoint.as_bytes()), method.as_bytes());
+        let is_it = |known: &Place| *known.endpoint == **endpoint && *known.method == *method;
+        let make = || Place { endpoint: Arc::clone(endpoint), method: method.into(), class: find() };
+        self.places.of(usize::try_from(hash >> 32).unwrap_or_default(), is_it, make).class
     }
 }
 
@@ -84,6 +65,6 @@ mod tests {
         }
         // What was not found was found anew, and has taken the place of something.
         assert!(found > 0 && found <= PLACES, "{found}");
-        assert!(memo.places.iter().flatten().all(|place| place.method.len() <= METHOD_BYTES));
+        assert!(memo.places.iter().all(|place| place.method.len() <= METHOD_BYTES));
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::observation::Verb;
+use crate::cache::Cache;
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
 use crate::keyed::{Key, combine};
@@ -17,8 +18,7 @@ const KEPT: usize = 2048;
 #[derive(Debug)]
 pub struct Labels {
     key: Key,
-    /// Two for each place, the one that was asked for last first: names that meet there and come in turn are both kept.
-    kept: Box<[[Option<Box<Label>>; 2]]>,
+    kept: Cache<Box<Label>>,
 }
 
 /// What all calls with one method to one endpoint of one game share.
@@ -44,23 +44,14 @@ pub struct Label {
 impl Labels {
     /// Without a name.
     pub fn new(key: Key) -> Self {
-        Labels { key, kept: vec![[None, None]; KEPT / 2].into() }
+        Labels { key, kept: Cache::new(KEPT) }
     }
 
     /// The key, and what the names of a call come to.
     pub fn of(&mut self, call: &Call) -> (&Key, &Label) {
         let Labels { key, kept } = self;
-        let place = place(call);
         // A name is kept together with its memory, so another one cannot have the same address.
-        let [last, before] = &mut kept[place % (KEPT / 2)];
-        let is_other = |kept: &Option<Box<Label>>| kept.as_ref().is_some_and(|label| !label.is_of(call));
-        if is_other(last) {
-            std::mem::swap(last, before);
-            if is_other(last) {
-                *last = None;
-            }
-        }
-        let label = last.get_or_insert_with(|| Box::new(Label::new(call, key)));
+        let label = kept.of(place(call), |label| label.is_of(call), || Box::new(Label::new(call, key)));
         (key, label)
     }
 }

@@ -1,0 +1,70 @@
+//! Given: hashes, and values that take long to make. Gives: values that were made before, or are made now. Refuses to know:
+//! what values are. It changes the time that an answer takes and never the answer.
+
+/// A two-way set-associative cache: each set has two values, the one that was asked for last first. With one, two values
+/// that meet there and are asked for in turn would be made anew each time.
+#[derive(Debug)]
+pub struct Cache<T> {
+    sets: Box<[[Option<T>; 2]]>,
+}
+
+impl<T> Cache<T> {
+    /// Keeps so many values at most; two at least.
+    pub fn new(values: usize) -> Self {
+        Cache { sets: (0..(values / 2).max(1)).map(|_| [None, None]).collect() }
+    }
+
+    /// The value that `is_it` knows, which has this hash; what `make` gives when it is not there, in the place of what was
+    /// asked for the longest ago.
+    pub fn of(&mut self, hash: usize, is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &mut T {
+        let [last, before] = &mut self.sets[hash % self.sets.len()];
+        if !last.as_ref().is_some_and(&is_it) {
+            std::mem::swap(last, before);
+            if !last.as_ref().is_some_and(&is_it) {
+                *last = None;
+            }
+        }
+        last.get_or_insert_with(make)
+    }
+
+    /// Everything that is kept.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.sets.iter().flatten().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of the values that are asked for have to be made.
+    fn made(values: usize, asked: &[usize]) -> Vec<usize> {
+        let mut cache = Cache::new(values);
+        let mut made = Vec::new();
+        for &value in asked {
+            let found = *cache.of(
+                value,
+                |&known| known == value,
+                || {
+                    made.push(value);
+                    value
+                },
+            );
+            assert_eq!(found, value);
+        }
+        made
+    }
+
+    #[test]
+    fn two_that_meet_are_both_kept_and_the_third_takes_the_older() {
+        assert_eq!(made(4, &[0, 2, 0, 2, 0]), [0, 2]);
+        assert_eq!(made(4, &[0, 2, 0, 4, 0, 2]), [0, 2, 4, 2]);
+        assert_eq!(made(4, &[0, 1, 2, 3, 0, 1, 2, 3]), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_smallest_has_room_for_two() {
+        assert_eq!(made(0, &[5, 6, 5, 6]), [5, 6]);
+    }
+}
