@@ -130,6 +130,16 @@ struct Frame {
     length: u64,
 }
 
+/// What comes next in bytes.
+enum Step {
+    /// A byte of a header; its last has the frame.
+    Header(Part, Option<Frame>),
+    /// So many bytes of a payload.
+    Payload(usize),
+    /// A byte that makes a header none, with those before it; so many bytes stand behind it.
+    Malformed(Begun, usize),
+}
+
 impl FrameReader {
     /// At the begin of a frame.
     pub fn new(sender: Sender) -> Self {
@@ -193,7 +203,7 @@ impl FrameReader {
     }
 
     /// What each of the next bytes is, in their order, to [`FrameReader::bytes`]: so many of a part.
-    pub fn parts(&self, mut bytes: &[u8], each: &mut dyn FnMut(Part, usize)) {
+    pub fn parts(&self, bytes: &[u8], each: &mut dyn FnMut(Part, usize)) {
         let mut reader = match self.state {
             State::Header | State::Payload(_) => self.clone(),
             State::Trial { left, is_header_only: true, .. } if bytes.len() as u64 <= left => {
@@ -208,57 +218,53 @@ impl FrameReader {
                 FrameReader::new(self.sender)
             }
         };
-        while let Some((&first, behind)) = bytes.split_first() {
-            if let State::Payload(left) = reader.state {
-                let (now, rest) = bytes.split_at(left.min(bytes.len() as u64) as usize);
-                each(Part::Payload, now.len());
-                reader.read(now);
-                bytes = rest;
-                continue;
+        reader.walk(bytes, &mut |step| match step {
+            Step::Header(part, _) => each(part, 1),
+            Step::Payload(length) => each(Part::Payload, length),
+            Step::Malformed(header, behind) => {
+                each(Part::Broken(header.broken(self.sender)), 1);
+                each(Part::Unknown, behind);
             }
-            let part = reader.header.part();
-            match reader.header.push(first, self.sender) {
-                Parsed::More => each(part, 1),
-                Parsed::Malformed => {
-                    each(Part::Broken(reader.header.broken(self.sender)), 1);
-                    return each(Part::Unknown, behind.len());
-                }
-                Parsed::Whole(frame) => {
-                    each(part, 1);
-                    reader.header = Begun::default();
-                    reader.state = State::in_payload(frame.length);
-                }
-            }
-            bytes = behind;
-        }
+        });
     }
 
     /// Reads bytes of which it is known where they stand.
-    fn read(&mut self, mut bytes: &[u8]) -> Tally {
+    fn read(&mut self, bytes: &[u8]) -> Tally {
         let mut tally = Tally::default();
+        let mut unknown = None;
+        self.walk(bytes, &mut |step| match step {
+            Step::Header(_, frame) => tally += frame.map_or(Tally::default(), Frame::tally),
+            Step::Payload(length) => tally.payload_bytes += length as u64,
+            Step::Malformed(header, behind) => unknown = Some((header.length + behind) as u64),
+        });
+        if let Some(unknown) = unknown {
+            tally += self.lose(unknown);
+        }
+        tally
+    }
+
+    /// Goes over bytes of which it is known where they stand, up to a header that is none.
+    fn walk(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Step)) {
         while let Some((&first, behind)) = bytes.split_first() {
             if let State::Payload(left) = self.state {
                 let (now, rest) = bytes.split_at(left.min(bytes.len() as u64) as usize);
-                tally.payload_bytes += now.len() as u64;
                 self.state = State::in_payload(left - now.len() as u64);
+                each(Step::Payload(now.len()));
                 bytes = rest;
                 continue;
             }
             bytes = behind;
+            let part = self.header.part();
             match self.header.push(first, self.sender) {
-                Parsed::More => {}
-                Parsed::Malformed => {
-                    tally += self.lose(self.header.length as u64 + bytes.len() as u64);
-                    return tally;
-                }
+                Parsed::More => each(Step::Header(part, None)),
+                Parsed::Malformed => return each(Step::Malformed(self.header, bytes.len())),
                 Parsed::Whole(frame) => {
                     self.header = Begun::default();
                     self.state = State::in_payload(frame.length);
-                    tally += frame.tally();
+                    each(Step::Header(part, Some(frame)));
                 }
             }
         }
-        tally
     }
 
     /// Looks whether a piece is frames.
