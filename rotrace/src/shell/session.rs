@@ -57,6 +57,8 @@ pub(super) struct Session {
     /// By PID in the initial namespace.
     targets: BTreeMap<u32, Target>,
     libraries: library::Cache,
+    /// Of each program, how often the kernel did not run it; as of the last tick.
+    pub(super) recursion_misses: BTreeMap<Box<str>, u64>,
 }
 
 /// What a drain brought beside calls.
@@ -73,6 +75,7 @@ impl Session {
         if openssl {
             debug!("TLS functions are probed by {}", probes.tls_means());
         }
+        let recursion_misses = recursion_misses(&probes);
         Session {
             probes,
             pipeline,
@@ -81,6 +84,7 @@ impl Session {
             openssl,
             targets: BTreeMap::new(),
             libraries: library::Cache::default(),
+            recursion_misses,
         }
     }
 
@@ -119,11 +123,6 @@ impl Session {
         Ok(())
     }
 
-    /// What the kernel says of the probes' programs.
-    pub(super) fn programs(&self) -> Vec<Loaded> {
-        self.probes.programs()
-    }
-
     /// Waits a moment, drains what has been written, and follows processes. Calls go to `call`.
     pub(super) fn step(&mut self, call: &mut dyn FnMut(Output<'_>)) -> io::Result<()> {
         self.probes.wait(self.until_next());
@@ -141,8 +140,8 @@ impl Session {
             table.iter().map(|&(stat, reason)| (reason.to_owned(), count(stat))).collect()
         };
         let mut lost: BTreeMap<String, u64> = counted(&LOSSES);
-        let not_run = self.probes.programs().iter().filter_map(|program| program.recursion_misses).sum();
-        lost.insert(capture::NOT_RUN.to_owned(), not_run);
+        self.recursion_misses = recursion_misses(&self.probes);
+        lost.insert(capture::NOT_RUN.to_owned(), self.recursion_misses.values().sum());
         let losses = Losses::from([
             (capture::KERNEL.to_owned(), lost),
             (capture::KERNEL_BYTES.to_owned(), counted(&LOST_BYTES)),
@@ -333,6 +332,12 @@ impl Change {
 fn exact(bytes: &[u8]) -> &[u8] {
     let length = bytes.first_chunk::<4>().map_or(0, |length| u32::from_ne_bytes(*length) as usize);
     bytes.get(..length.max(HEADER_BYTES)).unwrap_or(bytes)
+}
+
+/// How often the kernel has not run each program, where it says that.
+fn recursion_misses(probes: &Probes) -> BTreeMap<Box<str>, u64> {
+    let missed = |program: Loaded| Some((program.name.into(), program.recursion_misses?));
+    probes.programs().into_iter().filter_map(missed).collect()
 }
 
 /// Tells the pipeline, and the capture, what a process is now.

@@ -31,7 +31,6 @@ use crate::keyed::Key;
 use crate::metrics::{Scrape, SelfMetrics};
 use crate::pipeline::Pipeline;
 use crate::probe::host::{Family, Host};
-use crate::probe::program::Loaded;
 use crate::probe::{self, Probes};
 use crate::redact::{Kept, Redactor};
 
@@ -317,8 +316,7 @@ impl Daemon {
 
     fn publish(&mut self) {
         let targets = self.session.targets() as u64;
-        let missed = |program: Loaded| Some((program.name.into(), program.recursion_misses?));
-        let recursion_misses = self.session.programs().into_iter().filter_map(missed).collect();
+        let recursion_misses = self.session.recursion_misses.clone();
         let pipeline = &mut self.session.pipeline;
         let (cpu_seconds, resident_bytes) = own_cost();
         let endpoints = pipeline.endpoints();
