@@ -7,7 +7,6 @@
 pub mod cost;
 pub mod finding;
 pub mod json;
-mod losses;
 mod meaning;
 pub mod text;
 mod units;

@@ -1,8 +1,7 @@
 //! Given: a call or the summary. Gives: text for people: one aligned line per call, and the report at the end. Refuses
 //! to know: how wide the terminal is, and whether it is one.
 
-use super::losses::{loss_meaning, lost_bytes_meaning};
-use super::meaning::{unnamed_meaning, unpaired_meaning};
+use super::meaning::{loss_meaning, lost_bytes_meaning, unnamed_meaning, unpaired_meaning};
 use super::units::{bytes, duration};
 use super::visible::{escape, visible_target};
 use super::wall::WallClock;
@@ -228,11 +227,8 @@ fn hidden(summary: &Summary) -> String {
             lines.push(format!("{name}: {count} × {}", unpaired_meaning(reason)));
         }
         for (reason, &count) in unnamed {
-            lines.push(format!(
-                "{name}: {} without a path ({})",
-                plural(count, "call"),
-                unnamed_meaning(reason)
-            ));
+            let calls = plural(count, "call");
+            lines.push(format!("{name}: {calls} without a path ({})", unnamed_meaning(reason)));
         }
     }
     if summary.overflow_calls() > 0 {
