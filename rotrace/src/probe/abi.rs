@@ -9,23 +9,24 @@ use rotrace_ebpf::syscalls::{SYSCALLS, shape};
 /// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
 pub fn registers() -> anyhow::Result<[u32; 11]> {
     let Registers { number, arguments, arguments_32: [x, y], code_segment, code_segment_64 } =
-        match std::env::consts::ARCH {
-            "x86_64" => Registers::X86_64,
-            "aarch64" => Registers::ARM64,
-            other => bail!("the probes do not know the registers of {other}"),
-        };
+        of_this_architecture(Registers::X86_64, Registers::ARM64)?;
     let [a, b, c, d, e, f] = arguments;
     Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
 }
 
 /// Where this architecture keeps what Go passes, in the order of [`GoRegisters`].
 pub fn go_registers() -> anyhow::Result<[u32; 5]> {
-    let GoRegisters { words: [a, b, c], goroutine, stack } = match std::env::consts::ARCH {
-        "x86_64" => GoRegisters::X86_64,
-        "aarch64" => GoRegisters::ARM64,
-        other => bail!("the probes do not know the registers of {other}"),
-    };
+    let GoRegisters { words: [a, b, c], goroutine, stack } =
+        of_this_architecture(GoRegisters::X86_64, GoRegisters::ARM64)?;
     Ok([a, b, c, goroutine, stack])
+}
+
+fn of_this_architecture<T>(x86_64: T, arm64: T) -> anyhow::Result<T> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok(x86_64),
+        "aarch64" => Ok(arm64),
+        other => bail!("the probes do not know the registers of {other}"),
+    }
 }
 
 /// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both

@@ -112,16 +112,21 @@ fn search<F: Read + Seek>(
     for first in (0..length).step_by(PIECE_BYTES as usize) {
         let at = section.sh_offset.get(Le).checked_add(first).ok_or(NotElf::Truncated)?;
         let piece = file.bytes(at, PIECE_BYTES.min(length - first))?;
-        let begins = |word: &[u8]| match word {
-            // Two zeroes, the least length of an instruction, and that of a pointer.
-            [a, b, c, d, 0, 0, 1 | 4, 8] => MAGIC.contains(&u32::from_le_bytes([*a, *b, *c, *d])),
-            _ => false,
-        };
+        let begins = |word: &[u8]| magic(word).is_some_and(|magic| MAGIC.contains(&magic));
         if let Some(index) = piece.chunks_exact(8).position(begins) {
             return Ok(Some(at + index as u64 * 8));
         }
     }
     Ok(None)
+}
+
+/// The number by which the first word of a table says what version it is of; two zeroes follow, the least length of an
+/// instruction, and that of a pointer.
+fn magic(word: &[u8]) -> Option<u32> {
+    match *word {
+        [a, b, c, d, 0, 0, 1 | 4, 8] => Some(u32::from_le_bytes([a, b, c, d])),
+        _ => None,
+    }
 }
 
 /// A function of the program, by offsets from where code begins.
@@ -145,9 +150,8 @@ struct Table {
 impl Table {
     fn read<F: Read + Seek>(file: &mut Bounded<F>, begin: u64) -> Result<Result<Table, Stack>, NotElf> {
         let header = file.bytes(begin, HEADER_BYTES)?;
-        let (magic, rest) = header.split_first_chunk::<8>().ok_or(NotElf::Truncated)?;
-        let [a, b, c, d, 0, 0, 1 | 4, 8] = *magic else { return Ok(Err(Stack::Go)) };
-        let magic = u32::from_le_bytes([a, b, c, d]);
+        let (word, rest) = header.split_at_checked(8).ok_or(NotElf::Truncated)?;
+        let Some(magic) = magic(word) else { return Ok(Err(Stack::Go)) };
         if MAGIC_OLD.contains(&magic) {
             return Ok(Err(Stack::GoBefore118));
         }
