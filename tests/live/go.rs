@@ -61,10 +61,7 @@ fn the_program_compiles() {
 /// Traces a client from before its first call; a program that was just executed makes calls before its file is read.
 fn client(link: Link, arguments: &[&str]) -> Seen {
     let mut client = Running::hold(program(link), arguments);
-    client.next_step();
-    client.line("ready");
-    let tracer = Tracer::attach(&[client.pid()]);
-    client.next_step();
+    let tracer = Tracer::attach_when_ready(&mut client);
     client.succeeded();
     let seen = tracer.finish();
     assert!(seen.calls.iter().all(|call| call.tls && call.role == Role::Client));

@@ -82,10 +82,7 @@ fn a_socket_that_is_passed_to_another_target_stays_one_connection() {
 fn connections_older_than_the_tracer() {
     let nginx = Nginx::start();
     let mut client = script("opened_before", nginx.port, &[]);
-    client.next_step();
-    client.line("ready");
-    let tracer = Tracer::attach(&[client.pid()]);
-    client.next_step();
+    let tracer = Tracer::attach_when_ready(&mut client);
     client.succeeded();
     let seen = tracer.finish();
     let mut log = nginx.quit();

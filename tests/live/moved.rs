@@ -62,10 +62,7 @@ pub(crate) fn traced(words: &[&str]) -> (Seen, Vec<Moved>) {
 /// Traces a mover that has connections in the middle of an exchange, from then to its end.
 pub(crate) fn joined(words: &[&str]) -> (Seen, Vec<Moved>) {
     let mut mover = mover(words);
-    mover.next_step();
-    mover.line("ready");
-    let tracer = Tracer::attach(&[mover.pid()]);
-    mover.next_step();
+    let tracer = Tracer::attach_when_ready(&mut mover);
     let log = log(&mover.succeeded());
     (tracer.finish(), log)
 }

@@ -38,6 +38,15 @@ impl Tracer {
         Tracer::started(command)
     }
 
+    /// Attaches to a held client when that says that it is ready, and lets it go on.
+    pub(crate) fn attach_when_ready(client: &mut Running) -> Tracer {
+        client.next_step();
+        client.line("ready");
+        let tracer = Tracer::attach(&[client.pid()]);
+        client.next_step();
+        tracer
+    }
+
     /// The tracer that `command` starts, once the probes are there.
     pub(crate) fn started(command: Command) -> Tracer {
         let tracer = Running::start(command);

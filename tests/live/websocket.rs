@@ -4,7 +4,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::call::Seen;
+use crate::call::{Role, Seen};
 use crate::captures::reported;
 use crate::needs;
 use crate::nginx::certificate;
@@ -46,23 +46,25 @@ impl Talk {
         Talk { server, client, directory }
     }
 
-    /// What rotrace sees of one of them, and what the traced and the other one wrote. A report of the capture, which is
-    /// redacted, says the same.
-    fn seen(mut self, traces_server: bool) -> (Seen, Value, Value) {
+    /// What rotrace sees of one of them; and of what that sent and received, what was counted and what was written. A report
+    /// of the capture, which is redacted, says the same.
+    fn seen(mut self, traced: Role) -> (Seen, [(Value, Value); 2]) {
         let capture = self.directory.path().join("calls.rotrace").to_str().unwrap().to_owned();
-        let pid = if traces_server { self.server.pid() } else { self.client.pid() };
+        let pid = if traced == Role::Server { self.server.pid() } else { self.client.pid() };
         let tracer = Tracer::attach_with(&[pid], &["--record", &capture]);
         let client = wrote(&self.client.run());
         let server = wrote(&self.server.succeeded());
         let seen = tracer.finish();
-        let role = if traces_server { "server" } else { "client" };
-        assert_eq!(frames(&reported(&capture), role), frames(&seen, role));
-        if traces_server { (seen, server, client) } else { (seen, client, server) }
+        let [sent, received] = frames(&seen, traced);
+        assert_eq!(frames(&reported(&capture), traced), [sent.clone(), received.clone()]);
+        let (own, others) = if traced == Role::Server { (server, client) } else { (client, server) };
+        (seen, [(sent, own), (received, others)])
     }
 }
 
 /// What rotrace counted: sent and received.
-fn frames(seen: &Seen, role: &str) -> [Value; 2] {
+fn frames(seen: &Seen, traced: Role) -> [Value; 2] {
+    let role = if traced == Role::Server { "server" } else { "client" };
     let summary: Value = serde_json::from_str(seen.lines.last().unwrap()).unwrap();
     let endpoints = summary["games"][0][role]["endpoints"].as_array().unwrap_or_else(|| panic!("{summary}"));
     assert_eq!(endpoints.len(), 1, "{summary}");
@@ -78,46 +80,42 @@ fn assert_whole(seen: &Value, wrote: &Value) {
     assert_eq!(*seen, expect);
 }
 
-fn check(mode: &str, transport: Transport, traces_server: bool) {
-    let (seen, own, others) = Talk::new(mode, transport).seen(traces_server);
+fn check(mode: &str, transport: Transport, traced: Role) {
+    let (seen, directions) = Talk::new(mode, transport).seen(traced);
     assert_eq!(seen.calls.len(), 1, "{:?}", seen.calls);
     assert!(seen.calls[0].status == Some(101) && seen.calls[0].complete, "{:?}", seen.calls);
-    let [sent, received] = frames(&seen, if traces_server { "server" } else { "client" });
-    assert_whole(&sent, &own);
-    assert_whole(&received, &others);
+    directions.iter().for_each(|(seen, wrote)| assert_whole(seen, wrote));
 }
 
 #[test]
 fn a_client() {
-    check("talk", Transport::Plain, false);
+    check("talk", Transport::Plain, Role::Client);
 }
 
 #[test]
 fn a_server() {
-    check("talk", Transport::Plain, true);
+    check("talk", Transport::Plain, Role::Server);
 }
 
 #[test]
 fn a_client_that_compresses() {
-    check("compressed", Transport::Plain, false);
+    check("compressed", Transport::Plain, Role::Client);
 }
 
 #[test]
 fn a_client_over_tls() {
-    check("talk", Transport::Tls, false);
+    check("talk", Transport::Tls, Role::Client);
 }
 
 #[test]
 fn a_server_over_tls() {
-    check("talk", Transport::Tls, true);
+    check("talk", Transport::Tls, Role::Server);
 }
 
 /// A read may bring many small frames, of which the headers are not seen: those are bytes, and never more than there were.
-fn flood(traces_server: bool) {
-    let (seen, own, others) = Talk::new("flood", Transport::Plain).seen(traces_server);
-    for (seen, wrote) in
-        frames(&seen, if traces_server { "server" } else { "client" }).iter().zip([own, others])
-    {
+fn flood(traced: Role) {
+    let (_, directions) = Talk::new("flood", Transport::Plain).seen(traced);
+    for (seen, wrote) in directions {
         let unknown = seen["unknown_bytes"].as_u64().unwrap();
         for (name, wrote) in wrote.as_object().unwrap() {
             let (seen, wrote) = (seen[name].as_u64().unwrap(), wrote.as_u64().unwrap());
@@ -131,12 +129,12 @@ fn flood(traces_server: bool) {
 
 #[test]
 fn a_client_that_is_flooded_invents_nothing() {
-    flood(false);
+    flood(Role::Client);
 }
 
 #[test]
 fn a_server_that_floods_invents_nothing() {
-    flood(true);
+    flood(Role::Server);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command};
 
 use anyhow::{Context, ensure};
-use rustix::process::{Resource, Rlimit, WaitOptions, getppid, setrlimit, waitpid};
+use rustix::process::{Resource, Rlimit, getppid, setrlimit};
 
-use crate::hand::fork;
+use crate::hand::{fork, succeeded};
 use crate::log::Exchange;
 
 /// Programs that run at one time.
@@ -37,9 +37,7 @@ pub(crate) fn at_one_time(count: usize) -> anyhow::Result<()> {
     for (number, stream) in streams.context("connect")?.into_iter().enumerate() {
         ask(stream, number, server.as_raw_pid() as u32)?;
     }
-    let status = waitpid(Some(server), WaitOptions::empty())?.context("the server is waited for")?.1;
-    ensure!(status.exit_status() == Some(0), "the server failed: {status:?}");
-    Ok(())
+    succeeded(server).context("the server")
 }
 
 /// `count` programs, each with a connection of its own to this one.

@@ -59,8 +59,12 @@ fn duplicate(socket: OwnedFd) -> anyhow::Result<OwnedFd> {
 }
 
 /// Does `action` in a child, and waits for its success.
-pub(crate) fn in_child(action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let child = fork(action)?;
+fn in_child(action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    succeeded(fork(action)?)
+}
+
+/// Waits for the success of a child.
+pub(crate) fn succeeded(child: Pid) -> anyhow::Result<()> {
     let status = waitpid(Some(child), WaitOptions::empty())?.context("the child is waited for")?.1;
     ensure!(status.exit_status() == Some(0), "a child failed: {status:?}");
     Ok(())

@@ -10,12 +10,7 @@ use rustix::pipe::SpliceFlags;
 
 use crate::axes::Receive;
 use crate::ring::{Many, Ring, Shape};
-
-/// Most that a pipe takes at once.
-const PIPE_BYTES: usize = 1 << 16;
-
-/// The offset that stands for none.
-const NO_OFFSET: u64 = u64::MAX;
+use crate::send::{NO_OFFSET, PIPE_BYTES};
 
 /// A way to receive.
 pub(crate) struct Receiver {

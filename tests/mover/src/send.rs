@@ -11,8 +11,8 @@ use rustix::pipe::SpliceFlags;
 use crate::axes::Send;
 use crate::ring::{Ring, Shape};
 
-/// Most that is put into a pipe at once, which has room for 16 pages.
-const PIPE_BYTES: usize = 1 << 16;
+/// Most that a pipe takes at once, which has room for 16 pages.
+pub(crate) const PIPE_BYTES: usize = 1 << 16;
 
 /// Pieces of a message of many.
 const PIECES_OF_MESSAGE: usize = 2;
@@ -21,7 +21,7 @@ const PIECES_OF_MESSAGE: usize = 2;
 const SEGMENT_BYTES: usize = 16;
 
 /// The offset that stands for none.
-const NO_OFFSET: u64 = u64::MAX;
+pub(crate) const NO_OFFSET: u64 = u64::MAX;
 
 /// A way to send.
 pub(crate) struct Sender {
