@@ -7,10 +7,10 @@
 //!          field values                                      overwritten, but for those that [`head`] lists
 //! body     sizes of chunks, line ends                        stay
 //!          payload, chunk extensions, trailers               overwritten
-//! the rest bytes that are not read, or are no head           overwritten
 //! frames   headers of those of WebSockets                    stay
 //!          masking keys, payload                             overwritten
-//! the rest encrypted bytes, what follows on other upgrades,
+//! the rest bytes that are not read, or are no head           overwritten
+//!          encrypted bytes, what follows on other upgrades,
 //!          command lines                                     left out
 //! open     the kernel address of the socket                  0
 //! ```

@@ -24,7 +24,8 @@ impl Stream {
     /// was given before: at most a gap, bytes, and a gap.
     ///
     /// Positions count from the first byte that the probes saw, so a first piece that is not at 0, or where the direction
-    /// [begins](Stream::begin_at), follows a gap: records before it were lost. A piece that overlaps what was given is cut to its new part.
+    /// [begins](Stream::begin_at), follows a gap: records before it were lost. A piece that overlaps what was given is cut
+    /// to its new part.
     pub fn feed<'a>(
         &mut self,
         position: u64,

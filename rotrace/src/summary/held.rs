@@ -1,4 +1,5 @@
-//! Given: calls, and frames, whose endpoint is in doubt. Gives: their figures, once there is no doubt. Refuses to know: how it ends.
+//! Given: calls, and frames, whose endpoint is in doubt. Gives: their figures, once there is no doubt. Refuses to know: how
+//! it ends.
 //!
 //! A counter that was shown cannot be moved to another label. So what may yet get another is not shown, for a while.
 
