@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 mod held;
 pub mod histogram;
 pub mod label;
+mod names;
 pub mod series;
 pub mod shortfall;
 
@@ -23,6 +24,7 @@ use crate::exchange::{Direction, Role, Unnamed, Unpaired};
 use crate::http::websocket::Tally;
 use held::Held;
 pub use held::{HELD_NS, Key};
+use names::{Hint, Hints, Names};
 use series::last_ns;
 pub use series::{DURATION_BOUNDS_NS, Frames, Series};
 
@@ -53,7 +55,9 @@ pub struct Summary {
     pub records: u64,
     /// Payload bytes in them.
     pub captured_bytes: u64,
-    games: BTreeMap<Arc<str>, Game>,
+    games: Names<Game>,
+    /// Where calls like one were counted before.
+    hints: Hints,
     /// Number of series in all games; at most `max_keys`, and one `other` per game and role.
     keys: usize,
     max_keys: usize,
@@ -66,7 +70,7 @@ pub struct Summary {
 /// What is known of one game.
 #[derive(Clone, Debug, Default)]
 pub struct Game {
-    endpoints: BTreeMap<Arc<str>, ByRole<Option<Arc<Series>>>>,
+    endpoints: Names<ByRole<Option<Arc<Series>>>>,
     /// What of its traffic was seen, and what was not.
     pub coverage: Coverage,
     last_ns: u64,
@@ -172,7 +176,8 @@ impl Summary {
             tracked_connections: 0,
             records: 0,
             captured_bytes: 0,
-            games: BTreeMap::new(),
+            games: Names::default(),
+            hints: Hints::default(),
             keys: 0,
             max_keys,
             overflow_calls: 0,
@@ -185,22 +190,45 @@ impl Summary {
     pub fn record(&mut self, call: &Call) {
         self.observe(call.exchange.started_ns);
         self.observe(last_ns(&call.exchange));
-        let game = call.game.as_deref().unwrap_or(UNKNOWN_GAME);
-        if let Some(game) = self.games.get_mut(game)
-            && let Some(roles) = game.endpoints.get_mut(&*call.endpoint)
-            && let Some(series) = roles.of_mut(call.exchange.role)
-        {
-            game.last_ns = game.last_ns.max(last_ns(&call.exchange));
-            Arc::make_mut(series).record(call);
-            return;
+        if !self.record_where_hinted(call) {
+            self.record_new(call);
         }
-        self.record_new(call);
+    }
+
+    /// Counts a call where others like it were counted; false when that is not known.
+    fn record_where_hinted(&mut self, call: &Call) -> bool {
+        let Summary { games, hints, overflow_calls, .. } = self;
+        let Hint { game, endpoint, is_other } = *hints.of(call.game.as_ref(), &call.endpoint);
+        let name = call.game.as_deref().unwrap_or(UNKNOWN_GAME);
+        let Some(game) = games.at_mut(game.into(), name) else { return false };
+        let name = if is_other { OTHER } else { &call.endpoint };
+        let Some(roles) = game.endpoints.at_mut(endpoint.into(), name) else { return false };
+        let Some(series) = roles.of_mut(call.exchange.role) else { return false };
+        *overflow_calls += u64::from(is_other);
+        game.last_ns = game.last_ns.max(last_ns(&call.exchange));
+        Arc::make_mut(series).record(call);
+        true
+    }
+
+    /// Remembers where a call was counted, if that is not the game that stands for others.
+    fn hint(&mut self, call: &Call) {
+        let Summary { games, hints, .. } = self;
+        let Some(game) = games.place(call.game.as_deref().unwrap_or(UNKNOWN_GAME)) else { return };
+        let endpoints = games.nth(game).map(|game| &game.endpoints);
+        let place = |name| endpoints.and_then(|endpoints| endpoints.place(name));
+        let has_own = endpoints.and_then(|endpoints| endpoints.get(&call.endpoint));
+        let is_other = has_own.is_none_or(|roles| roles.of(call.exchange.role).is_none());
+        let endpoint = place(if is_other { OTHER } else { &call.endpoint });
+        if let (Ok(game), Some(Ok(endpoint))) = (u16::try_from(game), endpoint.map(u16::try_from)) {
+            *hints.of(call.game.as_ref(), &call.endpoint) = Hint { game, endpoint, is_other };
+        }
     }
 
     fn record_new(&mut self, call: &Call) {
         let time_ns = last_ns(&call.exchange);
         let series = self.series_mut(call.game.as_ref(), &call.endpoint, call.exchange.role, time_ns, 1);
         Arc::make_mut(series).record(call);
+        self.hint(call);
     }
 
     /// Counts frames of a WebSocket under the endpoint of its handshake, whose call was counted before.
@@ -226,7 +254,7 @@ impl Summary {
         let known = self.games.get(name).and_then(|game| game.endpoints.get(&endpoint));
         self.keys += usize::from(known.is_none_or(|roles| roles.of(role).is_none()));
         let game = self.game_mut(game, time_ns);
-        game.endpoints.entry(endpoint).or_default().of_mut(role).get_or_insert_default()
+        game.endpoints.of(endpoint).of_mut(role).get_or_insert_default()
     }
 
     /// Counts a call whose endpoint is in doubt. It is held back until [`Summary::release`] says what it is, unless the
@@ -279,11 +307,11 @@ impl Summary {
     fn game_mut(&mut self, game: Option<&Arc<str>>, time_ns: u64) -> &mut Game {
         let name = game.map_or(UNKNOWN_GAME, |name| name);
         let name = match game {
-            _ if self.games.len() >= MAX_GAMES && !self.games.contains_key(name) => Arc::from(OTHER),
+            _ if self.games.len() >= MAX_GAMES && self.games.get(name).is_none() => Arc::from(OTHER),
             Some(name) => Arc::clone(name),
             None => Arc::from(UNKNOWN_GAME),
         };
-        let game = self.games.entry(name).or_default();
+        let game = self.games.of(name);
         game.last_ns = game.last_ns.max(time_ns);
         game
     }
@@ -300,8 +328,8 @@ impl Summary {
     pub fn expire(&mut self, now_ns: u64, idle_ns: u64) {
         let is_idle = |last_ns: u64| now_ns.saturating_sub(last_ns) >= idle_ns;
         let mut keys = 0;
-        self.games.retain(|_, game| {
-            game.endpoints.retain(|_, roles| {
+        self.games.retain(|game| {
+            game.endpoints.retain(|roles| {
                 for role in [Role::Client, Role::Server] {
                     let series = roles.of_mut(role);
                     series.take_if(|series| is_idle(series.last_ns()));
@@ -312,29 +340,32 @@ impl Summary {
             let has_active = game.coverage.active_requests != ByRole::default();
             !game.endpoints.is_empty() || has_active || !is_idle(game.last_ns)
         });
+        if keys < self.keys {
+            self.hints.clear();
+        }
         self.keys = keys;
     }
 
     /// True while the game has calls or anything else that is not idle.
     pub fn has_game(&self, game: &str) -> bool {
-        self.games.contains_key(game)
+        self.games.get(game).is_some()
     }
 
     /// True while the endpoint of the game has calls that are not idle.
     pub fn has_endpoint(&self, game: &str, endpoint: &str) -> bool {
-        self.games.get(game).is_some_and(|game| game.endpoints.contains_key(endpoint))
+        self.games.get(game).is_some_and(|game| game.endpoints.get(endpoint).is_some())
     }
 
     /// The games, in the order of their names.
     pub fn games(&self) -> impl Iterator<Item = (&str, &Game)> {
-        self.games.iter().map(|(name, game)| (&**name, game))
+        self.games.iter()
     }
 
     /// Number of calls in all series, and of those that are held back.
     pub fn calls(&self) -> u64 {
         let roles = [Role::Client, Role::Server];
         let series =
-            self.games.values().flat_map(|game| roles.into_iter().flat_map(|role| game.series(role)));
+            self.games.iter().flat_map(|(_, game)| roles.into_iter().flat_map(|role| game.series(role)));
         series.map(|(_, series)| series.total()).sum::<u64>() + self.held.calls()
     }
 
@@ -354,7 +385,7 @@ impl Game {
     pub fn series(&self, role: Role) -> impl Iterator<Item = (&str, &Series)> {
         self.endpoints.iter().filter_map(move |(endpoint, roles)| {
             let series = roles.of(role).as_deref()?;
-            Some((&**endpoint, series))
+            Some((endpoint, series))
         })
     }
 
