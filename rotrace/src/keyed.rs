@@ -36,15 +36,24 @@ impl Key {
     }
 
     /// A number for a name that may be kept and is only looked up: faster, and no secret is safe in it.
+    #[inline]
     pub fn name(&self, bytes: &[u8]) -> u64 {
-        let mut chunks = bytes.chunks_exact(8);
-        let mut number = combine(self.halves.0, bytes.len() as u64);
-        for chunk in &mut chunks {
-            let word = chunk.first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word));
-            number = fold(number ^ word);
-        }
-        let rest = chunks.remainder().iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte));
-        combine(number, rest)
+        let length = (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (words, rest) = bytes.as_chunks::<8>();
+        let number = words.iter().fold(self.halves.0 ^ length, |number, &word| {
+            // The order of words matters, since each product depends on all before it.
+            fold(number ^ u64::from_le_bytes(word))
+        });
+        let rest = match (rest, bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            ([], ..) => 0,
+            // Bytes that are read twice make no difference to names of the same length.
+            (_, Some(&last), ..) => u64::from_le_bytes(last),
+            (_, None, Some(&first), Some(&last)) => {
+                u64::from(u32::from_le_bytes(first)) << 32 | u64::from(u32::from_le_bytes(last))
+            }
+            _ => rest.iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte)),
+        };
+        fold(fold(number ^ rest) ^ self.halves.1)
     }
 }
 
@@ -114,6 +123,7 @@ impl Running {
 }
 
 /// Both halves of the product with an odd constant: every bit of the input reaches every bit.
+#[inline]
 fn fold(word: u64) -> u64 {
     let product = u128::from(word ^ 0x2d35_8dcc_aa6c_78a5) * 0x8bb8_4b93_962e_acc9;
     product as u64 ^ (product >> 64) as u64
@@ -127,6 +137,7 @@ impl std::fmt::Debug for Key {
 }
 
 /// One number of two, the order of which matters. For numbers that are hashes already, or that no stranger chooses.
+#[inline]
 pub fn combine(a: u64, b: u64) -> u64 {
     // The finaliser of MurmurHash3 over a sum that is not symmetric.
     let mut mixed = a.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31) ^ b;

@@ -12,7 +12,7 @@ use crate::keyed::{Key, combine};
 use crate::summary::UNKNOWN_GAME;
 
 /// Names whose numbers are kept; a game has some dozens of endpoints. Each takes some 150 bytes.
-const KEPT: usize = 2048;
+const KEPT: usize = 8192;
 
 /// The names of calls, and their numbers.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Label {
     label: Arc<str>,
     game_name: Option<Arc<str>>,
     method_name: Box<str>,
+    /// Bytes of the authority, with which the label begins.
+    authority_bytes: usize,
     /// The game.
     pub game: u64,
     /// **E**: game, authority, template and method.
@@ -68,6 +70,7 @@ impl Label {
             label: Arc::clone(&call.endpoint),
             game_name: call.game.clone(),
             method_name: method_name.into(),
+            authority_bytes: authority.len(),
             game,
             endpoint: combine(label, combine(method, game)),
             endpoint_of_any_game: combine(label, method),
@@ -79,7 +82,7 @@ impl Label {
 
     /// The authority, as in the label.
     pub fn authority_name(&self) -> &str {
-        divided(&self.label).0
+        self.label.get(..self.authority_bytes).unwrap_or_default()
     }
 
     fn is_of(&self, call: &Call) -> bool {

@@ -204,6 +204,7 @@ impl Strength {
 impl Observation {
     /// Of a call that the process made; `None` for one that it served, and for one of which some fields are not known: it may
     /// have been conditional, or another player's.
+    #[inline]
     pub fn of(call: &Call, seq: u64, cost_ucu: u64, labels: &mut Labels) -> Option<Observation> {
         let exchange = &call.exchange;
         if exchange.role != Role::Client || exchange.unnamed.is_some() || exchange.signals.is_partial {
@@ -212,7 +213,7 @@ impl Observation {
         let Exchange { started_ns, signals, .. } = *exchange;
         let (key, label) = labels.of(call);
         let Label { game, endpoint, endpoint_of_any_game, authority, verb, .. } = *label;
-        let parts = Parts::of(&exchange.target, &call.path, &label.template, key);
+        let (parts, place) = Parts::of(&exchange.target, &call.path, &label.template, key);
         let process = combine(u64::from(call.process.pid), call.process.start_ticks);
         let resource = combine(endpoint, parts.path);
         let has_no_body = matches!(verb, Verb::Read | Verb::Other) || exchange.request_body_bytes == Some(0);
@@ -221,10 +222,11 @@ impl Observation {
             None if has_no_body => 0,
             None => combine(seq, u64::MAX),
         };
-        let named = exchange.authority.as_deref().unwrap_or_else(|| label.authority_name());
-        let url = url(named, &exchange.target, key);
-        let path = call.path.trim_end_matches('/');
-        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let url = match exchange.authority.as_deref() {
+            Some(other) if other != label.authority_name() => url(other, &exchange.target, key),
+            // The label has it as an URL would, so its number is known.
+            _ => combine(authority, key.name(exchange.target.as_bytes())),
+        };
         let request_of_anyone = combine(combine(resource, parts.query), body);
         let request = combine(request_of_anyone, signals.request.credentials.unwrap_or(0));
         let seen_ns = [exchange.ended_ns, exchange.first_byte_ns].into_iter().flatten().next();
@@ -249,8 +251,8 @@ impl Observation {
             request,
             request_of_anyone,
             is_body_known: signals.request.body.is_some() || has_no_body,
-            place: combine(authority, key.name(path.as_bytes())),
-            place_above: combine(authority, key.name(above.as_bytes())),
+            place: combine(authority, place.here),
+            place_above: combine(authority, place.above),
             parts,
             verb,
             reply: reply(exchange.status_of_call()),

@@ -53,33 +53,41 @@ pub struct Parts {
     pub path: u64,
 }
 
+/// Where a path is, whatever its template: its number, and that of the path above it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Of the path.
+    pub here: u64,
+    /// Of the path without its last segment.
+    pub above: u64,
+}
+
 impl Parts {
     /// Of a request target, the path in the form that the template was made of, and of each segment of the template
-    /// whether it is a parameter.
-    pub fn of(target: &str, path: &str, template: &[bool], key: &Key) -> Parts {
+    /// whether it is a parameter; and where the path is.
+    pub fn of(target: &str, path: &str, template: &[bool], key: &Key) -> (Parts, Place) {
         let mut parts = Parts::default();
-        let segments = path.as_bytes().split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-        for (index, segment) in segments.enumerate() {
+        let path = path.as_bytes();
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let last = path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
+        let place = Place { here: key.name(path), above: key.name(path.get(..last).unwrap_or_default()) };
+        for (index, segment) in pieces(path, b'/').enumerate() {
             let is_parameter = template.get(index);
             if is_parameter == Some(&false) {
                 continue;
             }
             // A path is shown as it is, so its parts need not withstand whoever tries values.
-            let value = key.name(segment);
-            parts.path = combine(parts.path, value);
+            let number = key.name(segment);
+            parts.path = combine(parts.path, number);
             if is_parameter.is_some() {
-                let name = index as u32 + 1;
-                let (value, number) = (value as u32, number(segment));
-                parts.push(Part { kind: PartKind::Path, name, value, number });
+                parts.push(PartKind::Path, index as u32 + 1, number as u32, segment);
             }
         }
         let target = target.as_bytes();
         let query = memchr(b'?', target).and_then(|at| target.get(at + 1..)).unwrap_or_default();
-        let query = query.split(|&byte| byte == b'#').next().unwrap_or_default();
-        for pair in query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
-            parts.add_pair(pair, key);
-        }
-        parts
+        let query = memchr(b'#', query).and_then(|at| query.get(..at)).unwrap_or(query);
+        pieces(query, b'&').for_each(|pair| parts.add_pair(pair, key));
+        (parts, place)
     }
 
     /// Each of them.
@@ -98,25 +106,29 @@ impl Parts {
             None => (pair, &[][..]),
         };
         let kind = kind_of(name);
-        let part =
-            Part { kind, name: key.name(name) as u32, value: key.hash(value) as u32, number: number(value) };
+        let (name, value_number) = (key.name(name) as u32, key.hash(value) as u32);
         // A sum, so that the order of keys does not matter.
-        let both = combine(part.name.into(), part.value.into());
+        let both = combine(name.into(), value_number.into());
         if kind != PartKind::CacheBust {
             self.query = self.query.wrapping_add(both);
         }
         if !matches!(kind, PartKind::CacheBust | PartKind::Paging) {
             self.listing = self.listing.wrapping_add(both);
         }
-        self.push(part);
+        self.push(kind, name, value_number, value);
     }
 
-    fn push(&mut self, part: Part) {
+    fn push(&mut self, kind: PartKind, name: u32, value: u32, text: &[u8]) {
         if let Some(place) = self.parts.get_mut(usize::from(self.length)) {
-            *place = part;
+            *place = Part { kind, name, value, number: number(text) };
             self.length += 1;
         }
     }
+}
+
+/// What stands between separators, but for what is empty. They are short, so looking at each byte is the fastest.
+fn pieces(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    text.split(move |&byte| byte == separator).filter(|piece| !piece.is_empty())
 }
 
 /// A whole number below 2^32, in decimal.
@@ -155,7 +167,17 @@ mod tests {
         let path = target.split('?').next().unwrap_or_default();
         let template = template.split('/').filter(|segment| !segment.is_empty());
         let template: Vec<bool> = template.map(|segment| segment.starts_with('{')).collect();
-        Parts::of(target, path, &template, &Key::default())
+        Parts::of(target, path, &template, &Key::default()).0
+    }
+
+    #[test]
+    fn a_path_is_below_another_whatever_is_a_parameter() {
+        let place = |path: &str, template: &[bool]| Parts::of(path, path, template, &Key::default()).1;
+        let (item, list) = (place("/v1/items/7", &[false, false, true]), place("/v1/items", &[false, false]));
+        assert_eq!((item.above, list.above), (list.here, place("/v1", &[]).here));
+        assert_eq!(place("/v1/items/7", &[]), item);
+        assert_ne!(place("/v1/items/8", &[]).here, item.here);
+        assert_eq!(place("/", &[]).here, place("/v1", &[]).above);
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl<'a> Scene<'a> {
     fn call_target(&mut self, api: Api, target: String, at_ns: u64) -> Planned {
         let terms = api.terms();
         let is_read = terms.method == "GET";
-        let resource = combine(Key::default().name(target.as_bytes()), u64::from(api.0));
+        let resource = combine(Key::default().hash(target.as_bytes()), u64::from(api.0));
         let body = if is_read { resource } else { self.random.next() };
         let jitter = self.random.between(0.95, 1.05);
         Planned {
