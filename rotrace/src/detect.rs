@@ -13,6 +13,7 @@ pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod in_flight;
+mod index;
 pub mod labels;
 pub mod ledger;
 pub mod limit;

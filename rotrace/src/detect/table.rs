@@ -5,15 +5,7 @@
 //! since it came by, so a use costs a mark and no list has to be mended. What was asked for once only goes first, and does
 //! not flush what is asked for again and again.
 
-use std::hash::Hasher;
-
-use hashbrown::HashTable;
-
-use crate::conn::Scatter;
-
-/// Memory that the index takes for one entry: a place of four bytes and a tag of one, in buckets of which a full table
-/// uses three in seven at least.
-const INDEX_BYTES: usize = 12;
+use super::index::Index;
 
 /// Room for so many is made at first.
 const FIRST_SLOTS: usize = 16;
@@ -25,7 +17,7 @@ const LOOKS: usize = 4;
 #[derive(Debug)]
 pub struct Table<V> {
     /// Places in `slots`.
-    index: HashTable<u32>,
+    index: Index,
     slots: Vec<Slot<V>>,
     /// The place that is looked at next when room has to be made.
     hand: u32,
@@ -43,12 +35,12 @@ struct Slot<V> {
 
 impl<V> Table<V> {
     /// Memory of one entry with its place in the index.
-    pub const ENTRY_BYTES: usize = size_of::<Slot<V>>() + INDEX_BYTES;
+    pub const ENTRY_BYTES: usize = size_of::<Slot<V>>() + Index::ENTRY_BYTES;
 
     /// At most so many entries.
     pub fn new(most: usize) -> Self {
         let most = u32::try_from(most).unwrap_or(u32::MAX).clamp(1, u32::MAX - 1);
-        Table { index: HashTable::new(), slots: Vec::new(), hand: 0, most, evicted: 0 }
+        Table { index: Index::default(), slots: Vec::new(), hand: 0, most, evicted: 0 }
     }
 
     /// What is remembered under a number, made by `make` when there is nothing. It counts as used.
@@ -79,6 +71,11 @@ impl<V> Table<V> {
         Some(&mut slot.value)
     }
 
+    /// The value in this place, if that is still the place of the key. It is not marked as used.
+    pub fn at(&self, place: u32, key: u64) -> Option<&V> {
+        self.slots.get(place as usize).filter(|slot| slot.key == key).map(|slot| &slot.value)
+    }
+
     /// What is remembered under a number, without using it.
     pub fn peek(&self, key: u64) -> Option<&V> {
         let at = self.place(key)?;
@@ -88,13 +85,10 @@ impl<V> Table<V> {
     /// Forgets what is under a number.
     pub fn remove(&mut self, key: u64) -> Option<V> {
         let at = self.place(key)?;
-        self.unindex(key, at);
+        self.index.remove(key, at);
         let last = self.slots.len() as u32 - 1;
         if at != last {
-            let moved = self.slots[last as usize].key;
-            if let Some(place) = self.index.find_mut(scattered(moved), |&place| place == last) {
-                *place = at;
-            }
+            self.index.replace(self.slots[last as usize].key, last, at);
         }
         Some(self.slots.swap_remove(at as usize).value)
     }
@@ -133,9 +127,10 @@ impl<V> Table<V> {
         &mut slot.value
     }
 
-    fn place(&self, key: u64) -> Option<u32> {
+    /// Where the value of a key is, if there is one; until others come or go.
+    pub fn place(&self, key: u64) -> Option<u32> {
         let Table { index, slots, .. } = self;
-        index.find(scattered(key), |&at| slots[at as usize].key == key).copied()
+        index.find(key, |at| slots[at as usize].key == key)
     }
 
     fn insert(&mut self, key: u64, value: V) -> u32 {
@@ -143,7 +138,7 @@ impl<V> Table<V> {
             self.slots.len() as u32
         } else {
             let at = self.unused();
-            self.unindex(self.slots[at as usize].key, at);
+            self.index.remove(self.slots[at as usize].key, at);
             self.evicted += 1;
             at
         };
@@ -155,8 +150,7 @@ impl<V> Table<V> {
                 self.slots.push(slot);
             }
         }
-        let Table { index, slots, .. } = self;
-        index.insert_unique(scattered(key), at, |&at| scattered(slots[at as usize].key));
+        self.index.insert(key, at);
         at
     }
 
@@ -198,18 +192,6 @@ impl<V> Table<V> {
         self.hand = at + 1;
         at
     }
-
-    fn unindex(&mut self, key: u64, at: u32) {
-        if let Ok(place) = self.index.find_entry(scattered(key), |&place| place == at) {
-            place.remove();
-        }
-    }
-}
-
-fn scattered(key: u64) -> u64 {
-    let mut scatter = Scatter::default();
-    scatter.write_u64(key);
-    scatter.finish()
 }
 
 #[cfg(test)]
@@ -263,8 +245,7 @@ mod tests {
         assert!(table.slots.capacity() <= FIRST_SLOTS);
         (0..1000).for_each(|key| _ = table.of(key, || 0));
         assert_eq!((table.len(), table.slots.capacity()), (100, 100));
-        let index_bytes = table.index.capacity() * 8 / 7 * 5;
-        assert!(index_bytes <= 100 * INDEX_BYTES, "{index_bytes}");
+        assert!(table.index.bytes() <= 100 * Index::ENTRY_BYTES);
     }
 
     proptest! {
