@@ -5,6 +5,7 @@
 //! Every detector is a file and a row of [`TABLE`]. All state is bounded, and what makes room is counted; the same calls
 //! always give the same findings.
 
+pub mod case;
 pub mod desk;
 pub mod detector;
 mod episodes;
@@ -216,7 +217,7 @@ impl Detectors {
             return Some(observation.seq);
         }
         ledger.push(&observation);
-        self.in_order(|order, out| order.push(observation, out));
+        self.in_order(|order, out| order.push(&observation, out));
         Some(observation.seq)
     }
 

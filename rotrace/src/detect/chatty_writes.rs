@@ -11,7 +11,8 @@
 
 use std::sync::Arc;
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Reply, Verb};
@@ -267,7 +268,7 @@ impl ChattyWrites {
         evidence.set("writes", Fact::Count(endpoint.writes));
         evidence.set("interval", Fact::Ns(call.started_ns.saturating_sub(first_ns) / needed as u64));
         if let Some(batch) = &api.batch {
-            evidence.set("batch_endpoint", Fact::Text(batch.endpoint.clone()));
+            evidence.say("batch_endpoint", &batch.endpoint);
             evidence.set("batch_max", Fact::Count(batch.max.into()));
         }
         if case.finding.remedy.is_empty() {

@@ -10,11 +10,12 @@
 //!
 //! HTTP/1.0 without keep-alive counts as a wish to close: what is wasted is the same.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use rotrace_ebpf::record::TLS_OBJECT;
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, ConnectionEnd, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::in_flight::InFlight;
@@ -74,6 +75,8 @@ struct ConnectionChurn {
     places: Table<Place>,
     connections: Table<Connection>,
     ends: VecDeque<ConnectionEnd>,
+    /// Places of which something was told in the minute that goes on.
+    told: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +138,7 @@ impl ConnectionChurn {
             places: Table::new(budget.entries(PLACES)),
             connections: Table::new(budget.entries(CONNECTIONS)),
             ends: VecDeque::new(),
+            told: BTreeSet::new(),
         }
     }
 }
@@ -145,14 +149,23 @@ impl Detector for ConnectionChurn {
             self.end(&end);
         }
         let about = combine(call.process, call.authority);
-        let ConnectionChurn { rules, places, connections, .. } = self;
-        let known = connections.find(call.conn).filter(|known| call.ordinal > 0 || !known.is_ending);
-        let is_opened = known.is_none() && call.ordinal == 0;
-        let was_ending = known.as_ref().is_some_and(|known| known.is_ending);
-        let last_ended_ns = known.map_or(0, |known| known.last_ended_ns).max(call.ended_ns);
+        let ConnectionChurn { rules, places, connections, told, .. } = self;
+        let mut is_known = true;
+        let connection = connections.of(call.conn, || {
+            is_known = false;
+            Connection::default()
+        });
+        // A connection that was to end is another one when its number begins anew.
+        if connection.is_ending && call.ordinal == 0 {
+            is_known = false;
+            *connection = Connection::default();
+        }
+        let is_opened = !is_known && call.ordinal == 0;
+        let was_ending = connection.is_ending;
         let says_end = call.signals.request.closes || call.signals.response.closes;
-        *connections.of(call.conn, Connection::default) =
-            Connection { place: about, last_ended_ns, is_ending: was_ending || says_end };
+        connection.place = about;
+        connection.last_ended_ns = connection.last_ended_ns.max(call.ended_ns);
+        connection.is_ending |= says_end;
 
         let place = places.of(about, Place::default);
         if place.window.calls > 0 && call.started_ns.saturating_sub(place.window.started_ns) >= WINDOW_NS {
@@ -167,6 +180,7 @@ impl Detector for ConnectionChurn {
         }
         if rules.is_churn(&place.window) {
             place.tell(call, id(about), desk);
+            told.insert(about);
         }
     }
 
@@ -174,28 +188,15 @@ impl Detector for ConnectionChurn {
         while let Some(end) = self.ends.pop_front_if(|end| end.at_ns < desk.passed_ns) {
             self.end(&end);
         }
-        let ConnectionChurn { rules, places, .. } = self;
-        let is_due =
-            |window: &Window| window.is_told && desk.passed_ns.saturating_sub(window.started_ns) >= WINDOW_NS;
-        let due = places.iter().filter(|(_, place)| is_due(&place.window)).map(|(about, _)| about);
-        for about in due.collect::<Vec<u64>>() {
-            if let Some(place) = places.find(about) {
-                place.judge(rules, id(about), desk);
-            }
-        }
+        let passed_ns = desk.passed_ns;
+        self.judge_told(|window| passed_ns.saturating_sub(window.started_ns) >= WINDOW_NS, desk);
     }
 
     fn finish(&mut self, desk: &mut Desk) {
         for end in std::mem::take(&mut self.ends) {
             self.end(&end);
         }
-        let ConnectionChurn { rules, places, .. } = self;
-        let told = places.iter().filter(|(_, place)| place.window.is_told).map(|(about, _)| about);
-        for about in told.collect::<Vec<u64>>() {
-            if let Some(place) = places.find(about) {
-                place.judge(rules, id(about), desk);
-            }
-        }
+        self.judge_told(|_| true, desk);
     }
 
     fn connection_ended(&mut self, end: &ConnectionEnd, _desk: &mut Desk) {
@@ -216,6 +217,19 @@ impl Detector for ConnectionChurn {
 }
 
 impl ConnectionChurn {
+    /// Judges the minutes of which something was told and that are due.
+    fn judge_told(&mut self, is_due: impl Fn(&Window) -> bool, desk: &mut Desk) {
+        let ConnectionChurn { rules, places, told, .. } = self;
+        told.retain(|&about| {
+            let Some(place) = places.find(about).filter(|place| place.window.is_told) else { return false };
+            let is_due = is_due(&place.window);
+            if is_due {
+                place.judge(rules, id(about), desk);
+            }
+            !is_due
+        });
+    }
+
     fn end(&mut self, end: &ConnectionEnd) {
         let Some(connection) = self.connections.remove(end.conn).filter(|known| !known.is_ending) else {
             return;

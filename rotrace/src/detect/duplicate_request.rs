@@ -11,7 +11,8 @@
 
 use std::collections::VecDeque;
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Strength};
@@ -170,9 +171,9 @@ impl DuplicateRequest {
         case.finding.calls = case.finding.calls.max(track.duplicates);
         let evidence = &mut case.finding.evidence;
         evidence.set("duplicates", Fact::Count(track.duplicates));
-        evidence.set("same_by", Fact::Text(reuse.strength.name().into()));
+        evidence.say("same_by", reuse.strength.name());
         evidence.set("answer_holds", Fact::Ns(reuse.holds_ns));
-        evidence.set("holds_by", Fact::Text(source(reuse.freshness).into()));
+        evidence.say("holds_by", source(reuse.freshness));
         let is_sure = |one: &Duplicate| one.class.is_some();
         if !track.is_claimed && track.within(call.started_ns, is_sure) < self.warn_duplicates {
             return;

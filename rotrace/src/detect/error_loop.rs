@@ -6,7 +6,8 @@
 //! calls of one endpoint are refused, whatever they ask for; a 404 says nothing there, it may be the answer to a question.
 //! 408, 425 and 429 ask for another try, and are `retry_storm`'s.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Verb};

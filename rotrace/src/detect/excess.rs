@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::desk::{CaseId, Desk};
+use super::case::CaseId;
+use super::desk::Desk;
 use super::finding::{Amount, Class};
 use super::observation::Observation;
 use super::window::Window;

@@ -6,7 +6,8 @@
 //! spares is taken from the default weights, by which a 304 costs three tenths of a full answer; that the server still has
 //! to look is half of its time.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Strength, Verb};
@@ -108,7 +109,7 @@ impl Detector for MissingConditional {
         let evidence = &mut finding.evidence;
         evidence.set("unchanged_hour", Fact::Count(track.unchanged.into()));
         evidence.set("unchanged_bytes_hour", Fact::Bytes(track.bytes));
-        evidence.set("same_by", Fact::Text(same_by(call, &repeat).into()));
+        evidence.say("same_by", same_by(call, &repeat));
         if !track.is_claimed && track.bytes < self.warn_bytes {
             return;
         }

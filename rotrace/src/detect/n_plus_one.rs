@@ -5,7 +5,8 @@
 //! are over. Scripts make such calls at once, in a loop that waits for each, or with a pause in between; the pause that
 //! ends a burst follows their own pace.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Reply, Verb};
@@ -82,7 +83,7 @@ struct NPlusOne {
     warn_ids_once: u64,
     warn_ids_paced: u64,
     tracks: Table<Track>,
-    /// So many more calls may wait, as of the last second.
+    /// So many more calls may wait, at least.
     room: usize,
 }
 
@@ -192,6 +193,10 @@ impl Detector for NPlusOne {
     }
 
     fn tick(&mut self, _: u64, _: &mut Desk) {
+        // As long as there is plenty, it makes no difference how much.
+        if self.room >= PENDING_ALL / 2 {
+            return;
+        }
         let held: usize = self.tracks.iter().map(|(_, track)| track.pending.capacity()).sum();
         self.room = PENDING_ALL.saturating_sub(held);
     }
@@ -241,9 +246,9 @@ impl NPlusOne {
         evidence.set("bursts_10min", Fact::Count(large as u64));
         evidence.set("max_overlap", Fact::Count(burst.max_overlap.into()));
         evidence.set("span", Fact::Ns(burst.ended_ns - burst.started_ns));
-        evidence.set("varies", Fact::Text(burst.what_varies(call).into()));
+        evidence.say("varies", &burst.what_varies(call));
         if let Some(batch) = &api.batch {
-            evidence.set("batch_endpoint", Fact::Text(batch.endpoint.clone()));
+            evidence.say("batch_endpoint", &batch.endpoint);
             evidence.set("batch_max", Fact::Count(batch.max.into()));
         }
         let span_ns = burst.ended_ns - burst.started_ns;

@@ -20,13 +20,14 @@ const IN_TIME: f64 = 0.99;
 
 /// Calls that wait at one time; another one lets the earliest go on. As many as 10 000 calls a second that last 0.7 s.
 const WAITING: usize = 7 * 1024;
+const _: () = assert!(WAITING < u16::MAX as usize);
 
 /// Calls that wait for their turn.
 #[derive(Debug)]
 pub struct Order {
-    waiting: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    waiting: BinaryHeap<Reverse<Turn>>,
     places: Vec<Observation>,
-    free: Vec<u32>,
+    free: Vec<u16>,
     most: usize,
     /// How long calls last.
     lasting: Times,
@@ -40,10 +41,28 @@ pub struct Order {
     late: u64,
 }
 
+/// When it is a call's turn, which is one number so that two are compared at once: when it began, its number, of which the
+/// lower 48 bits tell it from others that wait, and its place in [`Order::places`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn(u128);
+
+impl Turn {
+    fn new(call: &Observation, place: u16) -> Self {
+        Turn(u128::from(call.started_ns) << 64 | u128::from(call.seq << 16) | u128::from(place))
+    }
+
+    fn started_ns(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    fn place(self) -> u16 {
+        self.0 as u16
+    }
+}
+
 impl Order {
     /// Memory that it takes when it is full.
-    pub const FULL_BYTES: usize =
-        WAITING * (size_of::<Observation>() + size_of::<Reverse<(u64, u64, u32)>>() + size_of::<u32>());
+    pub const FULL_BYTES: usize = WAITING * (size_of::<Observation>() + size_of::<Turn>() + size_of::<u16>());
 
     /// As many calls wait as the budget has room for.
     pub fn new(budget: Budget) -> Self {
@@ -62,26 +81,25 @@ impl Order {
     }
 
     /// Takes a call, and lets go on whatever has waited long enough.
-    pub fn push(&mut self, mut call: Observation, out: &mut dyn FnMut(&Observation)) {
+    pub fn push(&mut self, call: &Observation, out: &mut dyn FnMut(&Observation)) {
         self.now_ns = self.now_ns.max(call.ended_ns);
         self.lasting.record(call.ended_ns - call.started_ns);
         if call.started_ns < self.passed_ns {
             // Its place has been passed.
-            call.is_late = true;
             self.late += 1;
-            out(&call);
+            out(&Observation { is_late: true, ..*call });
         } else {
             let at = match self.free.pop() {
                 Some(at) => {
-                    self.places[at as usize] = call;
+                    self.places[usize::from(at)] = *call;
                     at
                 }
                 None => {
-                    self.places.push(call);
-                    self.places.len() as u32 - 1
+                    self.places.push(*call);
+                    self.places.len() as u16 - 1
                 }
             };
-            self.waiting.push(Reverse((call.started_ns, call.seq, at)));
+            self.waiting.push(Reverse(Turn::new(call, at)));
             if self.waiting.len() > self.most {
                 self.pop(out);
             }
@@ -116,17 +134,17 @@ impl Order {
 
     fn release(&mut self, now_ns: u64, out: &mut dyn FnMut(&Observation)) {
         let until_ns = now_ns.saturating_sub(self.wait_ns);
-        while self.waiting.peek().is_some_and(|Reverse((started_ns, _, _))| *started_ns <= until_ns) {
+        while self.waiting.peek().is_some_and(|Reverse(turn)| turn.started_ns() <= until_ns) {
             self.pop(out);
         }
         self.until_ns = self.until_ns.max(until_ns);
     }
 
     fn pop(&mut self, out: &mut dyn FnMut(&Observation)) {
-        let Some(Reverse((started_ns, _, at))) = self.waiting.pop() else { return };
-        self.passed_ns = self.passed_ns.max(started_ns);
-        self.free.push(at);
-        out(&self.places[at as usize]);
+        let Some(Reverse(turn)) = self.waiting.pop() else { return };
+        self.passed_ns = self.passed_ns.max(turn.started_ns());
+        self.free.push(turn.place());
+        out(&self.places[usize::from(turn.place())]);
     }
 }
 
@@ -144,7 +162,7 @@ mod tests {
         let epoch_ns = get("/").observation().started_ns;
         let mut out = |call: &Observation| seen.push(((call.started_ns - epoch_ns) / MS, call.is_late));
         for (seq, &(start, duration)) in calls.iter().enumerate() {
-            order.push(get("/").seq(seq as u64).at_ms(start).lasting_ms(duration).observation(), &mut out);
+            order.push(&get("/").seq(seq as u64).at_ms(start).lasting_ms(duration).observation(), &mut out);
         }
         order.finish(&mut out);
         assert_eq!(seen, expect);
@@ -171,7 +189,7 @@ mod tests {
         calls.sort_by_key(|call| call.ended_ns);
         for call in calls {
             let now_ns = call.ended_ns;
-            order.push(call, &mut |call| starts.push((call.started_ns, call.is_late)));
+            order.push(&call, &mut |call| starts.push((call.started_ns, call.is_late)));
             order.advance(now_ns, &mut |call| starts.push((call.started_ns, call.is_late)));
         }
         order.finish(&mut |call| starts.push((call.started_ns, call.is_late)));
@@ -185,7 +203,7 @@ mod tests {
         let mut order = Order::new(Budget { share: 0.0 });
         let mut seen = 0;
         for n in 0..100 {
-            order.push(get("/").seq(n).at_ms(n).lasting_ms(0).observation(), &mut |_| seen += 1);
+            order.push(&get("/").seq(n).at_ms(n).lasting_ms(0).observation(), &mut |_| seen += 1);
             assert!(order.places.len() <= 17);
         }
         assert_eq!((seen, order.late()), (84, 0));

@@ -6,7 +6,8 @@
 //! a request carries is not known, so a large one is good to know and claims nothing. What is too large is so for all
 //! processes of a game: they share one finding, which has the PID of the first.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::excess::{ENDPOINTS, Excess};
 use super::finding::{Class, Confidence, Fact, Sample};

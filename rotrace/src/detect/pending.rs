@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::desk::{CaseId, Desk};
+use super::case::CaseId;
+use super::desk::Desk;
 use super::finding::{Amount, Class};
 
 /// Calls that are claimed as a whole once their pattern is worth a warning.

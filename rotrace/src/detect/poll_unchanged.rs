@@ -9,12 +9,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Reply, Strength};
 use super::pattern::Pattern;
 use super::request::{Last, Repeat};
+use super::subject::Subject;
 use super::table::Table;
 
 /// The row of this detector.
@@ -163,7 +165,7 @@ impl PollUnchanged {
         if api.is_heartbeat || api.is_long_poll {
             return;
         }
-        let kind = kind(call, &subject.names.endpoint);
+        let kind = kind(call, subject);
         let id = CaseId::of(Pattern::PollUnchanged, call);
         let case = desk.case(id, call, pace.started_ns, 2 * PAUSE_NS);
         case.count(Sample::of(call, call.resource));
@@ -171,13 +173,17 @@ impl PollUnchanged {
         finding.calls = finding.calls.max(polls.into());
         finding.kind = kind;
         finding.confidence = finding.confidence.max(confidence(strength));
-        finding.remedy = match &api.push {
-            Some(push) => format!("Ask to be told of changes ({push}) instead of asking again and again."),
-            None => format!(
-                "Ask once in {} s, not at the same moment in every server, and with If-None-Match.",
-                enough_ns / 1_000_000_000
-            ),
-        };
+        if finding.evidence.fact("enough_interval") != Some(&Fact::Ns(enough_ns)) {
+            finding.remedy = match &api.push {
+                Some(push) => {
+                    format!("Ask to be told of changes ({push}) instead of asking again and again.")
+                }
+                None => format!(
+                    "Ask once in {} s, not at the same moment in every server, and with If-None-Match.",
+                    enough_ns / 1_000_000_000
+                ),
+            };
+        }
         let needed = f64::from(polls) * interval_ns as f64 / enough_ns as f64;
         let wasted = (f64::from(unchanged) - needed).max(1.0);
         // One in so long may not be enough; with another way to be told of changes, none is needed.
@@ -189,7 +195,7 @@ impl PollUnchanged {
         evidence.set("jitter", Fact::Ratio(jitter));
         evidence.set("polls", Fact::Count(polls.into()));
         evidence.set("unchanged", Fact::Count(unchanged.into()));
-        evidence.set("same_by", Fact::Text(strength.name().into()));
+        evidence.say("same_by", strength.name());
         evidence.set("changes", Fact::Count(pace.changes.into()));
         evidence.set("unchanged_for", Fact::Ns(call.ended_ns.saturating_sub(pace.last_change_ns)));
         evidence.set("enough_interval", Fact::Ns(enough_ns));
@@ -312,8 +318,8 @@ fn median(values: &mut [u32]) -> Option<u32> {
     values.get(values.len() / 2).copied()
 }
 
-fn kind(call: &Observation, endpoint: &str) -> &'static str {
-    if endpoint.split('/').any(|segment| segment == "operations") {
+fn kind(call: &Observation, subject: &Subject) -> &'static str {
+    if subject.is_operation {
         "poll_operation"
     } else if call.response_body_bytes <= EMPTY_BYTES && call.reply == Reply::Success {
         "poll_empty"

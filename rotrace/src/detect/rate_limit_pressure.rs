@@ -5,7 +5,8 @@
 //! limit is near is seen in two ways: fields of the answers say what is left, or the catalogue has the limit of one server
 //! process, and its calls are counted. Nothing is wasted by that yet, so it stays good to know.
 
-use super::desk::{Case, CaseId, Desk, FEW_CALLS, Grade};
+use super::case::{Case, CaseId, FEW_CALLS, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Class, Confidence, Evidence, Fact, Sample};
 use super::limit::{Limit, LimitUse, Limits};
@@ -143,7 +144,7 @@ impl Detector for RateLimitPressure {
         }
         let key = combine(call.process, call.authority);
         let group = self.groups.of(key, Group::default);
-        let stalled_ns = group.take(call);
+        let stalled_ns = group.take(call, told);
         if stalled_ns > 0
             && let Some(rejected) = self.rejected.find(key)
         {
@@ -205,13 +206,13 @@ impl RateLimitPressure {
         finding.confidence = Confidence::Proven;
         finding.latency_ns += std::mem::take(&mut own.stalled_ns);
         let evidence = &mut finding.evidence;
-        evidence.set("limit_source", Fact::Text("answers with 429".into()));
+        evidence.say("limit_source", "answers with 429");
         evidence.set("calls_5min", Fact::Count(calls));
         evidence.set("rejected_5min", Fact::Count(rejected));
         let minutes = group.minutes.recent(call.started_ns);
         evidence.set("calls_by_minute", Fact::Counts(minutes.map(|minute| minute.calls.into()).collect()));
         evidence.set("stalls", Fact::Count(own.stalls));
-        evidence.set("endpoints", Fact::Text(worst.into()));
+        evidence.say("endpoints", &worst);
         set_limit(evidence, call);
         if finding.remedy.is_empty() {
             finding.remedy = REMEDY.to_owned();
@@ -268,7 +269,7 @@ fn near_limit(case: &mut Case, call: &Observation, source: &str, full_minutes: u
     finding.kind = "near_limit";
     finding.class = Class::Potential;
     finding.confidence = Confidence::Strong;
-    finding.evidence.set("limit_source", Fact::Text(source.into()));
+    finding.evidence.say("limit_source", source);
     finding.evidence.set("full_minutes_5min", Fact::Count(full_minutes as u64));
     finding.evidence.set("calls_by_minute", Fact::Counts(calls));
     if finding.remedy.is_empty() {
@@ -291,12 +292,12 @@ fn told_share(call: &Observation) -> Option<f32> {
 
 impl Group {
     /// Counts a call; gives how long it was held back.
-    fn take(&mut self, call: &Observation) -> u64 {
+    fn take(&mut self, call: &Observation, told_share: Option<f32>) -> u64 {
         let is_rejected = call.reply == Reply::TooMany;
         let Some(minute) = self.minutes.at(call.started_ns) else { return 0 };
         minute.calls += 1;
         minute.rejected += u32::from(is_rejected);
-        minute.used_share = minute.used_share.max(told_share(call).unwrap_or_default());
+        minute.used_share = minute.used_share.max(told_share.unwrap_or_default());
         let pause_ns = call.started_ns.saturating_sub(self.last_started_ns);
         let is_stalled = self.was_rejected && STALL_NS.contains(&pause_ns);
         self.last_started_ns = self.last_started_ns.max(call.started_ns);

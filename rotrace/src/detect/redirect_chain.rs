@@ -7,7 +7,8 @@
 //! is sent to the same address again, that is potential waste. One that leads elsewhere each time is a signed address or
 //! a log-in, and a write that is answered by the address of its result is no detour.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Verb};

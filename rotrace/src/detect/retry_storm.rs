@@ -12,7 +12,8 @@
 //! the last one has failed is a hedge, and one within 5 ms on another connection after a reset is the library's own: both
 //! are part of the attempt before them. Whoever comes back after half a minute does not retry, he asks anew.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Class, Confidence, Fact, Sample};
 use super::observation::Observation;

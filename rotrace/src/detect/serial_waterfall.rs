@@ -8,7 +8,8 @@
 //! part of one. It is looked at when the process makes another call after its end. One that is longer than eight calls is
 //! a loop, and another detector's.
 
-use super::desk::{CaseId, Desk};
+use super::case::CaseId;
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Confidence, Fact, Sample};
 use super::observation::{Observation, Reply, Verb};
@@ -127,9 +128,10 @@ impl Detector for SerialWaterfall {
             None if is_page => {}
             None => runs.begin(call),
         }
-        let take_over = |processes: &mut Table<Runs>| processes.find(call.process)?.take_over(call, step_ns);
-        while let Some(over) = take_over(&mut self.processes) {
-            self.judge(&over, call, desk);
+        let mut over = runs.take_over(call, step_ns);
+        while let Some(run) = over {
+            self.judge(&run, call, desk);
+            over = self.processes.find(call.process).and_then(|runs| runs.take_over(call, step_ns));
         }
     }
 
@@ -170,7 +172,7 @@ impl SerialWaterfall {
         case.finding.confidence = Confidence::Heuristic;
         case.finding.latency_ns = case.finding.latency_ns.saturating_add(saving_ns);
         let evidence = &mut case.finding.evidence;
-        evidence.set("sequence", Fact::Text(names.join(" → ").into()));
+        evidence.say("sequence", &names.join(" → "));
         evidence.set("calls", Fact::Count(run.calls.into()));
         evidence.set("total", Fact::Ns(*total_ns));
         evidence.set("saving", Fact::Ns(saving_ns));

@@ -178,6 +178,8 @@ pub struct Subject {
     pub api: Arc<Api>,
     /// It is there to see whether a service is up: no detector looks at its calls.
     pub is_probe: bool,
+    /// It says how far an operation is that goes on for longer (AIP-151).
+    pub is_operation: bool,
     /// It is on the host of its caller: no platform pays for its calls.
     pub is_loopback: bool,
     /// Times that the server took.
@@ -197,6 +199,7 @@ impl Subject {
     pub fn new(names: Names, api: Arc<Api>) -> Self {
         Subject {
             is_probe: is_probe(&names.endpoint),
+            is_operation: names.endpoint.split('/').any(|segment| segment == "operations"),
             is_loopback: is_loopback(&names.authority),
             names: Arc::new(names),
             api,

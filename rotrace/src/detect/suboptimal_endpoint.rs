@@ -8,7 +8,8 @@
 //! when it rises with the number of calls that are under way to one authority. How long that takes without a queue is
 //! learned from calls that were alone, so a process that never makes any is not judged.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::in_flight::InFlight;
@@ -174,9 +175,9 @@ impl SuboptimalEndpoint {
         case.finding.kind = "deprecated";
         case.finding.confidence = Confidence::Proven;
         case.count(Sample::of(call, call.resource));
-        case.finding.evidence.set("deprecated_by", Fact::Text(by.into()));
+        case.finding.evidence.say("deprecated_by", by);
         if let Some((endpoint, cost_ucu)) = &alternative {
-            case.finding.evidence.set("alternative", Fact::Text(endpoint.clone()));
+            case.finding.evidence.say("alternative", endpoint);
             case.finding.evidence.set("alternative_micro_cu", Fact::Count(*cost_ucu));
         }
         if case.finding.remedy.is_empty() {
@@ -262,7 +263,7 @@ impl SuboptimalEndpoint {
         evidence.set("under_way", Fact::Count(under_way as u64));
         evidence.set("ttfb_alone", Fact::Ns(alone_ns));
         evidence.set("ttfb_crowded", Fact::Ns(crowded_ns));
-        evidence.set("speaks_h2", Fact::Text(if speaks_h2 { "yes" } else { "not seen" }.into()));
+        evidence.say("speaks_h2", if speaks_h2 { "yes" } else { "not seen" });
         if case.finding.remedy.is_empty() {
             case.finding.remedy = if speaks_h2 {
                 "Use HTTP/2, which this service speaks, or make fewer calls at one time."

@@ -10,7 +10,8 @@
 //! Walks are compared over their first [`PAGES_MAX`] pages. A walk that is so far the same as the last one waits for its
 //! end before it is judged: it should not have been made at all.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Reply, Strength, Verb};
@@ -390,7 +391,7 @@ impl Kind {
         CaseId::new(Pattern::TinyPages, combine(call.scope, self as u64))
     }
 
-    fn case<'a>(self, call: &Observation, started_ns: u64, desk: &'a mut Desk) -> &'a mut super::desk::Case {
+    fn case<'a>(self, call: &Observation, started_ns: u64, desk: &'a mut Desk) -> &'a mut super::case::Case {
         let case = desk.case(self.id(call), call, started_ns, RESCAN_NS);
         case.finding.kind = match self {
             Kind::DefaultLimit => "default_limit",

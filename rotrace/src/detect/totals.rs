@@ -4,13 +4,15 @@
 //! A sum only grows for as long as its endpoint is called. What has been idle is forgotten, as the series of calls are;
 //! and what comes when there is no room counts for its game as a whole, so that no waste is ever lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::detector::State;
 use super::finding::{Amount, Class};
 use super::pattern::Pattern;
 use super::subject::Names;
+use crate::conn::Scatter;
 use crate::summary::{MAX_GAMES, OTHER, Summary};
 
 /// Endpoints of games whose waste is kept apart: as many as have series of calls, more or less. Each is about four time
@@ -29,7 +31,7 @@ pub struct Owner {
 /// What was counted for good.
 #[derive(Debug, Default)]
 pub struct Totals {
-    accounts: BTreeMap<u64, Account>,
+    accounts: HashMap<u64, Account, BuildHasherDefault<Scatter>>,
     /// By game, what found no room; `None` is of all games that found none either.
     rest: BTreeMap<Option<u64>, Account>,
     /// Amounts that found no room.

@@ -5,7 +5,8 @@
 //! Who has to change something depends on who is silent: a client that offers no coding gets none (RFC 9110 §12.5.3). It
 //! is the same for all processes of a game, so they share one finding, which has the PID of the first.
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::excess::{ENDPOINTS, Excess};
 use super::finding::{Class, Confidence, Fact, Sample};

@@ -11,7 +11,8 @@
 
 use std::collections::VecDeque;
 
-use super::desk::{CaseId, Desk, Grade};
+use super::case::{CaseId, Grade};
+use super::desk::Desk;
 use super::detector::{Budget, ConnectionEnd, Detector, Row, State, Threshold, Values};
 use super::finding::{Class, Confidence, Fact, Sample};
 use super::observation::{Observation, Reply};
