@@ -52,6 +52,7 @@ mod wasted_response;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
 use crate::keyed::Key;
@@ -90,6 +91,9 @@ pub const TABLE: &[&Row] = &[
     &wasted_response::ROW,
 ];
 
+/// Endpoints of any game of which is remembered what the catalogue knows of them; 24 KiB.
+const APIS: usize = 1024;
+
 /// Findings that are over and can still be asked for; 1 MiB.
 const OVER_MAX: usize = 1000;
 
@@ -123,6 +127,8 @@ pub struct Detectors {
     phases: Phases,
     realtime_offset_ns: Option<i64>,
     next_seq: u64,
+    /// What is known of endpoints, by [`Observation::endpoint_of_any_game`]: games that call the same one share it.
+    apis: Cache<(u64, Arc<Api>)>,
     episodes: Episodes,
     /// As they were told last: those that are open, and the last that are over.
     told: BTreeMap<FindingId, Arc<Finding>>,
@@ -188,6 +194,7 @@ impl Detectors {
             phases: Phases::new(budget),
             realtime_offset_ns: None,
             next_seq: 0,
+            apis: Cache::new(APIS),
             episodes: Episodes::default(),
             told: BTreeMap::new(),
             over: VecDeque::new(),
@@ -204,12 +211,20 @@ impl Detectors {
         let observation = Observation::of(call, self.next_seq, cost_ucu, &mut self.labels)?;
         self.next_seq += 1;
         let Desk { subjects, ledger, spent_ucu, now_ns, .. } = &mut self.desk;
+        let apis = &mut self.apis;
         *now_ns = (*now_ns).max(observation.ended_ns);
         *spent_ucu.of(observation.game, || 0) += cost_ucu;
         let subject = subjects.of(observation.endpoint, || {
             let names = names(call);
             let api = api(&names);
-            Subject::new(names, api)
+            let endpoint = observation.endpoint_of_any_game;
+            let is_it = |(own, _): &(u64, _)| *own == endpoint;
+            let (_, known) = apis.of(endpoint as usize, is_it, || (endpoint, Arc::clone(&api)));
+            // The catalogue may have been read anew since.
+            if *known != api {
+                *known = api;
+            }
+            Subject::new(names, Arc::clone(known))
         });
         subject.record(&observation);
         // Nobody asks too often whether a service is up.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, is_word};
 
 /// Operations that are remembered at most; there are fewer labels of endpoints than half of it by default.
 const PLACES: usize = 4096;
@@ -36,7 +36,7 @@ impl Memo {
             return find();
         }
         // A name is kept together with its memory, so another one cannot have the same address.
-        let is_it = |known: &Place| Arc::ptr_eq(&known.endpoint, endpoint) && *known.method == *method;
+        let is_it = |known: &Place| Arc::ptr_eq(&known.endpoint, endpoint) && is_word(&known.method, method);
         let make = || Place { endpoint: Arc::clone(endpoint), method: method.into(), class: find() };
         let name = endpoint.as_ptr().addr();
         let letter = method.as_bytes().first().map_or(0, |&letter| letter.into());

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::observation::Verb;
-use crate::cache::Cache;
+use crate::cache::{Cache, is_word};
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
 use crate::keyed::{Key, combine};
@@ -90,7 +90,9 @@ impl Label {
             (Some(own), Some(other)) => Arc::ptr_eq(own, other),
             (own, other) => own.is_none() && other.is_none(),
         };
-        is_game && Arc::ptr_eq(&self.label, &call.endpoint) && *self.method_name == *call.exchange.method
+        is_game
+            && Arc::ptr_eq(&self.label, &call.endpoint)
+            && is_word(&self.method_name, &call.exchange.method)
     }
 }
 

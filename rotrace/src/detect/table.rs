@@ -10,7 +10,7 @@ use super::index::Index;
 /// Room for so many is made at first.
 const FIRST_SLOTS: usize = 16;
 
-/// Entries that are looked at for each new one, when some may be over: in the end a quarter of the entries is.
+/// Entries that are looked at for a new one, when some may be over: in the end a quarter of the entries is.
 const LOOKS: usize = 4;
 
 /// What is remembered, by number, at most so many at one time. Memory is taken as entries come.
@@ -52,14 +52,17 @@ impl<V> Table<V> {
         &mut self.slots[at as usize].value
     }
 
-    /// The same, and when there is nothing, some entries that are over are forgotten first: they do not make room, since
-    /// nobody would have asked for them.
+    /// The same, and what is new takes the place of an entry that is over, if one is found nearby: that one does not make
+    /// room, since nobody would have asked for it.
     pub fn of_live(&mut self, key: u64, is_over: impl Fn(&V) -> bool, make: impl FnOnce() -> V) -> &mut V {
         if let Some(at) = self.place(key) {
             return self.used(at);
         }
-        (0..LOOKS).for_each(|_| self.forget_next(&is_over));
-        let at = self.insert(key, make());
+        let over = (0..LOOKS).find_map(|_| self.next_over(&is_over));
+        let at = match over {
+            Some(at) => self.put(at, key, make()),
+            None => self.insert(key, make()),
+        };
         &mut self.slots[at as usize].value
     }
 
@@ -134,27 +137,26 @@ impl<V> Table<V> {
     }
 
     fn insert(&mut self, key: u64, value: V) -> u32 {
-        let at = if self.slots.len() < self.most as usize {
-            self.slots.len() as u32
-        } else {
+        if self.slots.len() >= self.most as usize {
             let at = self.unused();
-            self.index.remove(self.slots[at as usize].key, at);
             self.evicted += 1;
-            at
-        };
-        let slot = Slot { key, is_used: false, value };
-        match self.slots.get_mut(at as usize) {
-            Some(place) => *place = slot,
-            None => {
-                self.make_slots();
-                self.slots.push(slot);
-            }
+            return self.put(at, key, value);
         }
+        let at = self.slots.len() as u32;
+        self.make_slots();
+        self.slots.push(Slot { key, is_used: false, value });
         self.index.insert(key, at);
         at
     }
 
-    /// Doubles, but takes no memory beyond what the table may have.
+    /// Puts an entry in the place of another.
+    fn put(&mut self, at: u32, key: u64, value: V) -> u32 {
+        let slot = std::mem::replace(&mut self.slots[at as usize], Slot { key, is_used: false, value });
+        self.index.remove(slot.key, at);
+        self.index.insert(key, at);
+        at
+    }
+
     fn make_slots(&mut self) {
         let length = self.slots.len();
         if length == self.slots.capacity() {
@@ -173,18 +175,13 @@ impl<V> Table<V> {
     }
 
     /// Forgets the entry that the hand points at, when it is over.
-    fn forget_next(&mut self, is_over: impl Fn(&V) -> bool) {
+    /// The next entry, if it is over.
+    fn next_over(&mut self, is_over: impl Fn(&V) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
-            return;
+            return None;
         }
         let at = self.advance_hand();
-        let Slot { key, value, .. } = &self.slots[at as usize];
-        if is_over(value) {
-            let key = *key;
-            self.remove(key);
-            // What has taken its place is looked at next.
-            self.hand = at;
-        }
+        is_over(&self.slots[at as usize].value).then_some(at)
     }
 
     fn advance_hand(&mut self) -> u32 {
