@@ -64,8 +64,15 @@ pub(crate) struct Truth {
 /// What somebody sees.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Call(Box<Call>, Truth),
+    /// [`Maker::call`] makes what is seen of it.
+    Call(Planned),
     End(ConnectionEnd),
+}
+
+impl Truth {
+    pub(crate) fn of(planned: &Planned) -> Self {
+        Truth { cause: planned.cause, wasted: planned.wasted }
+    }
 }
 
 impl Maker {
@@ -93,19 +100,16 @@ impl Maker {
     }
 
     /// What is over by the end of a slice, in that order.
-    pub(crate) fn make(&mut self, slice: &Slice) -> Vec<(u64, Event)> {
+    pub(crate) fn make(&mut self, slice: Slice) -> Vec<(u64, Event)> {
         let mut due = std::mem::take(&mut self.later);
-        for call in &slice.calls {
+        for call in slice.calls {
             let (is_lost, late_ns) = (self.random.unit() < self.harm.drop, self.random.below(0..LATE_NS));
             if is_lost {
                 self.dropped += 1;
                 continue;
             }
             let at_ns = call.end_ns() + if self.harm.reorder { late_ns } else { 0 };
-            due.push((
-                EPOCH_NS + at_ns,
-                Event::Call(Box::new(self.call(call)), Truth { cause: call.cause, wasted: call.wasted }),
-            ));
+            due.push((EPOCH_NS + at_ns, Event::Call(call)));
         }
         let end = |end: &ConnectionEnd| ConnectionEnd {
             conn: TLS_OBJECT | end.conn,

@@ -22,6 +22,9 @@ use super::world::World;
 /// Time that goes by behind the last call, so that everything ends.
 const AFTER_S: u64 = 1_300;
 
+/// Calls that are made before they are handed over.
+const AT_ONCE: usize = 64;
+
 /// How the product is set up and what it gets to see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
@@ -129,9 +132,11 @@ pub(crate) fn play(
             tally.add(call, &maker, &schedule.world);
             look(call);
         }
-        player.play(maker.make(&slice));
+        let events = maker.make(slice);
+        player.play(&maker, &events);
     }
-    player.play(maker.finish());
+    let events = maker.finish();
+    player.play(&maker, &events);
     player.finish();
     let Player { accounts, told, calls, spent, claims, .. } = player;
     let claims = Some(claims);
@@ -168,28 +173,43 @@ struct Player {
 }
 
 impl Player {
-    /// Hands events over, as they come; only this is measured.
-    fn play(&mut self, mut events: Vec<(u64, Event)>) {
+    /// Hands events over as they come, a few at once, so that calls have just been made as a decoder would have made them.
+    fn play(&mut self, maker: &Maker, events: &[(u64, Event)]) {
+        let mut made = Vec::with_capacity(AT_ONCE);
+        for events in events.chunks(AT_ONCE) {
+            made.clear();
+            made.extend(events.iter().map(|(at_ns, event)| {
+                let call = match event {
+                    Event::Call(planned) => Some((maker.call(planned), Truth::of(planned))),
+                    Event::End(_) => None,
+                };
+                (*at_ns, event, call)
+            }));
+            self.measure(&mut made);
+            self.claim();
+        }
+    }
+
+    /// Only this is measured.
+    fn measure(&mut self, events: &mut [(u64, &Event, Option<(Call, Truth)>)]) {
         let mut known = Vec::with_capacity(events.len());
         let before = cpu();
-        for (at_ns, event) in &mut events {
+        for (at_ns, event, call) in events {
             while self.next_ns <= *at_ns {
                 self.advance();
             }
-            match event {
-                Event::Call(call, truth) => {
-                    if let Some(seq) = self.accounts.record(call, None) {
-                        known.push((seq, *truth));
-                    }
-                    self.summary.record(call);
-                    self.calls += 1;
+            if let Some((call, truth)) = call {
+                if let Some(seq) = self.accounts.record(call, None) {
+                    known.push((seq, *truth));
                 }
-                Event::End(end) => self.accounts.connection_ended(end),
+                self.summary.record(call);
+                self.calls += 1;
+            } else if let Event::End(end) = event {
+                self.accounts.connection_ended(end);
             }
         }
         self.spent += cpu() - before;
         self.truths.extend(known);
-        self.claim();
     }
 
     /// Writes down which calls have been claimed.
