@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use rotrace::keyed::combine;
+
 /// xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021), seeded by SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Random {
@@ -58,6 +60,17 @@ impl Random {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         median * (sigma * radius * (std::f64::consts::TAU * self.unit()).cos()).exp()
     }
+}
+
+/// A number of a text, the same for the same. The product's own are no good for this: worlds must not change with them.
+pub(crate) fn number_of(text: &str) -> u64 {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let number = words.iter().fold(combine(0, text.len() as u64), |number, &word| {
+        let word = (number ^ u64::from_le_bytes(word)) ^ 0x2d35_8dcc_aa6c_78a5;
+        let product = u128::from(word) * 0x8bb8_4b93_962e_acc9;
+        product as u64 ^ (product >> 64) as u64
+    });
+    combine(number, rest.iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte)))
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).

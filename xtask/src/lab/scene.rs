@@ -4,11 +4,11 @@
 use rotrace::detect::Pattern;
 use rotrace::detect::finding::Class;
 use rotrace::exchange::signals::RateLimit;
-use rotrace::keyed::{Key, combine};
+use rotrace::keyed::combine;
 
 use super::api::Api;
 use super::plan::{Ask, Conn, Episode, Intensity, MS, Planned, Reply, SECOND};
-use super::random::Random;
+use super::random::{Random, number_of};
 use super::world::World;
 
 /// Seeds from here on draw from wider ranges: they are those that nobody tuned on.
@@ -159,7 +159,7 @@ impl<'a> Scene<'a> {
     fn call_target(&mut self, api: Api, target: String, at_ns: u64) -> Planned {
         let terms = api.terms();
         let is_read = terms.method == "GET";
-        let resource = combine(Key::default().hash(target.as_bytes()), u64::from(api.0));
+        let resource = combine(number_of(&target), u64::from(api.0));
         let body = if is_read { resource } else { self.random.next() };
         let jitter = self.random.between(0.95, 1.05);
         Planned {
