@@ -82,6 +82,9 @@ pub const SOCKETS_MAX: u32 = 65536;
 /// Processes that are targets at one time.
 pub const TARGETS_MAX: u32 = 16384;
 
+/// Threads of targets that the second copies of programs are told of. Of one more, the second copy alone records calls.
+pub const NOTES_MAX: u32 = 32768;
+
 /// Threads that are inside a TLS library at one time.
 pub const TLS_CALLS_MAX: u32 = 16384;
 

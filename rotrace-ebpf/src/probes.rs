@@ -25,6 +25,7 @@ mod piece;
 mod socket;
 mod syscall;
 mod tls;
+mod twice;
 
 /// Offsets of this kernel; written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]

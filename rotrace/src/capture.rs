@@ -201,8 +201,8 @@ pub type Losses = std::collections::BTreeMap<String, std::collections::BTreeMap<
 
 /// What the probes counted of [`rotrace_ebpf::stats::LOSSES`].
 pub const KERNEL: &str = "kernel";
-/// Among [`KERNEL`]: how often the kernel did not run one of the probes' programs, for whichever process, because the program
-/// had been interrupted on the same processor (`bpf_prog_inc_misses_counter`, kernel/bpf/syscall.c, 5.12 to 7.3).
+/// Among [`KERNEL`]: how often, at most, the kernel ran neither copy of one of the probes' programs, for whichever process,
+/// because both had been interrupted on the same processor (`bpf_prog_inc_misses_counter`, kernel/bpf/syscall.c, 5.12 to 7.3).
 pub const NOT_RUN: &str = "not_run";
 /// What they counted of [`rotrace_ebpf::stats::LOST_BYTES`].
 pub const KERNEL_BYTES: &str = "kernel_bytes";

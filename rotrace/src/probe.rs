@@ -16,14 +16,14 @@ use aya::{Ebpf, EbpfLoader};
 use aya_obj::btf::BtfKind;
 
 use rotrace_ebpf::admit::{Connection, protocol};
-use rotrace_ebpf::limits::PAYLOAD_MAX;
+use rotrace_ebpf::limits::{NOTES_MAX, PAYLOAD_MAX};
 use rotrace_ebpf::offsets::{ABSENT, Iterators, MEMBERS, Offsets};
 use rotrace_ebpf::record::{HEADER_BYTES, Record, kind};
 use rotrace_ebpf::stats::STATS;
 
 use self::btf::Btf;
 use self::host::{Family, Host};
-use self::program::Loaded;
+use self::program::{Copies, Loaded};
 use self::ring::Ring;
 use self::tls::{Function, Means};
 
@@ -151,6 +151,8 @@ impl Probes {
         let shapes = abi::shapes();
         let question = question();
         let values = offsets.values();
+        let copies = Copies::of(host);
+        let twice = u64::from(copies == Copies::Two);
         let mut loader = EbpfLoader::new();
         let kernel_types = aya::Btf::from_sys_fs().context("read the kernel's BTF")?;
         loader
@@ -161,26 +163,30 @@ impl Probes {
             .override_global("GO_REGISTERS", &go_registers[..], true)
             .override_global("SHAPES", &shapes[..], true)
             .override_global("QUESTION", &question, true)
+            .override_global("TWICE", &twice, true)
+            .map_max_entries("NOTES", if copies == Copies::Two { NOTES_MAX } else { 1 })
             .map_max_entries("RECORDS", settings.ring_bytes)
             .map_max_entries("SOCKETS", settings.sockets)
             .map_max_entries("TARGETS", settings.targets);
         let mut ebpf = loader.load(OBJECT).map_err(refused)?;
-        for (name, event) in PROGRAMS.into_iter().chain([QUESTION_PROGRAM]) {
-            load(&mut ebpf, name, event, &kernel_types)?;
+        load(&mut ebpf, QUESTION_PROGRAM.0, QUESTION_PROGRAM.1, &kernel_types)?;
+        for (name, event) in copies_of(&PROGRAMS, copies) {
+            load(&mut ebpf, &name, event, &kernel_types)?;
         }
         let tls_means = Means::of_this_kernel();
         let tls = tls::Programs::load(&tls_means, &mut ebpf, OBJECT)?;
-        for (name, event) in PROGRAMS {
-            attach(&mut ebpf, name, event)?;
+        for (name, event) in copies_of(&PROGRAMS, copies) {
+            attach(&mut ebpf, &name, event)?;
         }
         let mut refused = Vec::new();
-        let family = families.into_iter().find(|&family| match start(&mut ebpf, family, &kernel_types) {
-            Ok(()) => true,
-            Err(why) => {
-                refused.push((family, format!("{why:#}")));
-                false
-            }
-        });
+        let family =
+            families.into_iter().find(|&family| match start(&mut ebpf, family, copies, &kernel_types) {
+                Ok(()) => true,
+                Err(why) => {
+                    refused.push((family, format!("{why:#}")));
+                    false
+                }
+            });
         let Some(family) = family else {
             let reasons: Vec<_> =
                 refused.iter().map(|(family, why)| format!("{}: {why}", family.name())).collect();
@@ -337,19 +343,39 @@ pub struct Resolved {
     pub level: u32,
 }
 
+/// The programs and their second copies, with the event of each. A tracepoint runs them in the order in which they came.
+fn copies_of(
+    programs: &'static [(&str, &str)],
+    copies: Copies,
+) -> impl Iterator<Item = (String, &'static str)> {
+    programs
+        .iter()
+        .flat_map(move |&(name, event)| copies.names(name).into_iter().map(move |name| (name, event)))
+}
+
 /// Loads and attaches what records bytes; leaves nothing behind where that fails.
-fn start(ebpf: &mut Ebpf, family: Family, types: &aya::Btf) -> anyhow::Result<()> {
+fn start(ebpf: &mut Ebpf, family: Family, copies: Copies, types: &aya::Btf) -> anyhow::Result<()> {
+    let names = |name: &str| {
+        let mut names = copies.names(name);
+        if family == Family::Socket {
+            // A trampoline runs the one that came last first (`hlist_add_head`, kernel/bpf/trampoline.c).
+            names.reverse();
+        }
+        names
+    };
     let started = recordings(family).iter().try_for_each(|&Recording { name, place, is_optional }| {
         if is_optional && types.id_by_type_name_kind(place, BtfKind::Func).is_err() {
             return Ok(());
         }
-        load(ebpf, name, place, types)?;
-        attach(ebpf, name, place)
+        names(name).iter().try_for_each(|name| {
+            load(ebpf, name, place, types)?;
+            attach(ebpf, name, place)
+        })
     });
     if started.is_err() {
-        for Recording { name, .. } in recordings(family) {
+        for name in recordings(family).iter().flat_map(|recording| names(recording.name)) {
             // Those behind the one that was refused have not been loaded, which is as good.
-            let _ = match ebpf.program_mut(name) {
+            let _ = match ebpf.program_mut(&name) {
                 Some(Program::BtfTracePoint(program)) => program.unload(),
                 Some(Program::FExit(program)) => program.unload(),
                 _ => Ok(()),

@@ -16,6 +16,18 @@ pub(crate) fn rotrace() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_rotrace"))
 }
 
+/// Whether this kernel can be preempted within a probe, as rotrace says.
+pub(crate) fn is_preempted_within_probes() -> bool {
+    static IS: OnceLock<bool> = OnceLock::new();
+    *IS.get_or_init(|| {
+        let mut command = Command::new(rotrace());
+        command.args(["check", "--format", "json"]);
+        let (status, told, complaints) = outcome(command);
+        assert_eq!(status, Some(0), "{complaints}");
+        told.contains(r#""what":"preemption""#)
+    })
+}
+
 /// The program of `tests/mover`. Cargo does not build it for the tests of another package, so where cargo runs them it is
 /// asked to.
 pub(crate) fn mover() -> PathBuf {

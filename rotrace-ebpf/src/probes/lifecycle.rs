@@ -1,7 +1,7 @@
 //! Given: the beginning and end of TCP connections and of processes. Gives: when a connection was made and that it is
 //! over; children of targets as targets. Refuses to know: the bytes between.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -11,6 +11,7 @@ use rotrace_ebpf::record::{direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
 
 use super::socket::{self, Socket};
+use super::twice::{self, Copy};
 use super::{SOCKETS, TARGETS, count, emit, global, kernel, tls};
 
 const TCP_ESTABLISHED: i32 = 1;
@@ -24,6 +25,17 @@ const SHUTDOWN_MASK: u8 = 3;
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`: trace/events/sock.h.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn on_state(ctx: BtfTracePointContext) -> i32 {
+    changed(&ctx)
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn again_state(ctx: BtfTracePointContext) -> i32 {
+    changed(&ctx)
+}
+
+/// The second copy finds what the first one has done, and does no more.
+#[inline(always)]
+fn changed(ctx: &BtfTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     let new: i32 = ctx.arg(2);
     if new == TCP_SYN_SENT {
@@ -33,9 +45,9 @@ fn on_state(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &mut *known };
     match new {
-        // SAFETY: the helper has no preconditions.
-        TCP_ESTABLISHED => {
-            connection.established_ns = unsafe { aya_ebpf::helpers::generated::bpf_ktime_get_ns() }
+        TCP_ESTABLISHED if connection.established_ns == 0 => {
+            // SAFETY: the helper has no preconditions.
+            connection.established_ns = unsafe { bpf_ktime_get_ns() }
         }
         // The process has closed its socket: nothing more will be sent or received by it. A half-close shows one bit.
         TCP_FIN_WAIT1 | TCP_LAST_ACK => {
@@ -59,7 +71,16 @@ fn on_state(ctx: BtfTracePointContext) -> i32 {
 /// `tcp_destroy_sock(struct sock *sk)`: trace/events/tcp.h. The last that is heard of any TCP socket.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn on_destroy(ctx: BtfTracePointContext) -> i32 {
-    let sk: u64 = ctx.arg(0);
+    destroyed(ctx.arg(0))
+}
+
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+fn again_destroy(ctx: BtfTracePointContext) -> i32 {
+    destroyed(ctx.arg(0))
+}
+
+#[inline(always)]
+fn destroyed(sk: u64) -> i32 {
     if let Some(known) = SOCKETS.get_ptr_mut(&sk) {
         // SAFETY: a value of the map, which stays valid while the program runs.
         over(sk, unsafe { &mut *known });
@@ -86,7 +107,7 @@ fn connecting(sk: u64) -> i32 {
     fresh.from_start = 1;
     fresh.pid = pid;
     // SAFETY: the helper has no preconditions.
-    fresh.connect_started_ns = unsafe { aya_ebpf::helpers::generated::bpf_ktime_get_ns() };
+    fresh.connect_started_ns = unsafe { bpf_ktime_get_ns() };
     0
 }
 
@@ -117,6 +138,16 @@ fn over(sk: u64, connection: &mut Connection) {
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: trace/events/sched.h.
 #[btf_tracepoint(function = "sched_process_fork")]
 fn on_fork(ctx: BtfTracePointContext) -> i32 {
+    forked(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn again_fork(ctx: BtfTracePointContext) -> i32 {
+    forked(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn forked(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let parent: u64 = ctx.arg(0);
     let child: u64 = ctx.arg(1);
     let parent_pid: u32 = kernel(parent, global!(OFFSETS.task_tgid));
@@ -126,6 +157,9 @@ fn on_fork(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: the value is copied at once.
     let Some(&level) = (unsafe { TARGETS.get(&parent_pid) }) else { return 0 };
+    if !twice::records(copy) {
+        return 0;
+    }
     if TARGETS.insert(&child_pid, &level, 0).is_err() {
         count(Stat::TargetsFull, 1);
         return 0;
@@ -141,10 +175,20 @@ fn on_fork(ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: trace/events/sched.h.
 #[btf_tracepoint(function = "sched_process_exec")]
 fn on_exec(_ctx: BtfTracePointContext) -> i32 {
+    executed(Copy::First)
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+fn again_exec(_ctx: BtfTracePointContext) -> i32 {
+    executed(Copy::Second)
+}
+
+#[inline(always)]
+fn executed(copy: Copy) -> i32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
+    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy) {
         return 0;
     }
     // SAFETY: the helper has no preconditions.
@@ -160,12 +204,24 @@ fn on_exec(_ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exit(struct task_struct *p, …)`: trace/events/sched.h; once for each thread.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn on_exit(ctx: BtfTracePointContext) -> i32 {
+    exited(&ctx)
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+fn again_exit(ctx: BtfTracePointContext) -> i32 {
+    exited(&ctx)
+}
+
+/// The second copy finds no target any more.
+#[inline(always)]
+fn exited(ctx: &BtfTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
     let pid: u32 = kernel(task, global!(OFFSETS.task_tgid));
     // SAFETY: the value is not used.
     if unsafe { TARGETS.get(&pid) }.is_none() {
         return 0;
     }
+    twice::forget((pid as u64) << 32 | kernel::<u32>(task, global!(OFFSETS.task_pid)) as u64);
     // `do_exit` has taken this thread off the count before the event (kernel/exit.c).
     let signal: u64 = kernel(task, global!(OFFSETS.task_signal));
     if kernel::<i32>(signal, global!(OFFSETS.signal_live)) > 0 {

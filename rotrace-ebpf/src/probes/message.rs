@@ -15,84 +15,106 @@ use rotrace_ebpf::syscalls::{PROT_EXEC, flag};
 
 use super::piece::Traits;
 use super::socket::{self, SOCK_STREAM, Socket};
+use super::twice::{self, Copy};
 use super::{TARGETS, buffers, emit, global, kernel};
 
 /// `int inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
 #[fexit(function = "inet_sendmsg")]
 fn on_send(ctx: FExitContext) -> i32 {
-    sent(&ctx)
+    sent(&ctx, Copy::First)
+}
+
+#[fexit(function = "inet_sendmsg")]
+fn again_send(ctx: FExitContext) -> i32 {
+    sent(&ctx, Copy::Second)
 }
 
 /// `int inet6_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
 #[fexit(function = "inet6_sendmsg")]
 fn on_send6(ctx: FExitContext) -> i32 {
-    sent(&ctx)
+    sent(&ctx, Copy::First)
+}
+
+#[fexit(function = "inet6_sendmsg")]
+fn again_send6(ctx: FExitContext) -> i32 {
+    sent(&ctx, Copy::Second)
 }
 
 /// `int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
 #[fexit(function = "inet_recvmsg")]
 fn on_receive(ctx: FExitContext) -> i32 {
-    received(&ctx)
+    received(&ctx, Copy::First)
+}
+
+#[fexit(function = "inet_recvmsg")]
+fn again_receive(ctx: FExitContext) -> i32 {
+    received(&ctx, Copy::Second)
 }
 
 /// `int inet6_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
 #[fexit(function = "inet6_recvmsg")]
 fn on_receive6(ctx: FExitContext) -> i32 {
-    received(&ctx)
+    received(&ctx, Copy::First)
+}
+
+#[fexit(function = "inet6_recvmsg")]
+fn again_receive6(ctx: FExitContext) -> i32 {
+    received(&ctx, Copy::Second)
 }
 
 /// `ssize_t inet_sendpage(struct socket *sock, struct page *page, int offset, size_t size, int flags)`: how `sendfile` and
 /// `splice` send before 6.5, which has it no more.
 #[fexit(function = "inet_sendpage")]
 fn on_send_page(ctx: FExitContext) -> i32 {
-    let result: i64 = ctx.arg(5);
-    if result > 0
-        && let Some(socket) = of_target(ctx.arg(0))
-    {
-        buffers::moved_unseen(socket, Traits::new(direction::SENT, 0), result as u64);
-    }
-    0
+    sent_page(&ctx, Copy::First)
+}
+
+#[fexit(function = "inet_sendpage")]
+fn again_send_page(ctx: FExitContext) -> i32 {
+    sent_page(&ctx, Copy::Second)
 }
 
 /// `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`
 /// (net/ipv4/tcp.c): from a socket to a pipe.
 #[fexit(function = "tcp_splice_read")]
 fn on_splice(ctx: FExitContext) -> i32 {
-    let result: i64 = ctx.arg(5);
-    if result > 0
-        && let Some(socket) = of_target(ctx.arg(0))
-    {
-        buffers::moved_unseen(socket, Traits::new(direction::RECEIVED, 0), result as u64);
-    }
-    0
+    spliced(&ctx, Copy::First)
+}
+
+#[fexit(function = "tcp_splice_read")]
+fn again_splice(ctx: FExitContext) -> i32 {
+    spliced(&ctx, Copy::Second)
 }
 
 /// `int inet_accept(struct socket *sock, struct socket *newsock, …)` (net/ipv4/af_inet.c), whose other arguments changed in
 /// 6.10. The new socket has a `struct sock` when it succeeded.
 #[fexit(function = "inet_accept")]
 fn on_accept(ctx: FExitContext) -> i32 {
-    if let Some(socket) = of_target(ctx.arg(1)) {
-        socket::accepted(socket);
-    }
-    0
+    accepted(&ctx, Copy::First)
+}
+
+#[fexit(function = "inet_accept")]
+fn again_accept(ctx: FExitContext) -> i32 {
+    accepted(&ctx, Copy::Second)
 }
 
 /// `unsigned long vm_mmap_pgoff(struct file *file, unsigned long addr, unsigned long len, unsigned long prot, …)`
 /// (mm/util.c): code of a file may hold a TLS library.
 #[fexit(function = "vm_mmap_pgoff")]
 fn on_map(ctx: FExitContext) -> i32 {
-    let (file, protection): (u64, u64) = (ctx.arg(0), ctx.arg(3));
-    if protection & PROT_EXEC != 0 && file != 0 && is_target() {
-        emit::mapped();
-    }
-    0
+    mapped(&ctx, Copy::First)
+}
+
+#[fexit(function = "vm_mmap_pgoff")]
+fn again_map(ctx: FExitContext) -> i32 {
+    mapped(&ctx, Copy::Second)
 }
 
 #[inline(always)]
-fn sent(ctx: &FExitContext) -> i32 {
+fn sent(ctx: &FExitContext, copy: Copy) -> i32 {
     let result: i32 = ctx.arg(3);
     if result > 0
-        && let Some(socket) = of_target(ctx.arg(0))
+        && let Some(socket) = of_target(ctx.arg(0), copy)
     {
         moved(socket, direction::SENT, ctx.arg(1), result as u64);
     }
@@ -100,19 +122,58 @@ fn sent(ctx: &FExitContext) -> i32 {
 }
 
 #[inline(always)]
-fn received(ctx: &FExitContext) -> i32 {
+fn received(ctx: &FExitContext, copy: Copy) -> i32 {
     let (wanted, flags, result): (u64, i32, i32) = (ctx.arg(2), ctx.arg(3), ctx.arg(4));
     let flags = flags as u32 as u64;
     if result < 0 || wanted == 0 || flags & (flag::MSG_PEEK | flag::MSG_OOB | flag::MSG_ERRQUEUE) != 0 {
         return 0;
     }
-    let Some(socket) = of_target(ctx.arg(0)) else { return 0 };
+    let Some(socket) = of_target(ctx.arg(0), copy) else { return 0 };
     if result == 0 {
         socket::ended(socket);
     } else if flags & flag::MSG_TRUNC != 0 {
         buffers::moved_unseen(socket, Traits::new(direction::RECEIVED, 0), result as u64);
     } else {
         moved(socket, direction::RECEIVED, ctx.arg(1), result as u64);
+    }
+    0
+}
+
+#[inline(always)]
+fn sent_page(ctx: &FExitContext, copy: Copy) -> i32 {
+    let result: i64 = ctx.arg(5);
+    if result > 0
+        && let Some(socket) = of_target(ctx.arg(0), copy)
+    {
+        buffers::moved_unseen(socket, Traits::new(direction::SENT, 0), result as u64);
+    }
+    0
+}
+
+#[inline(always)]
+fn spliced(ctx: &FExitContext, copy: Copy) -> i32 {
+    let result: i64 = ctx.arg(5);
+    if result > 0
+        && let Some(socket) = of_target(ctx.arg(0), copy)
+    {
+        buffers::moved_unseen(socket, Traits::new(direction::RECEIVED, 0), result as u64);
+    }
+    0
+}
+
+#[inline(always)]
+fn accepted(ctx: &FExitContext, copy: Copy) -> i32 {
+    if let Some(socket) = of_target(ctx.arg(1), copy) {
+        socket::accepted(socket);
+    }
+    0
+}
+
+#[inline(always)]
+fn mapped(ctx: &FExitContext, copy: Copy) -> i32 {
+    let (file, protection): (u64, u64) = (ctx.arg(0), ctx.arg(3));
+    if protection & PROT_EXEC != 0 && file != 0 && is_target() && twice::records(copy) {
+        emit::mapped();
     }
     0
 }
@@ -141,13 +202,16 @@ fn is_target() -> bool {
     unsafe { TARGETS.get(&((bpf_get_current_pid_tgid() >> 32) as u32)) }.is_some()
 }
 
-/// The stream socket behind a `struct socket`, when the current process is a target. That it speaks TCP is asked before it
-/// is tracked.
+/// The stream socket behind a `struct socket`, when the current process is a target and this copy records the call. That it
+/// speaks TCP is asked before it is tracked.
 #[inline(always)]
-fn of_target(socket: u64) -> Option<Socket> {
+fn of_target(socket: u64, copy: Copy) -> Option<Socket> {
     if !is_target() || kernel::<u16>(socket, global!(OFFSETS.socket_type)) != SOCK_STREAM {
         return None;
     }
     let sk: u64 = kernel(socket, global!(OFFSETS.socket_sk));
-    if sk == 0 { None } else { Some(Socket { sk, inode: socket::inode_of(socket) }) }
+    if sk == 0 || !twice::records(copy) {
+        return None;
+    }
+    Some(Socket { sk, inode: socket::inode_of(socket) })
 }

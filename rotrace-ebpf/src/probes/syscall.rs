@@ -20,6 +20,7 @@ use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, recei
 
 use super::piece::Traits;
 use super::socket;
+use super::twice::{self, Copy};
 use super::{SHAPES, TARGETS, User, buffers, count, emit, global};
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
@@ -32,6 +33,16 @@ fn register(registers: *const u8, offset: u32) -> u64 {
 /// `sys_exit(struct pt_regs *regs, long ret)`: trace/events/syscalls.h, the same from 5.10 to 7.3.
 #[btf_tracepoint(function = "sys_exit")]
 fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
+    ended(&ctx, Copy::First)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+fn again_sys_exit(ctx: BtfTracePointContext) -> i32 {
+    ended(&ctx, Copy::Second)
+}
+
+#[inline(always)]
+fn ended(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     let registers: *const u8 = ctx.arg(0);
     let result: i64 = ctx.arg(1);
     if result < 0 {
@@ -50,7 +61,7 @@ fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
+    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy) {
         return 0;
     }
     match shape {
@@ -58,7 +69,7 @@ fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
         shape::IO_URING => {
             ring_call();
         }
-        _ => target_call(&ctx, registers, shape),
+        _ => target_call(ctx, registers, shape),
     }
     0
 }

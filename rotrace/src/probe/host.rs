@@ -17,6 +17,10 @@ pub struct Host {
     pub lockdown: Option<String>,
     /// This process lives in a PID namespace of its own, so that its PIDs are not those of the kernel's records.
     pub is_nested: bool,
+    /// What the kernel calls its build (`uname -v`): it names the ways in which it may be preempted.
+    pub version: String,
+    /// When the kernel is preempted, as far as it can be told to do it otherwise; `None` when it does not say.
+    pub preemption: Option<String>,
     /// The clock that `bpf_ktime_get_ns` reads; anything but `tsc` and `kvm-clock` is slow.
     pub clocksource: Option<String>,
 }
@@ -117,9 +121,15 @@ impl Host {
             release: text("proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             btf_bytes: std::fs::metadata(root.join("sys/kernel/btf/vmlinux")).ok().map(|file| file.len()),
             capabilities: u64::from_str_radix(field("CapEff:").trim(), 16).unwrap_or(0),
-            lockdown: text("sys/kernel/security/lockdown").as_deref().and_then(active_lockdown),
+            lockdown: text("sys/kernel/security/lockdown")
+                .as_deref()
+                .and_then(|text| chosen(text, ['[', ']'])),
             is_nested: std::fs::read_link(root.join("proc/self/ns/pid"))
                 .is_ok_and(|namespace| namespace.to_str() != Some(INITIAL_PID_NAMESPACE)),
+            version: text("proc/sys/kernel/version").unwrap_or_default().trim().to_owned(),
+            preemption: text("sys/kernel/debug/sched/preempt")
+                .as_deref()
+                .and_then(|text| chosen(text, ['(', ')'])),
             clocksource: text("sys/devices/system/clocksource/clocksource0/current_clocksource")
                 .map(|name| name.trim().to_owned()),
         }
@@ -129,6 +139,16 @@ impl Host {
     pub fn may(&self, capability: u32) -> bool {
         let has = |bit: u32| self.capabilities >> bit & 1 == 1;
         has(capability) || matches!(capability, 38 | 39) && has(CAP_SYS_ADMIN)
+    }
+
+    /// Whether a thread may have to leave the processor to another while a program of a trampoline runs for it. Then such
+    /// programs are attached twice. `none` and `voluntary` give it up where the kernel's own code says so, and programs
+    /// never do.
+    pub fn may_be_preempted(&self) -> bool {
+        match self.preemption.as_deref() {
+            Some(mode) => !matches!(mode, "none" | "voluntary"),
+            None => self.version.contains("PREEMPT"),
+        }
     }
 
     /// Which probes to load, best first, or why none can be. Whether a kernel lets programs hang on its functions is no fact
@@ -157,11 +177,12 @@ impl Host {
     }
 }
 
-/// The level in brackets of `none [integrity] confidentiality`.
-fn active_lockdown(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once('[')?;
-    let (level, _) = rest.split_once(']')?;
-    Some(level.to_owned())
+/// The word in brackets of `none [integrity] confidentiality` or `none (voluntary) full`.
+fn chosen(text: &str, brackets: [char; 2]) -> Option<String> {
+    let [open, close] = brackets;
+    let (_, rest) = text.split_once(open)?;
+    let (word, _) = rest.split_once(close)?;
+    Some(word.to_owned())
 }
 
 #[cfg(test)]
@@ -175,6 +196,8 @@ mod tests {
             capabilities: 1 << 38 | 1 << 39,
             lockdown: Some("integrity".to_owned()),
             is_nested: false,
+            version: "#1 SMP Debian".to_owned(),
+            preemption: None,
             clocksource: Some("tsc".to_owned()),
         }
     }
@@ -208,8 +231,26 @@ mod tests {
     }
 
     #[test]
-    fn the_lockdown_level_is_the_one_in_brackets() {
-        assert_eq!(active_lockdown("none [integrity] confidentiality\n").as_deref(), Some("integrity"));
-        assert_eq!(active_lockdown("garbage"), None);
+    fn what_is_chosen_is_the_word_in_brackets() {
+        let lockdown = "none [integrity] confidentiality\n";
+        assert_eq!(chosen(lockdown, ['[', ']']).as_deref(), Some("integrity"));
+        assert_eq!(chosen("none voluntary (full) lazy \n", ['(', ')']).as_deref(), Some("full"));
+        assert_eq!(chosen("garbage", ['(', ')']), None);
+    }
+
+    #[test]
+    fn programs_are_attached_twice_where_the_kernel_may_be_preempted_in_them() {
+        let check = |version: &str, preemption: Option<&str>, expect: bool| {
+            let preemption = preemption.map(str::to_owned);
+            let host = Host { version: version.to_owned(), preemption, ..capable_host() };
+            assert_eq!(host.may_be_preempted(), expect, "{host:?}");
+        };
+        check("#1 SMP Debian 5.10.223-1 (2024-08-10)", None, false);
+        check("#1 SMP PREEMPT_RT Debian 6.1.176-1 (2026-07-01)", None, true);
+        // It can be told to be, and does not say whether it was.
+        check("#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-07-01)", None, true);
+        check("#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-07-01)", Some("voluntary"), false);
+        check("#1 SMP PREEMPT_DYNAMIC Debian 7.3.4-1 (2026-11-01)", Some("lazy"), true);
+        check("#1 SMP PREEMPT_DYNAMIC Debian 7.3.4-1 (2026-11-01)", Some("full"), true);
     }
 }

@@ -2,7 +2,47 @@
 //!
 //! Source: `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c, 6.12).
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::host::Host;
+
+/// How the name of a program begins, and that of its second copy.
+const FIRST: &str = "on_";
+const SECOND: &str = "again_";
+
+fn second(name: &str) -> Option<String> {
+    name.strip_prefix(FIRST).map(|rest| format!("{SECOND}{rest}"))
+}
+
+/// How often a program is attached to its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copies {
+    One,
+    /// The second does what the first was not run for.
+    Two,
+}
+
+impl Copies {
+    /// What this host asks for.
+    pub(super) fn of(host: &Host) -> Self {
+        if host.may_be_preempted() { Copies::Two } else { Copies::One }
+    }
+
+    /// The names of the copies of a program, the first one first.
+    pub(super) fn names(self, name: &str) -> Vec<String> {
+        let second = second(name).filter(|_| self == Copies::Two);
+        [name.to_owned()].into_iter().chain(second).collect()
+    }
+}
+
+/// Of how often the kernel did not run each program, how many times an event may have been missed for it: of two copies, both
+/// would have to have been passed over.
+pub fn missed(not_run: &BTreeMap<Box<str>, u64>) -> u64 {
+    let of = |name: &str| not_run.get(name).copied();
+    let firsts = not_run.iter().filter(|(name, _)| !name.starts_with(SECOND));
+    firsts.map(|(name, &count)| second(name).and_then(|name| of(&name)).unwrap_or(count).min(count)).sum()
+}
 
 /// A program in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,5 +87,19 @@ mod tests {
         assert_eq!(Loaded::read("p", new), expect);
         let expect = Loaded { verified_instructions: None, recursion_misses: None, ..expect };
         assert_eq!(Loaded::read("p", "prog_type:\t26\n"), expect);
+    }
+
+    #[test]
+    fn what_one_of_two_copies_was_run_for_is_not_missed() {
+        let counts = [
+            ("on_send", 7),
+            ("again_send", 2),
+            ("on_receive", 3),
+            ("again_receive", 40),
+            ("on_exit", 500),
+            ("go_read_return", 1000),
+        ];
+        let not_run = counts.map(|(name, count)| (name.into(), count)).into();
+        assert_eq!(missed(&not_run), 2 + 3 + 500 + 1000);
     }
 }

@@ -131,6 +131,14 @@ fn of_host(host: &Host, asked: Option<Family>) -> Vec<Finding> {
         let means = if slow { "Reading it is slow, and every record reads it." } else { "" };
         findings.push(finding("clock", Verdict::Ok, clock.clone(), means));
     }
+    if host.may_be_preempted() {
+        findings.push(finding(
+            "preemption",
+            Verdict::Ok,
+            host.preemption.clone().unwrap_or_else(|| "possible, as far as the kernel says".to_owned()),
+            "Probes at the kernel's functions are attached twice: the second sees what the first was not run for.",
+        ));
+    }
     if host.is_nested {
         findings.push(finding(
             "PIDs",

@@ -17,7 +17,7 @@ use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
 use crate::pipeline::{Output, Pipeline};
 use crate::probe::library::{self, Library, Scan};
-use crate::probe::program::Loaded;
+use crate::probe::program::{self, Loaded};
 use crate::probe::{Probes, tls};
 use crate::process::{Procfs, Unreadable};
 
@@ -141,7 +141,7 @@ impl Session {
         };
         let mut lost: BTreeMap<String, u64> = counted(&LOSSES);
         self.recursion_misses = recursion_misses(&self.probes);
-        lost.insert(capture::NOT_RUN.to_owned(), self.recursion_misses.values().sum());
+        lost.insert(capture::NOT_RUN.to_owned(), program::missed(&self.recursion_misses));
         let losses = Losses::from([
             (capture::KERNEL.to_owned(), lost),
             (capture::KERNEL_BYTES.to_owned(), counted(&LOST_BYTES)),
