@@ -76,9 +76,9 @@ enum Command {
         /// Leave out the tests on this kernel, which need root
         #[arg(long)]
         no_live: bool,
-        /// Then the tests on other kernels too, in virtual machines
-        #[arg(long)]
-        vm: bool,
+        /// Then tests on other kernels too, in virtual machines: `some`, in twenty minutes at most, or `all`
+        #[arg(long, value_name = "EXTENT", num_args = 0..=1, require_equals = true, default_missing_value = "some")]
+        vm: Option<vm::Extent>,
         /// Only this step
         #[arg(long, value_name = "STEP")]
         only: Option<steps::Step>,
@@ -124,12 +124,15 @@ fn main() -> ExitCode {
         Command::Evaluate { cases, openapi, catalogue, hpack } => {
             evaluate::run(cases, &openapi, &catalogue, hpack)
         }
-        Command::Test { no_live, vm, only } => steps::run(|step| match (only, step) {
-            (Some(only), step) => step == only,
-            (None, steps::Step::Live) => !no_live,
-            (None, steps::Step::Vm) => vm,
-            (None, _) => true,
-        }),
+        Command::Test { no_live, vm, only } => {
+            let wanted = |step| match (only, step) {
+                (Some(only), step) => step == only,
+                (None, steps::Step::Live) => !no_live,
+                (None, steps::Step::Vm) => vm.is_some(),
+                (None, _) => true,
+            };
+            steps::run(wanted, vm.unwrap_or(vm::Extent::Some))
+        }
         Command::Vm { kernel, command } => vm::run(kernel.as_deref(), &command),
         Command::Bench { bench } => bench::run(bench),
         Command::Lab { lab } => lab::run(lab),

@@ -36,7 +36,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self, extent: vm::Extent) -> anyhow::Result<()> {
         match self {
             Step::Setup => setup::set_up(None),
             Step::Format => run_command(cargo().args(["fmt", "--all", "--check"])),
@@ -65,7 +65,7 @@ impl Step {
             }
             Step::Vm => {
                 setup::set_up(Some(setup::Part::Vm))?;
-                vm::matrix()
+                vm::matrix(extent)
             }
         }
     }
@@ -76,12 +76,12 @@ impl Step {
 }
 
 /// Runs the steps that `wanted` takes, up to the first that fails, and ends with a table of how long each took.
-pub(crate) fn run(wanted: impl Fn(Step) -> bool) -> anyhow::Result<()> {
+pub(crate) fn run(wanted: impl Fn(Step) -> bool, extent: vm::Extent) -> anyhow::Result<()> {
     let mut done: Vec<(Step, Duration)> = Vec::new();
     for &step in Step::value_variants().iter().filter(|&&step| wanted(step)) {
         println!("── {}", step.name());
         let started = Instant::now();
-        let result = step.run();
+        let result = step.run(extent);
         done.push((step, started.elapsed()));
         if let Err(error) = result {
             print!("{}", table(&done, Some(step)));

@@ -10,11 +10,13 @@ mod kernel;
 mod machine;
 mod matrix;
 mod package;
+mod selection;
 
 use anyhow::{Context, bail};
 
 pub(crate) use kernel::{KERNELS, Kernel};
 pub(crate) use matrix::run as matrix;
+pub(crate) use selection::Extent;
 
 use machine::Machine;
 
@@ -24,7 +26,7 @@ pub(crate) fn run(name: Option<&str>, command: &[String]) -> anyhow::Result<()> 
     for kernel in named(name)? {
         let machine = Machine::new(kernel)?;
         println!("── {} ({})", kernel.name, machine.release());
-        for ended in machine.run(&[command.to_vec()], &mut |line| println!("{line}"))? {
+        for ended in machine.run(&[command.to_vec()], None, &mut |line| println!("{line}"))?.ended {
             if ended.status != 0 {
                 failed.push(format!("{} with status {}", kernel.name, ended.status));
             }

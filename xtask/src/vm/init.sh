@@ -33,9 +33,14 @@ ln -sf /proc/self/fd dev/fd
 mount -t proc none proc
 mount -t sysfs none sys
 mount -t tmpfs none run
+mount -t debugfs none sys/kernel/debug
 mount -t tracefs none sys/kernel/tracing
 mount -t bpf none sys/fs/bpf
 mount -t cgroup2 none sys/fs/cgroup
+# The processor is some forty times slower than a real one and the clock is not: a thread that may run for 3 ms would be
+# taken off in the middle of what takes a real one 100 µs.
+slice=sys/kernel/debug/sched/base_slice_ns
+[ ! -e $slice ] || echo 100000000 > $slice
 ip link set lo up
 echo "vm: up after $(cat /proc/uptime)"
 stty -F /dev/ttyS0 raw -echo

@@ -22,8 +22,8 @@ const QEMU: &str = "qemu-system-x86_64";
 const MEMORY: &str = "2048";
 /// Processors of a machine.
 const PROCESSORS: &str = "2";
-/// How long all commands may take.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How long a machine may print nothing: longer than any test takes, even where others have the processor.
+const QUIET: Duration = Duration::from_secs(10 * 60);
 /// What is timed takes up to so many times longer there; the live tests ask.
 const SLOWER: u32 = 40;
 /// What makes an emulated kernel quicker and changes nothing of what the probes see.
@@ -48,6 +48,14 @@ pub(super) struct Ended {
     pub(super) lines: Vec<String>,
 }
 
+/// What a machine did.
+pub(super) struct Ran {
+    /// How the commands ended, in their order: all, or those that were done in time.
+    pub(super) ended: Vec<Ended>,
+    /// What the next one had printed when time was up.
+    pub(super) cut_off: Vec<String>,
+}
+
 impl Machine {
     /// Makes a kernel ready to be booted; it is fetched when it is not there.
     pub(super) fn new(kernel: &Kernel) -> anyhow::Result<Machine> {
@@ -63,30 +71,32 @@ impl Machine {
         &self.files.build
     }
 
-    /// Boots, runs commands one after the other as root in the directory of the workspace, and powers off. `each` gets each
-    /// line as it comes.
+    /// Boots, runs commands one after the other as root in the directory of the workspace, and powers off, or is switched off
+    /// at the deadline. `each` gets each line as it comes.
     pub(super) fn run(
         &self,
         commands: &[Vec<String>],
+        deadline: Option<Instant>,
         each: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<Vec<Ended>> {
+    ) -> anyhow::Result<Ran> {
         let directory = tempfile::tempdir().context("make a directory for the machine")?;
         let (job, log) = (directory.path().join("job"), directory.path().join("log"));
         fs::write(&job, script(commands)).with_context(|| format!("write {}", job.display()))?;
         let mut qemu = self.qemu(&job, &log)?;
         let child = qemu.spawn().with_context(|| format!("run `{}`", words(&qemu)))?;
-        let lines = watch(Ending(child), &mut |line| {
+        let watched = watch(Ending(child), deadline, &mut |line| {
             if status_of_command(line).is_none() {
                 each(line);
             }
         });
         let told = fs::read(&log).unwrap_or_default();
         let told = String::from_utf8_lossy(&told);
-        let ended = lines.map(ended).with_context(|| format!("its kernel says:\n{told}"))?;
-        if ended.len() < commands.len() {
-            bail!("the machine died; its kernel says:\n{told}");
+        let (lines, end) = watched.with_context(|| format!("its kernel says:\n{told}"))?;
+        let ran = ran(lines);
+        if end == End::Off && ran.ended.len() < commands.len() {
+            bail!("the machine died; its last words:\n{}\nits kernel says:\n{told}", ran.cut_off.join("\n"));
         }
-        Ok(ended)
+        Ok(ran)
     }
 
     fn qemu(&self, job: &Path, log: &Path) -> anyhow::Result<Command> {
@@ -125,9 +135,19 @@ impl Drop for Ending {
     }
 }
 
-/// The lines that a machine prints until it is off.
-fn watch(mut machine: Ending, each: &mut dyn FnMut(&str)) -> anyhow::Result<Vec<String>> {
-    let deadline = Instant::now() + LIMIT;
+/// Why a machine prints no more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Off,
+    Deadline,
+}
+
+/// The lines that a machine prints until it is off, or until the deadline.
+fn watch(
+    mut machine: Ending,
+    deadline: Option<Instant>,
+    each: &mut dyn FnMut(&str),
+) -> anyhow::Result<(Vec<String>, End)> {
     let output = machine.0.stdout.take().context("the machine has an output")?;
     let (sender, receiver) = channel();
     // It ends with the machine, whose end of the pipe is then closed.
@@ -138,15 +158,22 @@ fn watch(mut machine: Ending, each: &mut dyn FnMut(&str)) -> anyhow::Result<Vec<
             }
         }
     });
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     loop {
-        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match receiver.recv_timeout(left.unwrap_or(QUIET).min(QUIET)) {
             Ok(line) => {
                 each(&line);
                 lines.push(line);
             }
-            Err(RecvTimeoutError::Disconnected) => return Ok(lines),
-            Err(RecvTimeoutError::Timeout) => bail!("the machine was not done after {} s", LIMIT.as_secs()),
+            Err(RecvTimeoutError::Disconnected) => return Ok((lines, End::Off)),
+            Err(RecvTimeoutError::Timeout) if left.is_some_and(|left| left <= QUIET) => {
+                return Ok((lines, End::Deadline));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let last = lines.last().map_or("", String::as_str);
+                bail!("the machine printed nothing for {} s, after: {last}", QUIET.as_secs())
+            }
         }
     }
 }
@@ -169,8 +196,8 @@ fn script(commands: &[Vec<String>]) -> String {
 }
 
 /// How each command ended, from all that was printed.
-fn ended(lines: Vec<String>) -> Vec<Ended> {
-    let mut all = Vec::new();
+fn ran(lines: Vec<String>) -> Ran {
+    let mut ended = Vec::new();
     let mut printed = Vec::new();
     for line in lines {
         let Some(status) = status_of_command(&line) else {
@@ -180,9 +207,9 @@ fn ended(lines: Vec<String>) -> Vec<Ended> {
         let mut lines = std::mem::take(&mut printed);
         // The one that stands before every status.
         lines.pop_if(|line| line.is_empty());
-        all.push(Ended { status, lines });
+        ended.push(Ended { status, lines });
     }
-    all
+    Ran { ended, cut_off: printed }
 }
 
 /// The exit status in the line behind what a command printed.
@@ -213,7 +240,9 @@ mod tests {
     #[test]
     fn each_command_has_its_lines_and_its_status() {
         let lines = words("a|b||vm: ended 3|vm: ended 0\r|left");
-        let ended: Vec<_> = ended(lines).into_iter().map(|ended| (ended.status, ended.lines)).collect();
+        let Ran { ended, cut_off } = ran(lines);
+        let ended: Vec<_> = ended.into_iter().map(|ended| (ended.status, ended.lines)).collect();
         assert_eq!(ended, [(3, words("a|b")), (0, Vec::new())]);
+        assert_eq!(cut_off, ["left"]);
     }
 }

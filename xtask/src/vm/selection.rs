@@ -1,0 +1,121 @@
+//! Given: a kernel, and how much is wanted. Gives: the live tests that run there with each family of probes. Refuses to know:
+//! how they are run.
+
+use super::kernel::{KERNELS, Kernel};
+
+/// The families of probes; the programs of each are loaded everywhere.
+pub(super) const FAMILIES: [&str; 2] = ["socket", "syscall"];
+
+/// How many of the tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Extent {
+    /// Each on some kernel, and on every kernel what each does in its own way
+    Some,
+    /// Each on every kernel, with both families; that takes hours
+    All,
+}
+
+/// With which family a test runs on a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum With {
+    Neither,
+    Socket,
+    Syscall,
+    Both,
+}
+
+use With::{Both, Neither, Socket, Syscall};
+
+impl With {
+    fn has(self, family: &str) -> bool {
+        match self {
+            Neither => false,
+            Socket => family == "socket",
+            Syscall => family == "syscall",
+            Both => true,
+        }
+    }
+}
+
+/// A live test, and where it runs when not all run everywhere: on each of the kernels, oldest first.
+type Row = (&'static str, [With; KERNELS.len()]);
+
+/// Of each way to move bytes, to share a socket, to come late and to speak TLS, one test or more.
+#[rustfmt::skip]
+const TESTS: [Row; 26] = [
+    // All ways to move bytes, by which the families differ: the heart of it.
+    ("matrix::every_way_to_send_with_every_way_to_receive", [Both, Both, Both, Both]),
+    // Targets come and go by tracepoints, whose arguments and locks are each kernel's own.
+    ("lifetime::forks_and_executed_programs_are_followed", [Syscall, Socket, Syscall, Socket]),
+    // User code is probed by perf events up to 6.9, by links from 6.10 on.
+    ("tls::curl_over_tls", [Socket, Syscall, Socket, Syscall]),
+    ("go::client_without_symbols", [Syscall, Neither, Neither, Socket]),
+    ("go::server_with_symbols", [Neither, Socket, Syscall, Neither]),
+    // `sendfile` and `splice` have functions of their own up to 6.4, and send messages from 6.5 on.
+    ("shapes::sendfile_and_recv_that_waits_for_all", [Socket, Neither, Socket, Neither]),
+    ("shapes::splice_to_and_from_pipes", [Neither, Socket, Neither, Socket]),
+    // What a message keeps of its buffers has moved in 5.14, 6.0 and 6.4.
+    ("shapes::writev_and_readv", [Socket, Socket, Neither, Neither]),
+    ("shapes::sendmmsg_and_recvmmsg", [Neither, Neither, Syscall, Neither]),
+    // Requests of io_uring that send came with 6.0, kTLS with Debian's 6.1.
+    ("matrix::io_uring_of_old_kernels_is_seen_or_counted", [Both, Neither, Neither, Neither]),
+    ("matrix::io_uring_is_seen_or_counted", [Neither, Syscall, Neither, Socket]),
+    ("matrix::ktls_is_plaintext", [Neither, Socket, Syscall, Neither]),
+    // A pidfd is another thing from 6.9 on.
+    ("namespaces::a_tracer_in_a_pid_namespace_takes_and_shows_its_pids", [Neither, Syscall, Neither, Socket]),
+    // From 7.0 on the kernel is preempted within programs, and those run for others meanwhile are not run.
+    ("faults::a_storm_of_programs", [Neither, Neither, Neither, Both]),
+    ("faults::ten_thousand_connections_at_one_time", [Neither, Neither, Socket, Syscall]),
+    // What remains depends on the probes and hardly on the kernel.
+    ("matrix::every_way_joined_in_the_middle_of_a_response", [Syscall, Neither, Socket, Neither]),
+    ("faults::every_record_is_there_or_counted_as_lost", [Neither, Syscall, Neither, Neither]),
+    ("faults::a_tracer_that_is_killed_leaves_no_probe", [Socket, Neither, Neither, Syscall]),
+    ("identity::a_descriptor_that_is_used_again_is_another_connection", [Syscall, Neither, Socket, Neither]),
+    ("identity::a_read_that_was_blocked_when_the_tracer_came", [Neither, Syscall, Neither, Neither]),
+    ("identity::connections_older_than_the_tracer", [Neither, Neither, Neither, Syscall]),
+    ("clients::curl_with_many_urls_on_one_connection", [Neither, Neither, Neither, Socket]),
+    ("compat::int_0x80_of_a_64_bit_program_invents_nothing", [Syscall, Neither, Neither, Neither]),
+    ("http2::curl_with_prior_knowledge", [Neither, Socket, Neither, Neither]),
+    ("http2::grpc_calls_made", [Neither, Neither, Syscall, Neither]),
+    ("websocket::a_client", [Neither, Neither, Socket, Syscall]),
+];
+
+/// What 5.10 has not.
+const TESTS_OF_NEW_KERNELS: [&str; 1] = ["matrix::io_uring_is_seen_or_counted"];
+
+/// The live tests of a kernel, with a family.
+pub(super) fn tests(kernel: &Kernel, family: &str, extent: Extent) -> Vec<&'static str> {
+    let at = KERNELS.iter().position(|known| known.name == kernel.name);
+    let is_there = |test: &str| kernel.name != "5.10" || !TESTS_OF_NEW_KERNELS.contains(&test);
+    let is_wanted = |places: &[With; KERNELS.len()]| match extent {
+        Extent::All => true,
+        Extent::Some => at.is_some_and(|at| places[at].has(family)),
+    };
+    let wanted = TESTS.iter().filter(|(test, places)| is_there(test) && is_wanted(places));
+    wanted.map(|&(test, _)| test).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_runs_on_some_kernel_that_has_what_it_needs() {
+        for (test, places) in &TESTS {
+            let runs = |kernel: &Kernel| {
+                FAMILIES.iter().filter(|family| tests(kernel, family, Extent::Some).contains(test)).count()
+            };
+            let expect = places.iter().map(|with| FAMILIES.iter().filter(|family| with.has(family)).count());
+            assert_eq!(KERNELS.each_ref().map(runs).to_vec(), expect.collect::<Vec<_>>(), "{test}");
+            assert!(places.iter().any(|&with| with != Neither), "{test}");
+        }
+    }
+
+    #[test]
+    fn all_is_each_test_on_every_kernel_that_can() {
+        for family in FAMILIES {
+            let counts = KERNELS.each_ref().map(|kernel| tests(kernel, family, Extent::All).len());
+            assert_eq!(counts, [TESTS.len() - 1, TESTS.len(), TESTS.len(), TESTS.len()]);
+        }
+    }
+}
