@@ -82,6 +82,11 @@ pub const SOCKETS_MAX: u32 = 65536;
 /// Processes that are targets at one time.
 pub const TARGETS_MAX: u32 = 16384;
 
+/// Bits that say which programs have a second copy: those at functions of the kernel, and those at its tracepoints.
+pub const TWICE_AT_FUNCTIONS: u64 = 1;
+/// As above.
+pub const TWICE_AT_TRACEPOINTS: u64 = 2;
+
 /// Threads of targets that the second copies of programs are told of. Of one more, the second copy alone records calls.
 pub const NOTES_MAX: u32 = 32768;
 

@@ -28,7 +28,7 @@ pub struct SelfMetrics {
     pub version: &'static str,
     /// Which probes are attached: `syscall` or `socket`.
     pub probe_family: Option<&'static str>,
-    /// Events that a probe missed because it was running on the same processor, by program.
+    /// Times that the kernel did not run a copy of a probe, because that was running on the same processor, by program.
     pub recursion_misses: BTreeMap<Box<str>, u64>,
     /// Processor time that the daemon has used.
     pub cpu_seconds: Option<f64>,

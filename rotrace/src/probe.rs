@@ -151,10 +151,9 @@ impl Probes {
         let shapes = abi::shapes();
         let question = question();
         let values = offsets.values();
-        let copies = Copies::of(host);
-        let twice = u64::from(copies == Copies::Two);
-        let mut loader = EbpfLoader::new();
         let kernel_types = aya::Btf::from_sys_fs().context("read the kernel's BTF")?;
+        let copies = Copies::of(host, &kernel_types);
+        let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&kernel_types))
             .override_global("OFFSETS", &values[..], true)
@@ -163,19 +162,19 @@ impl Probes {
             .override_global("GO_REGISTERS", &go_registers[..], true)
             .override_global("SHAPES", &shapes[..], true)
             .override_global("QUESTION", &question, true)
-            .override_global("TWICE", &twice, true)
-            .map_max_entries("NOTES", if copies == Copies::Two { NOTES_MAX } else { 1 })
+            .override_global("TWICE", &copies.0, true)
+            .map_max_entries("NOTES", if copies.0 == 0 { 1 } else { NOTES_MAX })
             .map_max_entries("RECORDS", settings.ring_bytes)
             .map_max_entries("SOCKETS", settings.sockets)
             .map_max_entries("TARGETS", settings.targets);
         let mut ebpf = loader.load(OBJECT).map_err(refused)?;
         load(&mut ebpf, QUESTION_PROGRAM.0, QUESTION_PROGRAM.1, &kernel_types)?;
-        for (name, event) in copies_of(&PROGRAMS, copies) {
+        for (name, event) in copies_of(copies) {
             load(&mut ebpf, &name, event, &kernel_types)?;
         }
         let tls_means = Means::of_this_kernel();
         let tls = tls::Programs::load(&tls_means, &mut ebpf, OBJECT)?;
-        for (name, event) in copies_of(&PROGRAMS, copies) {
+        for (name, event) in copies_of(copies) {
             attach(&mut ebpf, &name, event)?;
         }
         let mut refused = Vec::new();
@@ -343,25 +342,17 @@ pub struct Resolved {
     pub level: u32,
 }
 
-/// The programs and their second copies, with the event of each. A tracepoint runs them in the order in which they came.
-fn copies_of(
-    programs: &'static [(&str, &str)],
-    copies: Copies,
-) -> impl Iterator<Item = (String, &'static str)> {
-    programs
-        .iter()
-        .flat_map(move |&(name, event)| copies.names(name).into_iter().map(move |name| (name, event)))
+/// What both families attach, with second copies, and the event of each.
+fn copies_of(copies: Copies) -> impl Iterator<Item = (String, &'static str)> {
+    let of = move |(name, event)| copies.at_tracepoint(name).into_iter().map(move |name| (name, event));
+    PROGRAMS.into_iter().flat_map(of)
 }
 
 /// Loads and attaches what records bytes; leaves nothing behind where that fails.
 fn start(ebpf: &mut Ebpf, family: Family, copies: Copies, types: &aya::Btf) -> anyhow::Result<()> {
-    let names = |name: &str| {
-        let mut names = copies.names(name);
-        if family == Family::Socket {
-            // A trampoline runs the one that came last first (`hlist_add_head`, kernel/bpf/trampoline.c).
-            names.reverse();
-        }
-        names
+    let names = |name: &str| match family {
+        Family::Socket => copies.at_function(name),
+        Family::Syscall => copies.at_tracepoint(name),
     };
     let started = recordings(family).iter().try_for_each(|&Recording { name, place, is_optional }| {
         if is_optional && types.id_by_type_name_kind(place, BtfKind::Func).is_err() {

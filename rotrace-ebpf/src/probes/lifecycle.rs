@@ -11,7 +11,7 @@ use rotrace_ebpf::record::{direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
 
 use super::socket::{self, Socket};
-use super::twice::{self, Copy};
+use super::twice::{self, Copy, Hook};
 use super::{SOCKETS, TARGETS, count, emit, global, kernel, tls};
 
 const TCP_ESTABLISHED: i32 = 1;
@@ -157,7 +157,7 @@ fn forked(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     }
     // SAFETY: the value is copied at once.
     let Some(&level) = (unsafe { TARGETS.get(&parent_pid) }) else { return 0 };
-    if !twice::records(copy) {
+    if !twice::records(copy, Hook::Tracepoint) {
         return 0;
     }
     if TARGETS.insert(&child_pid, &level, 0).is_err() {
@@ -188,7 +188,8 @@ fn executed(copy: Copy) -> i32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy) {
+    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy, Hook::Tracepoint)
+    {
         return 0;
     }
     // SAFETY: the helper has no preconditions.

@@ -15,7 +15,7 @@ use rotrace_ebpf::syscalls::{PROT_EXEC, flag};
 
 use super::piece::Traits;
 use super::socket::{self, SOCK_STREAM, Socket};
-use super::twice::{self, Copy};
+use super::twice::{self, Copy, Hook};
 use super::{TARGETS, buffers, emit, global, kernel};
 
 /// `int inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
@@ -172,7 +172,7 @@ fn accepted(ctx: &FExitContext, copy: Copy) -> i32 {
 #[inline(always)]
 fn mapped(ctx: &FExitContext, copy: Copy) -> i32 {
     let (file, protection): (u64, u64) = (ctx.arg(0), ctx.arg(3));
-    if protection & PROT_EXEC != 0 && file != 0 && is_target() && twice::records(copy) {
+    if protection & PROT_EXEC != 0 && file != 0 && is_target() && twice::records(copy, Hook::Function) {
         emit::mapped();
     }
     0
@@ -210,7 +210,7 @@ fn of_target(socket: u64, copy: Copy) -> Option<Socket> {
         return None;
     }
     let sk: u64 = kernel(socket, global!(OFFSETS.socket_sk));
-    if sk == 0 || !twice::records(copy) {
+    if sk == 0 || !twice::records(copy, Hook::Function) {
         return None;
     }
     Some(Socket { sk, inode: socket::inode_of(socket) })

@@ -20,7 +20,7 @@ use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, recei
 
 use super::piece::Traits;
 use super::socket;
-use super::twice::{self, Copy};
+use super::twice::{self, Copy, Hook};
 use super::{SHAPES, TARGETS, User, buffers, count, emit, global};
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
@@ -61,7 +61,8 @@ fn ended(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy) {
+    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy, Hook::Tracepoint)
+    {
         return 0;
     }
     match shape {

@@ -12,7 +12,7 @@ use aya_ebpf::maps::HashMap;
 
 use rotrace_ebpf::limits;
 
-/// Whether the second copies are attached; written by the daemon before the program is loaded.
+/// Where second copies are attached: bits of [`Hook`]; written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]
 static TWICE: u64 = 0;
 
@@ -27,11 +27,18 @@ pub(super) enum Copy {
     Second = 2,
 }
 
+/// What a program is attached to.
+#[derive(Clone, Copy)]
+pub(super) enum Hook {
+    Function = limits::TWICE_AT_FUNCTIONS as isize,
+    Tracepoint = limits::TWICE_AT_TRACEPOINTS as isize,
+}
+
 /// Whether this copy records the call of the current thread, which is one of a target.
 #[inline(always)]
-pub(super) fn records(copy: Copy) -> bool {
+pub(super) fn records(copy: Copy, hook: Hook) -> bool {
     // SAFETY: the address of a static of this object; a volatile read of plain data.
-    if unsafe { core::ptr::read_volatile(&raw const TWICE) } == 0 {
+    if unsafe { core::ptr::read_volatile(&raw const TWICE) } & hook as u64 == 0 {
         return matches!(copy, Copy::First);
     }
     take_note(copy as u64) != 0

@@ -385,7 +385,7 @@ static FAMILIES: [Family; 38] = [
         stem: "rotrace_probe_recursion_misses",
         unit: None,
         kind: MetricType::Counter,
-        help: "Events that a probe missed because it was running on the same processor.",
+        help: "Times that the kernel did not run a copy of a probe, because that was running on the same processor.",
         labels: &["program"],
         samples: |scrape, samples| {
             let misses = &scrape.own.recursion_misses;

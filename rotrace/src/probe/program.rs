@@ -5,33 +5,48 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use aya::Btf;
+use aya_obj::btf::BtfKind;
+use rotrace_ebpf::limits::{TWICE_AT_FUNCTIONS, TWICE_AT_TRACEPOINTS};
+
 use super::host::Host;
 
 /// How the name of a program begins, and that of its second copy.
 const FIRST: &str = "on_";
 const SECOND: &str = "again_";
 
+/// What guards the programs of a tracepoint since 7.0, in place of keeping the processor (include/linux/tracepoint.h).
+const GUARD: &str = "class_srcu_fast_notrace_t";
+
 fn second(name: &str) -> Option<String> {
     name.strip_prefix(FIRST).map(|rest| format!("{SECOND}{rest}"))
 }
 
-/// How often a program is attached to its place.
+/// Which programs are attached twice, in the bits that they are told of it: the second does what the first was not run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Copies {
-    One,
-    /// The second does what the first was not run for.
-    Two,
-}
+pub(super) struct Copies(pub(super) u64);
 
 impl Copies {
     /// What this host asks for.
-    pub(super) fn of(host: &Host) -> Self {
-        if host.may_be_preempted() { Copies::Two } else { Copies::One }
+    pub(super) fn of(host: &Host, types: &Btf) -> Self {
+        let is_guarded = types.id_by_type_name_kind(GUARD, BtfKind::Typedef).is_ok();
+        Copies(match (host.may_be_preempted(), is_guarded) {
+            (false, _) => 0,
+            (true, false) => TWICE_AT_FUNCTIONS,
+            (true, true) => TWICE_AT_FUNCTIONS | TWICE_AT_TRACEPOINTS,
+        })
     }
 
-    /// The names of the copies of a program, the first one first.
-    pub(super) fn names(self, name: &str) -> Vec<String> {
-        let second = second(name).filter(|_| self == Copies::Two);
+    /// The names of the copies of a program at functions of the kernel, in the order in which they are attached: a trampoline
+    /// runs the one that came last first (`hlist_add_head`, kernel/bpf/trampoline.c).
+    pub(super) fn at_function(self, name: &str) -> Vec<String> {
+        let second = second(name).filter(|_| self.0 & TWICE_AT_FUNCTIONS != 0);
+        second.into_iter().chain([name.to_owned()]).collect()
+    }
+
+    /// The same at a tracepoint, which runs the one that came first first.
+    pub(super) fn at_tracepoint(self, name: &str) -> Vec<String> {
+        let second = second(name).filter(|_| self.0 & TWICE_AT_TRACEPOINTS != 0);
         [name.to_owned()].into_iter().chain(second).collect()
     }
 }
@@ -87,6 +102,15 @@ mod tests {
         assert_eq!(Loaded::read("p", new), expect);
         let expect = Loaded { verified_instructions: None, recursion_misses: None, ..expect };
         assert_eq!(Loaded::read("p", "prog_type:\t26\n"), expect);
+    }
+
+    #[test]
+    fn the_first_copy_is_run_first() {
+        let copies = Copies(TWICE_AT_FUNCTIONS | TWICE_AT_TRACEPOINTS);
+        assert_eq!(copies.at_function("on_send"), ["again_send", "on_send"]);
+        assert_eq!(copies.at_tracepoint("on_exit"), ["on_exit", "again_exit"]);
+        assert_eq!(Copies(TWICE_AT_FUNCTIONS).at_tracepoint("on_exit"), ["on_exit"]);
+        assert_eq!(Copies(0).at_function("on_send"), ["on_send"]);
     }
 
     #[test]

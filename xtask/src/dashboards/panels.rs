@@ -436,7 +436,7 @@ fn own_cost() -> Vec<Panel> {
             vec![query("{{game}}", SHOWN.now("rotrace_processes", "game"))],
         ),
         panel(
-            "Events that probes missed",
+            "Times that copies of probes were not run",
             &of_table("rotrace_probe_recursion_misses_total"),
             View::Lines,
             "cps",
