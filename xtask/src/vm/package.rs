@@ -15,6 +15,8 @@ const SOURCES: &str = "/etc/apt/sources.list.d/debian.sources";
 /// Mirrors for a machine that does not say.
 const MIRROR: &str = "http://deb.debian.org/debian";
 const SECURITY_MIRROR: &str = "http://deb.debian.org/debian-security";
+/// Seconds that apt may take for lists, or for packages: a mirror that is slower is none.
+const LIMIT_SECONDS: &str = "240";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A suite whose lists are there.
@@ -67,8 +69,8 @@ impl Suite {
 
     fn apt(&self, program: &str) -> Command {
         let path = |part: &str| self.directory.join(part).display().to_string();
-        let mut apt = command(program);
-        apt.arg("-qq");
+        let mut apt = command("timeout");
+        apt.args([LIMIT_SECONDS, program, "-qq"]);
         for (option, value) in [
             ("Dir::State::Lists", path("lists")),
             ("Dir::State::status", path("status")),
