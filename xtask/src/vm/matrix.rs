@@ -111,6 +111,10 @@ fn tried(kernel: &'static Kernel, built: &Built, extent: Extent, deadline: Optio
         faults: Vec::new(),
         gaps: Vec::new(),
     };
+    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        row.gaps.push("time was up before it was fetched".to_owned());
+        return row;
+    }
     match Machine::new(kernel) {
         Err(error) => row.gaps.push(format!("it could not be had: {error:#}")),
         Ok(machine) => {
