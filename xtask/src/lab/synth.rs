@@ -160,6 +160,9 @@ fn whole(call: &Call, prices: &mut Prices) -> Amount {
     }
 }
 
+/// What happens, when, and the call that was made for it.
+type Made<'a> = (u64, &'a Event, Option<(Call, Truth)>);
+
 struct Player {
     summary: Summary,
     accounts: Accounts,
@@ -191,7 +194,7 @@ impl Player {
     }
 
     /// Only this is measured.
-    fn measure(&mut self, events: &mut [(u64, &Event, Option<(Call, Truth)>)]) {
+    fn measure(&mut self, events: &mut [Made<'_>]) {
         let mut known = Vec::with_capacity(events.len());
         let before = cpu();
         for (at_ns, event, call) in events {
