@@ -7,6 +7,7 @@ mod decoder;
 #[cfg(test)]
 pub(crate) mod fates;
 mod http2;
+pub mod ids;
 mod pending;
 mod print;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod accounts;
 mod calls;
 mod connection;
 mod peer;
+mod scans;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use crate::http::sniff;
 use crate::summary::Summary;
 use calls::{Emit, Handshake, Shared};
 use connection::{connection, count_opened, read};
+use scans::Scans;
 use tls::{Verdict, judge};
 
 /// A TLS connection whose plaintext has not shown up for so long is not decoded.
@@ -132,6 +134,7 @@ pub struct Pipeline {
     unbound: BTreeMap<u32, u64>,
     summary: Summary,
     accounts: Accounts,
+    scans: Scans,
     next_settle_ns: u64,
     records: u64,
     /// Of them, those that came before the last record of losses.
@@ -155,6 +158,7 @@ impl Pipeline {
             processes: BTreeMap::new(),
             unbound: BTreeMap::new(),
             summary: Summary::default(),
+            scans: Scans::default(),
             next_settle_ns: 0,
             records: 0,
             records_judged: 0,
@@ -322,6 +326,7 @@ impl Pipeline {
             connections,
             summary,
             accounts,
+            scans,
             overlap_bytes,
             ..
         } = self;
@@ -341,15 +346,17 @@ impl Pipeline {
         }
         count_opened(connection, summary, |opened| &mut opened.plain);
         let emit = Emit { settings, games, summary, accounts, out };
-        *overlap_bytes += read(connection, wanted, header, record.payload, header.size, emit);
+        *overlap_bytes += read(connection, wanted, header, record.payload, header.size, scans, emit);
     }
 
     /// Takes what a record says of one direction beside its bytes.
     fn no_bytes(&mut self, header: &Header, out: &mut dyn FnMut(Output<'_>)) {
-        let Pipeline { settings, wanted, games, connections, summary, accounts, overlap_bytes, .. } = self;
+        let Pipeline {
+            settings, wanted, games, connections, summary, accounts, scans, overlap_bytes, ..
+        } = self;
         if let Some(connection) = connections.find(header.conn) {
             let emit = Emit { settings, games, summary, accounts, out };
-            *overlap_bytes += read(connection, wanted, header, &[], 0, emit);
+            *overlap_bytes += read(connection, wanted, header, &[], 0, scans, emit);
         }
     }
 

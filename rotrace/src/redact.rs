@@ -17,7 +17,9 @@
 //!
 //! What is overwritten keeps its length and its line ends, so that a pipeline makes the same calls of the redacted
 //! records. Values and payload become [`letters`], the same for the same value and others for another, so that it finds the
-//! same waste as well: what detectors compare can still be compared, and nothing seems to come twice that did not. Which bytes are which, a [`Decoder`] says: the one that the pipeline will read them with. It knows a head when
+//! same waste as well: what detectors compare can still be compared, and nothing seems to come twice that did not. Only whether an answer held an
+//! id that is asked for later is not seen any more: no letter is a digit, and so there is no id in letters. Which bytes are which, a
+//! [`Decoder`] says: the one that the pipeline will read them with. It knows a head when
 //! it is whole, so records wait until that is so, and those of all other connections wait behind them.
 
 mod head;

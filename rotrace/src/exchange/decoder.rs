@@ -34,6 +34,7 @@ use rotrace_ebpf::frames::{self, PREFACE_BYTES};
 
 use super::ahead::{AHEAD_BYTES_MAX, Ahead};
 use super::http2::{self, Beginning, Http2};
+use super::ids::Scan;
 use super::pending::{PENDING_BYTES_MAX, Pending, Queue};
 use super::reader::{Reader, State};
 use super::spans::{Span, Spans};
@@ -46,9 +47,13 @@ use crate::keyed::Key;
 use crate::stream::Chunk;
 
 /// Memory that one connection can make a decoder retain, besides its own size: two heads, the responses ahead of their
-/// requests, the requests that wait, and the authority of the last. Where it has become HTTP/2, all that is given back.
+/// requests, the requests that wait, the authority of the last, and the ids of a body. Where it has become HTTP/2, all that is given back.
 pub const RETAINED_BYTES_MAX: usize = {
-    const HTTP1: usize = 2 * HEAD_BYTES_MAX + AHEAD_BYTES_MAX + PENDING_BYTES_MAX + AUTHORITY_BYTES_MAX;
+    const HTTP1: usize = 2 * HEAD_BYTES_MAX
+        + AHEAD_BYTES_MAX
+        + PENDING_BYTES_MAX
+        + AUTHORITY_BYTES_MAX
+        + Scan::RETAINED_BYTES_MAX;
     const HTTP2: usize = size_of::<Http2>() + http2::RETAINED_BYTES_MAX;
     if HTTP1 > HTTP2 { HTTP1 } else { HTTP2 }
 };
@@ -97,6 +102,8 @@ pub struct Decoder<W = ()> {
     next_ordinal: u64,
     hunted_turns: u16,
     opaque: bool,
+    /// Bytes of bodies that may be looked through for ids.
+    scan_bytes_left: u32,
     /// The connection speaks HTTP/2 now; of what stands above, only the witness is used.
     http2: Option<Box<Http2>>,
     /// Likewise, WebSocket.
@@ -148,6 +155,16 @@ impl<W: Spans> Decoder<W> {
     /// Who is told of the spans.
     pub fn witness_mut(&mut self) -> &mut W {
         &mut self.witness
+    }
+
+    /// Lets so many bytes of bodies be looked through for ids from now on; before, none. A body that has begun goes on.
+    pub fn allow_scan(&mut self, bytes: u32) {
+        self.scan_bytes_left = bytes;
+    }
+
+    /// How many of them are left.
+    pub fn scan_bytes_left(&self) -> u32 {
+        self.scan_bytes_left
     }
 
     /// Takes the next piece of the connection.
@@ -272,6 +289,7 @@ impl<W: Spans> Decoder<W> {
             + self.requests.head.retained_bytes()
             + self.responses.head.retained_bytes()
             + self.ahead.retained_bytes()
+            + self.responses.scan.retained_bytes()
             + self.queue.retained_bytes()
             + self.authority.as_ref().map_or(0, |authority| authority.len())
     }
@@ -288,6 +306,7 @@ impl<W: Spans> Decoder<W> {
             next_ordinal: 0,
             hunted_turns: 0,
             opaque: false,
+            scan_bytes_left: 0,
             http2: None,
             websocket: None,
             key: Key::default(),

@@ -23,24 +23,16 @@ impl Print {
     }
 
     /// Takes the next bytes of a body, which is as it was before them.
-    pub(super) fn take(&mut self, body: &Body, mut bytes: &[u8]) {
+    pub(super) fn take(&mut self, body: &Body, bytes: &[u8]) {
         let Some(running) = &mut self.running else { return };
         if running.bytes() >= FINGERPRINT_BYTES {
             return;
         }
-        let mut body = body.clone();
-        while !bytes.is_empty() && running.bytes() < FINGERPRINT_BYTES {
-            let (part, length) = body.next_part(bytes.len());
-            let (now, rest) = bytes.split_at(length.max(1));
-            if matches!(part, Part::Payload(_)) {
-                let room = (FINGERPRINT_BYTES - running.bytes()) as usize;
-                running.write(now.get(..room).unwrap_or(now));
-            }
-            if body.take(now) != Taken::UnderWay {
-                return;
-            }
-            bytes = rest;
-        }
+        payload(body, bytes, |part| {
+            let room = (FINGERPRINT_BYTES - running.bytes()) as usize;
+            running.write(part.get(..room).unwrap_or(part));
+            running.bytes() < FINGERPRINT_BYTES
+        });
     }
 
     /// Some bytes of the body were not seen.
@@ -52,6 +44,20 @@ impl Print {
     pub(super) fn finish(&self, payload_bytes: u64) -> Option<Fingerprint> {
         let running = self.running.filter(|_| payload_bytes > 0)?;
         Some(Fingerprint { hash: running.finish(), is_whole: u64::from(running.bytes()) == payload_bytes })
+    }
+}
+
+/// Hands on what of `bytes` is payload of a body, which is as it was before them, as long as more is wanted.
+pub(super) fn payload(body: &Body, mut bytes: &[u8], mut wants_more: impl FnMut(&[u8]) -> bool) {
+    let mut body = body.clone();
+    while !bytes.is_empty() {
+        let (part, length) = body.next_part(bytes.len());
+        let (now, rest) = bytes.split_at(length.max(1));
+        let is_enough = matches!(part, Part::Payload(_)) && !wants_more(now);
+        if is_enough || body.take(now) != Taken::UnderWay {
+            return;
+        }
+        bytes = rest;
     }
 }
 

@@ -2,6 +2,7 @@
 //! Refuses to know: whether it carries requests or responses.
 
 use super::Direction;
+use super::ids::Scan;
 use super::print::Print;
 use super::spans::{Span, Spans};
 use crate::http::h1::body::{Body, Taken};
@@ -17,6 +18,8 @@ pub(super) struct Reader {
     pub(super) began_ns: u64,
     /// Of the body that goes by.
     pub(super) print: Print,
+    /// Likewise, of a response.
+    pub(super) scan: Scan,
     /// The head began where the traffic turned round, or will if the next byte is its first.
     pub(super) began_at_turn: bool,
 }
@@ -41,6 +44,7 @@ impl Reader {
             head: HeadReader::default(),
             began_ns: 0,
             print: Print::default(),
+            scan: Scan::default(),
             began_at_turn: false,
         }
     }
@@ -93,6 +97,11 @@ impl Reader {
         let length = if let Taken::Done(used) = taken { used } else { bytes.len() };
         self.note(spans, Span::Body(before), length);
         Some(taken)
+    }
+
+    /// Looks for ids in bytes that are taken next, and says in how many of them.
+    pub(super) fn scan(&mut self, bytes: &[u8]) -> u32 {
+        if let State::Body(body) = &self.state { self.scan.take(body, bytes) } else { 0 }
     }
 
     pub(super) fn skip_line_ends(&self, bytes: &mut &[u8], spans: &mut impl Spans) {

@@ -4,6 +4,7 @@
 mod fields;
 
 pub use self::fields::{Notes, url};
+use super::ids::Ids;
 
 /// What an exchange says beside its sizes and times. What was not said, or not seen, is `None`, `false` or unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct ResponseSignals {
     pub last_modified: Option<u64>,
     /// The body.
     pub body: Option<Fingerprint>,
+    /// The ids in the body, as far as anybody has looked for them.
+    pub ids: Ids,
     /// `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1).
     pub max_age_s: Option<u32>,
     /// `Age` (RFC 9111 §5.1).

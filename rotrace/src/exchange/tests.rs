@@ -8,6 +8,7 @@
 mod bounds;
 mod doubts;
 mod gaps;
+mod ids;
 mod whole;
 
 use super::*;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rotrace_ebpf::record::{Header, flag, role};
 
 use super::calls::{Emit, Shared};
+use super::scans::Scans;
 use super::{Known, Output, Speaks, State};
 use crate::conn::{Connection, Connections};
 use crate::exchange::{Direction, Role, Wanted, pieces};
@@ -64,6 +65,7 @@ pub(super) fn read(
     header: &Header,
     captured: &[u8],
     size: u64,
+    scans: &mut Scans,
     mut emit: Emit<'_>,
 ) -> u64 {
     let Connection { sent, received, state, .. } = connection;
@@ -79,7 +81,9 @@ pub(super) fn read(
     let before_bytes = stream.overlap_bytes();
     let pieces = pieces(header, captured, size, stream);
     let overlap_bytes = stream.overlap_bytes() - before_bytes;
+    decoder.allow_scan(scans.left_bytes(header.time_ns));
     pieces.for_each(|piece| decoder.feed(wanted, piece, &mut |event| emit.event(&mut shared, event)));
+    scans.leave(decoder.scan_bytes_left());
     if decoder.is_opaque() {
         let open = state.open;
         state.speaks = Speaks::Opaque;

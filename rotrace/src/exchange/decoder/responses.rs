@@ -5,9 +5,10 @@ use std::mem;
 
 use super::{Decoder, Emit, Ending, Piece};
 use crate::exchange::http2::Http2;
+use crate::exchange::ids::{Ids, Scan};
 use crate::exchange::pending::{Method, Pending};
 use crate::exchange::reader::{State, payload_bytes};
-use crate::exchange::signals::{Notes, ResponseSignals};
+use crate::exchange::signals::{Content, Notes, ResponseSignals};
 use crate::exchange::spans::{Span, Spans};
 use crate::exchange::websocket::WebSocket;
 use crate::exchange::{AHEAD_NS_MAX, Direction, Event, Exchange, Outcome, Role, Unpaired, Wanted};
@@ -46,7 +47,8 @@ impl<W: Spans> Decoder<W> {
             }
         };
         while !bytes.is_empty() && !self.opaque {
-            let Decoder { responses, witness, .. } = self;
+            let Decoder { responses, witness, scan_bytes_left, .. } = self;
+            *scan_bytes_left = scan_bytes_left.saturating_sub(responses.scan(bytes));
             if let Some(taken) = responses.take_body(bytes, witness) {
                 match taken {
                     Taken::UnderWay => return None,
@@ -95,6 +97,7 @@ impl<W: Spans> Decoder<W> {
 
     fn skip_response(&mut self, length: u64, at_ns: u64, emit: &mut Emit<'_>) {
         self.responses.print.skip();
+        self.responses.scan.skip();
         match &mut self.responses.state {
             // The gap may hide the head that the first request waits for.
             State::Hunting | State::Candidate
@@ -177,6 +180,7 @@ impl<W: Spans> Decoder<W> {
             return;
         }
         let Exchange {
+            method,
             status,
             response_head_bytes,
             first_byte_ns,
@@ -208,6 +212,7 @@ impl<W: Spans> Decoder<W> {
             }
         }
         signals.response.conclude(&notes);
+        let may_hold_ids = is_client && may_hold_ids(method, response.status, &signals.response);
         *ambiguous_framing |= framing.is_ambiguous();
         if response.status == 101 && upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"h2c")) {
             return self.upgrade_to_http2();
@@ -231,6 +236,8 @@ impl<W: Spans> Decoder<W> {
             (.., Declared::Invalid) => return self.lose_response_body(emit),
         };
         self.responses.print = self.begin_print();
+        let is_scanned = may_hold_ids && self.scan_bytes_left > 0;
+        self.responses.scan = if is_scanned { Scan::new(self.key) } else { Scan::default() };
         self.responses.state = State::Body(body);
     }
 
@@ -275,6 +282,8 @@ impl<W: Spans> Decoder<W> {
         exchange.response_body_bytes = Some(payload_bytes.unwrap_or(0));
         // Without a body what was printed last is another's.
         exchange.signals.response.body = payload_bytes.and_then(|bytes| self.responses.print.finish(bytes));
+        exchange.signals.response.ids =
+            payload_bytes.map_or_else(Ids::default, |bytes| self.responses.scan.finish(bytes));
         exchange.ended_ns = ended_ns;
         exchange.outcome = Outcome::Complete;
         emit(Event::Exchange(exchange));
@@ -319,6 +328,11 @@ impl<W: Spans> Decoder<W> {
             last.exchange.request_body_bytes = last.exchange.request_body_bytes.or(payload);
         }
     }
+}
+
+/// Whether a client may go on with ids in the body of an answer, and they can be read: text of what was read.
+fn may_hold_ids(method: &str, status: u16, response: &ResponseSignals) -> bool {
+    method == "GET" && status == 200 && response.content == Content::Text && !response.is_coded
 }
 
 /// Responses that were recorded before their requests.

@@ -9,6 +9,7 @@ use crate::detect::labels::Labels;
 use crate::detect::observation::Observation;
 use crate::detect::query::PartKind;
 use crate::endpoint::{Endpoints, Settings as EndpointSettings};
+use crate::exchange::ids::Ids;
 use crate::exchange::signals::Fingerprint;
 use crate::exchange::{Role, Signals};
 use crate::keyed::Key;
@@ -111,5 +112,7 @@ impl Classes {
         };
         replace("request body", &mut request.body);
         replace("response body", &mut response.body);
+        // Which ids a body held is not in a redacted capture.
+        response.ids = Ids::default();
     }
 }
