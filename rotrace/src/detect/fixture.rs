@@ -10,6 +10,7 @@ use super::subject::{Api, Names};
 use super::{ConnectionEnd, Detectors, Pattern, Settings};
 use crate::call::{Call, Process};
 use crate::exchange::Outcome;
+use crate::exchange::ids::Ids;
 use crate::exchange::signals::Fingerprint;
 use crate::keyed::Key;
 use crate::summary::fixture::call;
@@ -99,6 +100,12 @@ impl Made {
         self.with(|call| {
             call.exchange.signals.response.body = Some(Fingerprint { hash, is_whole: true });
         })
+    }
+
+    /// All the ids that the answer holds; without a word nobody has looked.
+    pub(crate) fn brings(self, ids: &[&str]) -> Self {
+        let ids = Ids::of(&Key::default(), ids.iter().map(|id| id.as_bytes()));
+        self.with(|call| call.exchange.signals.response.ids = ids)
     }
 
     /// The `ETag` of the answer.

@@ -3,6 +3,7 @@
 
 use memchr::memchr;
 
+use crate::exchange::ids;
 use crate::keyed::{Key, combine};
 
 /// Parts of one request that are told apart; a request with more has the rest in its query hash only.
@@ -38,6 +39,11 @@ pub struct Part {
     pub value: u32,
     /// The value, when it is a whole number below 2^32.
     pub number: Option<u32>,
+    /// Number of the first id in the value, as [`ids`] has it, and where there is none, of the value; 0 of what only says
+    /// how to list or to cache.
+    pub token: u32,
+    /// There is an id in it, which can be looked for in answers.
+    pub is_id: bool,
 }
 
 /// The parts of one request.
@@ -80,7 +86,13 @@ impl Parts {
             let number = key.name(segment);
             parts.path = combine(parts.path, number);
             if is_parameter.is_some() {
-                parts.push(PartKind::Path, index as u32 + 1, number as u32, segment);
+                let (kind, name, value) = (PartKind::Path, index as u32 + 1, number as u32);
+                let id = ids::first(segment);
+                let token = match id {
+                    Some(id) if id.len() < segment.len() => ids::number(key, id),
+                    _ => value,
+                };
+                parts.push(Part { kind, name, value, token, is_id: id.is_some(), number: None }, segment);
             }
         }
         let target = target.as_bytes();
@@ -107,6 +119,11 @@ impl Parts {
         };
         let kind = kind_of(name);
         let (name, value_number) = (key.name(name) as u32, key.hash(value) as u32);
+        let (mut token, mut is_id) = (0, false);
+        if kind == PartKind::Query {
+            let id = ids::first(value);
+            (token, is_id) = (ids::number(key, id.unwrap_or(value)), id.is_some());
+        }
         // A sum, so that the order of keys does not matter.
         let both = combine(name.into(), value_number.into());
         if kind != PartKind::CacheBust {
@@ -115,12 +132,13 @@ impl Parts {
         if !matches!(kind, PartKind::CacheBust | PartKind::Paging) {
             self.listing = self.listing.wrapping_add(both);
         }
-        self.push(kind, name, value_number, value);
+        self.push(Part { kind, name, value: value_number, token, is_id, number: None }, value);
     }
 
-    fn push(&mut self, kind: PartKind, name: u32, value: u32, text: &[u8]) {
+    /// Adds a part that is set to `text`.
+    fn push(&mut self, part: Part, text: &[u8]) {
         if let Some(place) = self.parts.get_mut(usize::from(self.length)) {
-            *place = Part { kind, name, value, number: number(text) };
+            *place = Part { number: number(text), ..part };
             self.length += 1;
         }
     }
@@ -214,6 +232,26 @@ mod tests {
         assert_ne!(parts("/a?x=1&y=2", "/a").query, parts("/a?x=2&y=1", "/a").query);
         assert_eq!(parts("/a?x=1&cursor=p", "/a").listing, parts("/a?x=1&cursor=q", "/a").listing);
         assert_ne!(parts("/a?x=1&cursor=p", "/a").query, parts("/a?x=1&cursor=q", "/a").query);
+    }
+
+    #[test]
+    fn an_id_has_the_same_number_wherever_it_stands() {
+        let key = Key::default();
+        let number = ids::number(&key, b"90210");
+        let check = |target: &str, template: &str, expect: &[(u32, bool)]| {
+            let tokens: Vec<(u32, bool)> =
+                parts(target, template).iter().map(|part| (part.token, part.is_id)).collect();
+            assert_eq!(tokens, expect, "{target}");
+        };
+        check("/v1/users/90210", "/v1/users/{id}", &[(number, true)]);
+        check("/v1/users/90210.json", "/v1/users/{id}", &[(number, true)]);
+        check(
+            "/v1/users?ids=90210,4711&limit=1000&t=4711",
+            "/v1/users",
+            &[(number, true), (0, false), (0, false)],
+        );
+        let short = ids::number(&key, b"7");
+        check("/v1/users/7?of=7", "/v1/users/{id}", &[(short, false), (short, false)]);
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! Given: calls. Gives: sequences of reads of several endpoints that one process makes again and again, each when the one
-//! before it is answered, though they could be made at once. Refuses to know: whether one needs what another brought.
+//! before it is answered, though they could be made at once. Refuses to know: what an answer holds, beyond whether an id is in
+//! it.
 //!
-//! Nobody looks into bodies, so an id that a call took from the answer before it is not seen: whatever is found stays good
-//! to know. A process does several things at one time, so several sequences of it are followed: a call goes on with the
+//! A call needs an answer when it asks for an id that no call before it in the sequence has asked for, and that answer holds
+//! it; then what it can begin with is the end of that answer, and what goes on with the same id begins no earlier. It needs
+//! none when every value that it asks for was known before, or is an id that no answer holds. Otherwise nobody knows: an
+//! answer was compressed, long, or not looked at, a value is no id, or credentials are new. Of a sequence that comes again and
+//! again, each call is taken to need what it needed mostly where that was known, and where it never was, to need nothing. A
+//! process does several things at one time, so several sequences of it are followed: a call goes on with the
 //! one whose last call was answered just before, and calls that are under way at the same time are no part of that.
 //! A sequence ends where no call begins within a step of a script. What is written, fails or asks for the next page is no
 //! part of one. It is looked at when the process makes another call after its end. One that is longer than eight calls is
@@ -14,8 +19,9 @@ use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Confidence, Fact, Sample};
 use super::observation::{Observation, Reply, Verb};
 use super::pattern::Pattern;
-use super::query::PartKind;
+use super::query::{PARTS_MAX, PartKind};
 use super::table::Table;
+use crate::exchange::ids::Ids;
 use crate::keyed::combine;
 
 /// The row of this detector.
@@ -41,7 +47,7 @@ pub(super) const ROW: Row = Row {
 };
 
 /// Processes that are followed.
-const PROCESSES: usize = 512;
+const PROCESSES: usize = 256;
 
 /// Sequences of one process that go on at one time; another one takes the place of the one whose last call began first.
 const RUNS_MAX: usize = 16;
@@ -52,6 +58,9 @@ const SEQUENCES: usize = 4096;
 /// Calls of a sequence at most.
 const CALLS_MAX: usize = 8;
 
+/// Values that the calls of a sequence have asked for and that are remembered; few ask for more than two.
+const VALUES_MAX: usize = 8;
+
 /// A sequence that comes so often…
 const RECURRENCES: usize = 5;
 
@@ -59,6 +68,7 @@ const RECURRENCES: usize = 5;
 const RECURRENCE_NS: u64 = 600_000_000_000;
 
 const MS_NS: f64 = 1e6;
+const US_NS: u64 = 1_000;
 
 #[derive(Debug)]
 struct SerialWaterfall {
@@ -90,13 +100,48 @@ struct Run {
     longest_ns: u64,
     /// The last call.
     last: Sample,
+    steps: [Step; CALLS_MAX],
+    /// All that they have asked for.
+    asked: Asked,
+    /// All that they were answered.
+    answers: Ids,
+    credentials: Option<u64>,
 }
 
-/// When a sequence came last.
+/// What a call of a sequence needs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
+    duration_us: u32,
+    /// Something that an answer before it has brought; `None` when that is not known.
+    needs_answer: Option<bool>,
+    /// Calls before it that were the first to ask for something that it asks for: a bit for each.
+    shares_with: u8,
+}
+
+/// Values, and which call of the sequence was the first to ask for each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    tokens: [u32; VALUES_MAX],
+    first: [u8; VALUES_MAX],
+    length: u8,
+}
+
+/// A sequence that has come before.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sequence {
+    /// When, the last times.
     started_ns: [u64; RECURRENCES],
     seen: usize,
+    /// Of each of its calls.
+    votes: [Votes; CALLS_MAX],
+}
+
+/// How often it was known what a call needs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Votes {
+    known: u8,
+    /// Of them, how often that was an answer before it.
+    needy: u8,
 }
 
 impl SerialWaterfall {
@@ -150,15 +195,23 @@ impl SerialWaterfall {
         if endpoints.len() < rules.min_calls {
             return;
         }
-        let saving_ns = total_ns.saturating_sub(*longest_ns);
+        let is_worth = |saving_ns: u64| {
+            saving_ns >= rules.min_saving_ns && saving_ns as f64 >= rules.min_saving_ratio * *total_ns as f64
+        };
         if endpoints.iter().all(|endpoint| Some(endpoint) == endpoints.first())
-            || saving_ns < rules.min_saving_ns
-            || (saving_ns as f64) < rules.min_saving_ratio * *total_ns as f64
+            || !is_worth(total_ns.saturating_sub(*longest_ns))
         {
             return;
         }
         let about = endpoints.iter().fold(next.process, |about, &endpoint| combine(about, endpoint));
         let sequence = self.sequences.of(about, Sequence::default);
+        let steps = run.steps.get(..endpoints.len()).unwrap_or_default();
+        sequence.vote(steps);
+        let saving_ns = total_ns.saturating_sub(sequence.at_once_ns(steps));
+        if !is_worth(saving_ns) {
+            return;
+        }
+        let votes = sequence.votes;
         let Some(first_ns) = sequence.take(*started_ns) else { return };
         let names = endpoints.iter().map(|&endpoint| desk.endpoint_name(endpoint)).collect::<Vec<_>>();
         // The finding is about the last call of the sequence, which is of the same process as this one.
@@ -169,11 +222,17 @@ impl SerialWaterfall {
         let id = CaseId::new(Pattern::SerialWaterfall, about);
         let case = desk.case(id, &last_call, first_ns, 2 * RECURRENCE_NS);
         case.count(Sample { resource: about as u32, ..*last });
-        case.finding.confidence = Confidence::Heuristic;
+        // The first needs nothing of the sequence.
+        let later = || votes.iter().take(endpoints.len()).skip(1);
+        let checked = later().filter(|votes| votes.known > 0).count();
+        let is_checked = checked + 1 == endpoints.len();
+        case.finding.confidence = if is_checked { Confidence::Strong } else { Confidence::Heuristic };
         case.finding.latency_ns = case.finding.latency_ns.saturating_add(saving_ns);
         let evidence = &mut case.finding.evidence;
         evidence.say("sequence", &names.join(" → "));
         evidence.set("calls", Fact::Count(run.calls.into()));
+        evidence.set("checked", Fact::Count(checked as u64));
+        evidence.set("dependent", Fact::Count(later().filter(|votes| votes.is_needy()).count() as u64));
         evidence.set("total", Fact::Ns(*total_ns));
         evidence.set("saving", Fact::Ns(saving_ns));
         if case.finding.remedy.is_empty() {
@@ -204,7 +263,18 @@ impl Runs {
         let endpoints = [0; CALLS_MAX];
         let last = Sample::of(call, 0);
         let started_ns = call.started_ns;
-        let mut run = Run { endpoints, calls: 0, started_ns, total_ns: 0, longest_ns: 0, last };
+        let mut run = Run {
+            endpoints,
+            calls: 0,
+            started_ns,
+            total_ns: 0,
+            longest_ns: 0,
+            last,
+            steps: Default::default(),
+            asked: Asked::default(),
+            answers: Ids::NONE,
+            credentials: None,
+        };
         run.go_on(call);
         self.0.push(run);
     }
@@ -219,21 +289,104 @@ impl Runs {
 
 impl Run {
     fn go_on(&mut self, call: &Observation) {
-        match self.endpoints.get_mut(self.calls as usize) {
-            Some(endpoint) => {
+        let duration_ns = call.ended_ns - call.started_ns;
+        let place = self.calls as usize;
+        match (self.endpoints.get_mut(place), self.steps.get_mut(place)) {
+            (Some(endpoint), Some(step)) => {
                 *endpoint = call.endpoint;
+                let duration_us = (duration_ns / US_NS).min(u32::MAX.into()) as u32;
+                let (needs_answer, shares_with) = self.asked.take(call, place as u8, &self.answers);
+                let has_new_credentials = place > 0 && call.signals.request.credentials != self.credentials;
+                let needs_answer = needs_answer.filter(|&needs| needs || !has_new_credentials);
+                *step = Step { duration_us, needs_answer, shares_with };
+                self.credentials = call.signals.request.credentials;
+                self.answers.join(&call.signals.response.ids);
                 self.calls += 1;
             }
-            None => self.calls = CALLS_MAX as u32 + 1,
+            _ => self.calls = CALLS_MAX as u32 + 1,
         }
-        let duration_ns = call.ended_ns - call.started_ns;
         self.total_ns = self.total_ns.saturating_add(duration_ns);
         self.longest_ns = self.longest_ns.max(duration_ns);
         self.last = Sample::of(call, 0);
     }
 }
 
+impl Asked {
+    /// A call asks for its values: whether it needs an answer before it, and which calls were the first to ask for what it
+    /// asks for.
+    fn take(&mut self, call: &Observation, place: u8, answers: &Ids) -> (Option<bool>, u8) {
+        let mut needs_answer = (call.parts.iter().count() < PARTS_MAX).then_some(false);
+        let mut shares_with = 0;
+        let values = call.parts.iter().filter(|part| matches!(part.kind, PartKind::Path | PartKind::Query));
+        for part in values {
+            let known = self.tokens.iter().take(self.length.into()).position(|&token| token == part.token);
+            if let Some(first) = known.and_then(|at| self.first.get(at)) {
+                shares_with |= 1u8 << first;
+                continue;
+            }
+            let is_answered = if part.is_id { answers.holds(part.token) } else { None };
+            // What there is no room to remember may have been asked for before.
+            let has_room = self.learn(part.token, place);
+            needs_answer = match (needs_answer, is_answered.filter(|_| has_room)) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                (None, _) | (_, None) => None,
+            };
+        }
+        (needs_answer, shares_with)
+    }
+
+    fn learn(&mut self, token: u32, place: u8) -> bool {
+        let at = usize::from(self.length);
+        let (Some(to), Some(first)) = (self.tokens.get_mut(at), self.first.get_mut(at)) else { return false };
+        (*to, *first) = (token, place);
+        self.length += 1;
+        true
+    }
+}
+
+impl Votes {
+    fn take(&mut self, needs_answer: bool) {
+        if self.known == u8::MAX {
+            *self = Votes { known: self.known / 2, needy: self.needy / 2 };
+        }
+        self.known += 1;
+        self.needy += u8::from(needs_answer);
+    }
+
+    fn is_needy(self) -> bool {
+        u16::from(self.needy) * 2 > u16::from(self.known)
+    }
+}
+
 impl Sequence {
+    fn vote(&mut self, steps: &[Step]) {
+        // Before the first there is no answer.
+        for (votes, step) in self.votes.iter_mut().zip(steps).skip(1) {
+            if let Some(needs_answer) = step.needs_answer {
+                votes.take(needs_answer);
+            }
+        }
+    }
+
+    /// How long its calls would take if each began as soon as it could: one that needs an answer when all before it have
+    /// been answered, since it is not known which one it needs, and one that asks for the same as another with that one.
+    fn at_once_ns(&self, steps: &[Step]) -> u64 {
+        let mut begin_us = [0u64; CALLS_MAX];
+        let mut end_us = 0;
+        for (place, (step, votes)) in steps.iter().zip(&self.votes).enumerate() {
+            let shared = begin_us.iter().take(place).enumerate();
+            let shared =
+                shared.filter(|(first, _)| step.shares_with >> first & 1 == 1).map(|(_, &us)| us).max();
+            let own_us = if votes.is_needy() { end_us } else { shared.unwrap_or(0) };
+            if let Some(begin_us) = begin_us.get_mut(place) {
+                *begin_us = own_us;
+            }
+            end_us = end_us.max(own_us + u64::from(step.duration_us));
+        }
+        end_us * US_NS
+    }
+
     /// It came again. Gives when the first of so many came, when all of them came in time.
     fn take(&mut self, started_ns: u64) -> Option<u64> {
         let at = self.seen % RECURRENCES;
@@ -248,118 +401,4 @@ impl Sequence {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::detect::finding::Finding;
-    use crate::detect::fixture::{Made, found, get, send};
-    use crate::detect::subject::Api;
-
-    /// Of each finding the severity, the sequence, how often it came and what could be saved, in milliseconds.
-    fn check(calls: impl IntoIterator<Item = Made>, expect: &[&str]) {
-        let found = found(calls, |_| Api::default());
-        let waterfall = |finding: &&Finding| finding.pattern == Pattern::SerialWaterfall;
-        let lines = found.findings.iter().filter(waterfall).map(|finding| {
-            let Some(Fact::Text(sequence)) = finding.evidence.fact("sequence") else { return String::new() };
-            let latency_ms = finding.latency_ns / 1_000_000;
-            format!("{} {sequence} {} {latency_ms}", finding.severity.name(), finding.calls)
-        });
-        assert_eq!(lines.collect::<Vec<_>>(), expect);
-        assert_eq!(found.wasted(Pattern::SerialWaterfall), (0, 0));
-    }
-
-    /// A script that makes calls one after the other, each of so many milliseconds, and so long a pause between them.
-    fn script(calls: &[(&str, u64)], from_ms: u64, pause_ms: u64) -> Vec<Made> {
-        let mut at_ms = from_ms;
-        let made = calls.iter().map(|&(target, lasting_ms)| {
-            let made = get(target).at_ms(at_ms).lasting_ms(lasting_ms);
-            at_ms += lasting_ms + pause_ms;
-            made
-        });
-        made.collect()
-    }
-
-    const JOIN: [(&str, u64); 3] =
-        [("/v1/profiles/7", 300), ("/v1/inventories/7", 400), ("/v1/badges?user=7", 200)];
-
-    /// The script runs so often; then the process makes one more call.
-    fn often(times: u64, run: impl Fn(u64) -> Vec<Made>) -> Vec<Made> {
-        let last = get("/v1/other").at_ms(times * 60_000);
-        (0..times).flat_map(|n| run(n * 60_000)).chain([last]).collect()
-    }
-
-    #[test]
-    fn a_sequence_that_comes_again_is_good_to_know() {
-        check(often(5, |at| script(&JOIN, at, 2)), &[&format!("info {SEQUENCE} 1 500")]);
-        check(often(9, |at| script(&JOIN, at, 2)), &[&format!("info {SEQUENCE} 5 2500")]);
-    }
-
-    const SEQUENCE: &str = "api.test/v1/profiles/{id} → api.test/v1/inventories/{id} → api.test/v1/badges";
-
-    #[test]
-    fn other_calls_of_the_process_do_not_matter() {
-        // Each goes on over the beginning or the end of one of the sequence.
-        let busy = |at| {
-            let others = (0..20).map(move |n| get("/v1/users/7").at_ms(at - 300 + n * 97).lasting_ms(350));
-            script(&JOIN, at, 2)
-                .into_iter()
-                .chain(others.filter(|made| made.started_ms() % 60_000 > 400))
-                .collect()
-        };
-        let beside = |at| {
-            let write = send("PUT", "/v1/items/1").at_ms(at + 301).lasting_ms(50);
-            script(&JOIN, at, 2).into_iter().chain([write]).collect()
-        };
-        let two = |at| {
-            let other = script(&[("/v1/a", 310), ("/v1/b", 305), ("/v1/c", 300)], at + 20, 3);
-            script(&JOIN, at, 2).into_iter().chain(other).collect()
-        };
-        check(often(5, |at| busy(at + 1000)), &[&format!("info {SEQUENCE} 1 500")]);
-        check(often(5, |at| beside(at + 1000)), &[&format!("info {SEQUENCE} 1 500")]);
-        // How long calls last is not known in the first round, so its second call comes late.
-        let other = "info api.test/v1/a → api.test/v1/b → api.test/v1/c 2 1210";
-        check(often(6, |at| two(at + 1000)), &[other, &format!("info {SEQUENCE} 1 500")]);
-    }
-
-    #[test]
-    fn calls_of_others_do_not_matter() {
-        let others = (0..2000).map(|n| get("/v1/users/7").at_ms(n * 160).pid(5));
-        check(
-            often(5, |at| script(&JOIN, at, 2)).into_iter().chain(others),
-            &[&format!("info {SEQUENCE} 1 500")],
-        );
-    }
-
-    #[test]
-    fn near_misses_are_none() {
-        check(often(4, |at| script(&JOIN, at, 2)), &[]);
-        check(often(9, |at| script(&JOIN, at, 15)), &[]);
-        check(often(9, |at| script(&JOIN[..2], at, 2)), &[]);
-        // They are short.
-        let short = JOIN.map(|(target, _)| (target, 200));
-        check(often(9, |at| script(&short, at, 2)), &[]);
-        // One of them takes all the time.
-        let one = [("/v1/a", 2000), ("/v1/b", 300), ("/v1/c", 300)];
-        check(often(9, |at| script(&one, at, 2)), &[]);
-        // One endpoint, or the pages of a list.
-        let same = [("/v1/users/1", 400), ("/v1/users/2", 400), ("/v1/users/3", 400)];
-        check(often(9, |at| script(&same, at, 2)), &[]);
-        let pages = [("/v1/a?cursor=1", 400), ("/v1/b?cursor=2", 400), ("/v1/c?cursor=3", 400)];
-        check(often(9, |at| script(&pages, at, 2)), &[]);
-        // They overlap.
-        let at_once = |at| {
-            let calls = JOIN.iter().zip(0..);
-            calls.map(|(&(target, ms), n)| get(target).at_ms(at + n).lasting_ms(ms)).collect()
-        };
-        check(often(9, at_once), &[]);
-        // What is written is read after it.
-        let write = |at| {
-            let mut calls = script(&JOIN, at, 2);
-            calls[1] = send("PUT", "/v1/inventories/7").at_ms(at + 302).lasting_ms(400);
-            calls
-        };
-        check(often(9, write), &[]);
-        // A loop over more than there is room for.
-        let long: Vec<_> = (0..5).flat_map(|_| [("/v1/users/1", 200), ("/v1/items/1", 200)]).collect();
-        check(often(9, |at| script(&long, at, 2)), &[]);
-    }
-}
+mod tests;
