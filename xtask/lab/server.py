@@ -31,6 +31,14 @@ class Answers:
         return answer
 
 
+def body_of(answer):
+    """What names the body, again and again, each time an id; before them the one that the caller goes on with."""
+    own = f"{int(answer['body']):016x},"
+    text = f"{answer['brings']}," if answer["brings"] else ""
+    text += own * (answer["body_bytes"] // len(own) + 1)
+    return text[: answer["body_bytes"]].encode()
+
+
 class Platform(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body of an answer go out in one write.
@@ -49,7 +57,7 @@ class Platform(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        body = (f"{int(answer['body']):016x}" * (answer["body_bytes"] // 16 + 1))[: answer["body_bytes"]].encode()
+        body = body_of(answer)
         self.send_response(answer["status"])
         for name, value in answer["headers"].items():
             self.send_header(name, value)

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use rotrace::call::{Call, Process};
 use rotrace::detect::{ConnectionEnd, Pattern};
-use rotrace::exchange::signals::{Fingerprint, RequestSignals, ResponseSignals, Signals, url};
+use rotrace::exchange::ids::{Ids, SCANNED_BYTES};
+use rotrace::exchange::signals::{Content, Fingerprint, RequestSignals, ResponseSignals, Signals, url};
 use rotrace::exchange::{Exchange, FINGERPRINT_BYTES, Outcome, Role};
 use rotrace::http::Protocol;
 use rotrace::keyed::{Key, combine};
 use rotrace_ebpf::record::TLS_OBJECT;
 
 use super::api::{APIS, Api};
-use super::plan::{Keep, MS, Planned, SECOND};
+use super::plan::{Keep, MS, Planned, Reply, SECOND};
 use super::random::Random;
 use super::schedule::Slice;
 use super::world::World;
@@ -194,6 +195,7 @@ impl Maker {
             etag: (reply.has_etag && !self.harm.no_fingerprints).then(|| combine(reply.body, 4)),
             last_modified: None,
             body: print(reply.body_bytes, reply.body),
+            ids: self.ids(planned),
             max_age_s: reply.max_age_s,
             age_s: None,
             no_store: reply.no_store,
@@ -208,5 +210,18 @@ impl Maker {
             closes: false,
         };
         Signals { request, response, is_partial: false }
+    }
+
+    /// What the decoder would find in the body that the platform of a play would send.
+    fn ids(&self, planned: &Planned) -> Ids {
+        let Reply { status, body_bytes, body, content, is_coded, .. } = planned.reply;
+        let is_read =
+            planned.api.terms().method == "GET" && status == 200 && content == Content::Text && !is_coded;
+        if !is_read || body_bytes == 0 || body_bytes > SCANNED_BYTES || self.harm.no_fingerprints {
+            return Ids::default();
+        }
+        let own = format!("{body:016x}");
+        let ids = [Some(own.as_str()), planned.reply.brings.as_deref()].into_iter().flatten();
+        Ids::of(&self.key, ids.map(str::as_bytes))
     }
 }

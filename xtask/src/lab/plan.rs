@@ -76,6 +76,8 @@ pub(crate) struct Reply {
     pub(crate) body_bytes: u32,
     /// Names the body; the same for the same bytes.
     pub(crate) body: u64,
+    /// An id in the body that the client goes on with; it is a part of what names the body.
+    pub(crate) brings: Option<Box<str>>,
     pub(crate) has_etag: bool,
     pub(crate) max_age_s: Option<u32>,
     pub(crate) no_store: bool,
@@ -131,7 +133,7 @@ impl Planned {
             },
             "reply": {
                 "status": status, "first_byte_ns": first_byte_ns, "body_bytes": body_bytes, "body": body,
-                "etag": self.reply.has_etag, "max_age_s": self.reply.max_age_s, "no_store": self.reply.no_store,
+                "brings": self.reply.brings, "etag": self.reply.has_etag, "max_age_s": self.reply.max_age_s, "no_store": self.reply.no_store,
                 "retry_after_s": self.reply.retry_after_s,
                 "rate_limit": self.reply.rate_limit.map(|limit| [limit.limit, limit.remaining, limit.reset_s.unwrap_or(0)]),
                 "location": self.reply.location.as_ref().map(|(authority, target)| format!("https://{authority}{target}")),

@@ -184,6 +184,7 @@ impl<'a> Scene<'a> {
                     (f64::from(terms.body_bytes) * jitter) as u32
                 },
                 body,
+                brings: None,
                 has_etag: false,
                 max_age_s: None,
                 no_store: false,

@@ -38,6 +38,7 @@ pub(super) fn answer(number: usize, call: &Planned) -> Value {
     json!({
         "n": number, "status": call.reply.status, "first_byte_ns": call.reply.first_byte_ns,
         "headers": answered_fields(call), "body_bytes": call.reply.body_bytes, "body": call.reply.body.to_string(),
+        "brings": call.reply.brings,
     })
 }
 

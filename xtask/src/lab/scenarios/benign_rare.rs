@@ -29,9 +29,10 @@ fn dependent_chain(scene: &mut Scene<'_>) {
         let mut id = scene.id();
         let mut now_ns = scene.begin_ns + round * 30 * SECOND + scene.random.below(0..12 * SECOND);
         for &api in CHAIN {
-            let call = scene.call(api, &[&id], now_ns);
-            now_ns = scene.send(call) + 4 * MS;
+            let mut call = scene.call(api, &[&id], now_ns);
             id = scene.id();
+            call.reply.brings = Some(id.to_string().into());
+            now_ns = scene.send(call) + 4 * MS;
         }
     }
 }
