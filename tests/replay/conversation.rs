@@ -1,8 +1,8 @@
-//! Given: what a process sends and receives on its connections. Gives: the redacted capture of it, as the probes and the
-//! recorder would have made it. Refuses to know: HTTP.
+//! Given: what a process sends and receives on its connections. Gives: the capture of it, redacted or not, as the probes and
+//! the recorder would have made it. Refuses to know: HTTP.
 
 use rotrace::capture::{Description, ProcessFacts, Writer, process_record};
-use rotrace::redact::{Kept, Redactor};
+use rotrace::redact::{Kept, Redactor, unredacted};
 use rotrace_ebpf::record::{HEADER_BYTES, Header, Open, VERSION, direction, flag, kind, role};
 
 /// 2026-01-01 in UTC, less the time since boot.
@@ -94,7 +94,7 @@ impl Conversation {
 
     /// The file.
     pub(crate) fn capture(&self) -> Vec<u8> {
-        capture([self], Kept::default())
+        capture([self], Some(Kept::default()))
     }
 
     fn opened(role: u8, conn: u64, now_ns: u64) -> Self {
@@ -152,13 +152,13 @@ impl Conversation {
     }
 }
 
-/// The file of all connections of the process.
-pub(crate) fn capture<'a>(of: impl IntoIterator<Item = &'a Conversation>, kept: Kept) -> Vec<u8> {
+/// The file of all connections of the process. With what is kept, the rest is redacted.
+pub(crate) fn capture<'a>(of: impl IntoIterator<Item = &'a Conversation>, kept: Option<Kept>) -> Vec<u8> {
     let description = Description {
         rotrace: "0.1.0".to_owned(),
         kernel: "6.12.0".to_owned(),
         wall_clock_offset_ns: WALL_CLOCK_OFFSET_NS,
-        redacted: true,
+        redacted: kept.is_some(),
     };
     let mut records: Vec<&(u64, Vec<u8>)> = of.into_iter().flat_map(|one| &one.records).collect();
     records.sort_by_key(|(time_ns, _)| *time_ns);
@@ -166,6 +166,10 @@ pub(crate) fn capture<'a>(of: impl IntoIterator<Item = &'a Conversation>, kept: 
     records.dedup();
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, &description).unwrap();
+    let Some(kept) = kept else {
+        records.iter().for_each(|(_, record)| writer.write(&unredacted(record)).unwrap());
+        return bytes;
+    };
     let mut redactor = Redactor::new(kept, CONNECTIONS_MAX);
     for (_, record) in records {
         redactor.feed(record, &mut |record| writer.write(record).unwrap());

@@ -14,6 +14,7 @@ const BEGIN_MS: u64 = 3_600_000;
 #[derive(Default)]
 pub(crate) struct Traffic {
     connections: BTreeMap<u64, Conversation>,
+    keeps_bodies: bool,
 }
 
 /// What is asked, and what is answered.
@@ -116,10 +117,16 @@ impl Traffic {
         self
     }
 
+    /// Nothing of it is redacted.
+    pub(crate) fn with_bodies(mut self) -> Self {
+        self.keeps_bodies = true;
+        self
+    }
+
     /// The file. What names the size of a page is no secret, and stays.
     pub(crate) fn capture(&self) -> Vec<u8> {
         let kept = Kept { query_keys: vec!["limit".into()], ..Kept::default() };
-        capture(self.connections.values(), kept)
+        capture(self.connections.values(), Some(kept).filter(|_| !self.keeps_bodies))
     }
 
     fn ask(&mut self, connection: u64, at_ms: u64, asked: &Asked) -> &mut Conversation {

@@ -137,6 +137,21 @@ fn each_pattern_is_found_with_its_number_and_its_near_miss_is_not() {
 }
 
 #[test]
+fn whoever_asks_for_what_an_answer_has_brought_has_to_wait_for_it() {
+    let said = |what, made| {
+        let found = findings("serial_waterfall", what, made);
+        let checked = |finding: &Value| {
+            let facts = &finding["evidence"]["facts"];
+            format!("{}: {} checked, {} dependent", line(finding), facts["checked"], facts["dependent"])
+        };
+        of(&found, "serial_waterfall").map(checked).collect::<Vec<_>>()
+    };
+    let independent = " info potential: 0 calls, 0 bytes, 500 ms, 0.0 CU: 2 checked, 0 dependent";
+    assert_eq!(said("independent", || chains(|_| 77_777)), [independent]);
+    assert_eq!(said("dependent", || chains(|next| next)), [""; 0]);
+}
+
+#[test]
 fn every_pattern_has_a_case() {
     let patterns = CASES.map(|case| case.pattern);
     assert_eq!(patterns, rotrace::detect::Pattern::ALL.map(rotrace::detect::Pattern::name));
@@ -327,6 +342,24 @@ fn joins(lasting_ms: [u64; 3]) -> Traffic {
     }
     traffic.call(0, 301_000, 10, &get("/v1/other"));
     traffic
+}
+
+/// The same with an id of its own for each call; what an answer brings, `brings` says of the id that is asked for next.
+fn chains(brings: fn(u64) -> u64) -> Traffic {
+    let mut traffic = Traffic::default();
+    for n in 0..5 {
+        let mut at_ms = n * 60_000;
+        for (place, (what, lasting_ms)) in (1..).zip([("sessions", 300), ("profiles", 400), ("badges", 200)])
+        {
+            let id = |place: u64| place * 1_000_000 + n;
+            let body = format!(r#"{{"id":{},"team":"red"}}"#, brings(id(place + 1)));
+            let asked = get(&format!("/v1/{what}/{}", id(place))).says("Content-Type: application/json");
+            traffic.call(0, at_ms, lasting_ms, &asked.answer(&body));
+            at_ms += lasting_ms + 2;
+        }
+    }
+    traffic.call(0, 301_000, 10, &get("/v1/other"));
+    traffic.with_bodies()
 }
 
 /// Calls on one connection at an even pace, of 10 ms each.
