@@ -22,7 +22,7 @@ fn no_backoff(scene: &mut Scene<'_>) {
     let pause_ms = scene.draw([(45.0, 60.0), (200.0, 300.0), (1_900.0, 2_100.0)]);
     let chains = scene.level([3, 3, 2]);
     let mut wasted = 0.0;
-    let mut attempts = Vec::new();
+    let mut is_wasted = Vec::new();
     for chain in 0..chains {
         scene.new_task();
         let id = scene.id();
@@ -36,13 +36,13 @@ fn no_backoff(scene: &mut Scene<'_>) {
                 call.reply.body_bytes = 90;
                 call.reply.body = scene.random.next();
             }
-            attempts.push(attempt);
+            is_wasted.push((2..attempts_max).contains(&attempt));
             now_ns = scene.send(call) + (pause_ms * scene.random.between(0.95, 1.05)) as u64 * MS;
         }
-        // Three attempts are what a client may make; all of these fail but the one after them.
+        // Three attempts are what a client may make, with pauses that grow; all of these fail but the last, which is wanted.
         wasted += (attempts_max as f64 + 1.0 - 3.0).max(0.0);
     }
-    scene.episode(Pattern::RetryStorm, Api::PROFILE, wasted, |index, _| attempts[index] >= 3);
+    scene.episode(Pattern::RetryStorm, Api::PROFILE, wasted, |index, _| is_wasted[index]);
 }
 
 fn retry_after_ignored(scene: &mut Scene<'_>) {
