@@ -293,7 +293,7 @@ fn finding(id: CaseId, call: &Observation, names: &Names, opened: &Opened) -> Fi
         class: Class::Potential,
         calls: 0,
         overlap_calls: 0,
-        waste: Estimate { expected: Amount::default(), low_share: 1.0, high_share: 1.0 },
+        waste: Estimate { low_share: 1.0, high_share: 1.0, ..Estimate::default() },
         latency_ns: 0,
         evidence: Evidence::default(),
         remedy: String::new(),

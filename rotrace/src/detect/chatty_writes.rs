@@ -105,6 +105,8 @@ struct Resource {
 struct Endpoint {
     /// Wasted writes of single resources.
     same: Pending,
+    /// How much later than they could those were made that are kept, all together.
+    late_ns: u64,
     /// Wasted writes of bursts.
     burst: Pending,
     /// Beginnings, numbers and resources of the last small ones.
@@ -190,7 +192,7 @@ impl ChattyWrites {
         let id = combine(call.resource, call.parts.query);
         let is_over = |resource: &Resource| resource.is_over(call.started_ns, rules.keep_ns);
         let resource = resources.of_live(combine(id, call.process), is_over, Resource::default);
-        resource.take(call, rules.keep_ns);
+        let late_ns = resource.take(call, rules.keep_ns);
         let Some(first_ns) = resource.last.nth_last(rules.same_writes).map(|(started_ns, ..)| started_ns)
         else {
             return;
@@ -198,8 +200,10 @@ impl ChattyWrites {
         if call.started_ns.saturating_sub(first_ns) > SAME_NS {
             return;
         }
+        let endpoint = endpoints.of(call.scope, Endpoint::default);
         let case = desk.case(Kind::Coalescable.id(call), call, first_ns, IDLE_NS);
         if case.finding.calls == 0 {
+            endpoint.late_ns = 0;
             case.finding.kind = "coalescable";
             case.finding.confidence = Confidence::Strong;
             case.finding.calls = rules.same_writes as u64 - 1;
@@ -212,8 +216,10 @@ impl ChattyWrites {
         let span_ns = call.started_ns.saturating_sub(first_ns) / (rules.same_writes as u64 - 1).max(1);
         case.finding.evidence.set("interval", Fact::Ns(span_ns));
         case.finding.evidence.set("writes_60s", Fact::Count(rules.same_writes as u64));
+        // Whoever wrote at every full half minute would have kept more of them.
+        endpoint.late_ns += late_ns;
+        case.finding.waste.fewer_calls = endpoint.late_ns.div_ceil(rules.keep_ns.max(1));
         let is_warning = case.finding.calls >= rules.warn_same_writes;
-        let endpoint = endpoints.of(call.scope, Endpoint::default);
         for (_, seq, class) in resource.last.latest_mut(rules.same_writes) {
             if let Some(class) = class.take() {
                 let distance = seq.wrapping_sub(call.seq as u32).cast_signed();
@@ -316,8 +322,10 @@ impl Resource {
         now_ns.saturating_sub(last_ns) > SAME_NS.max(keep_ns)
     }
 
-    fn take(&mut self, call: &Observation, keep_ns: u64) {
+    /// How much later than it could is one made that is kept.
+    fn take(&mut self, call: &Observation, keep_ns: u64) -> u64 {
         let since_kept_ns = self.kept_ns.map(|kept_ns| call.started_ns.saturating_sub(kept_ns));
+        let late_ns = since_kept_ns.map_or(0, |since_ns| since_ns.saturating_sub(keep_ns).min(keep_ns));
         let class = match since_kept_ns {
             Some(since_ns) if since_ns < keep_ns => {
                 let is_same = call.request == self.request;
@@ -330,6 +338,7 @@ impl Resource {
         };
         self.request = call.request;
         self.last.push((call.started_ns, call.seq as u32, class));
+        late_ns
     }
 }
 

@@ -213,7 +213,8 @@ impl Amount {
     }
 }
 
-/// Waste that is known as exactly as the pattern allows.
+/// Waste that is known as exactly as the pattern allows. Where it is calls that are not certain, their number says how far it
+/// may be off; where it is a part of each of them, a share does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// What is claimed in the ledger.
@@ -222,17 +223,29 @@ pub struct Estimate {
     pub low_share: f64,
     /// `high / expected`, from 1.
     pub high_share: f64,
+    /// So many calls that are claimed may not be waste.
+    pub fewer_calls: u64,
+    /// So many calls that are not claimed may be waste.
+    pub more_calls: u64,
 }
 
 impl Estimate {
     /// What it is at least.
     pub fn low(&self) -> Amount {
-        self.expected.scaled(self.low_share)
+        self.of_calls(self.expected.calls.saturating_sub(self.fewer_calls)).scaled(self.low_share)
     }
 
     /// What it is at most.
     pub fn high(&self) -> Amount {
-        self.expected.scaled(self.high_share)
+        self.of_calls(self.expected.calls.saturating_add(self.more_calls)).scaled(self.high_share)
+    }
+
+    /// What so many calls take, each as much as those that are claimed. Where none is, there is nothing to be unsure of.
+    fn of_calls(&self, calls: u64) -> Amount {
+        match self.expected.calls {
+            0 => self.expected,
+            own => Amount { calls, ..self.expected.scaled(calls as f64 / own as f64) },
+        }
     }
 }
 

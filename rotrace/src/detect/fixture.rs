@@ -234,6 +234,13 @@ impl Found {
         self.lines().into_iter().filter(|line| line.split(' ').next() == Some(pattern.name())).collect()
     }
 
+    /// Of each finding of one pattern, how many calls are wasted at least, as is claimed, and at most.
+    pub(crate) fn bounds_of(&self, pattern: Pattern) -> Vec<[u64; 3]> {
+        let findings = self.findings.iter().filter(|finding| finding.pattern == pattern);
+        let amounts = findings.map(|Finding { waste, .. }| [waste.low(), waste.expected, waste.high()]);
+        amounts.map(|amounts| amounts.map(|amount| amount.calls)).collect()
+    }
+
     /// The findings of one pattern are at most good to know, and nothing was wasted.
     pub(crate) fn is_harmless(&self, pattern: Pattern) -> bool {
         let mut findings = self.findings.iter().filter(|finding| finding.pattern == pattern);

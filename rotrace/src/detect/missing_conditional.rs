@@ -6,7 +6,7 @@
 //! spares is taken from the default weights, by which a 304 costs three tenths of a full answer; that the server still has
 //! to look is half of its time.
 
-use super::case::{CaseId, Grade};
+use super::case::{Case, CaseId, Grade};
 use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
 use super::finding::{Amount, Class, Confidence, Fact, Sample};
@@ -117,6 +117,11 @@ impl Detector for MissingConditional {
         track.is_claimed = true;
         for (seq, amount) in track.pending.drain(..) {
             desk.claim(id, seq, amount, Class::Avoidable);
+        }
+        if let Some(Case { finding, .. }) = desk.open_case(id) {
+            // What another pattern has of them as whole calls was moved for nothing as well.
+            let own = finding.calls.saturating_sub(finding.overlap_calls).max(1);
+            finding.waste.high_share = finding.calls as f64 / own as f64;
         }
     }
 

@@ -5,6 +5,11 @@
 //! are over. Scripts make such calls at once, in a loop that waits for each, or with a pause in between; the pause that
 //! ends a burst follows their own pace.
 
+mod doubt;
+mod shape;
+
+use self::doubt::Doubt;
+use self::shape::Shape;
 use super::case::{CaseId, Grade};
 use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
@@ -102,6 +107,7 @@ struct Track {
     /// Calls of bursts that are not claimed yet.
     pending: Vec<u64>,
     is_claimed: bool,
+    doubt: Doubt,
     /// What is claimed of a call.
     amount: Amount,
     class: Class,
@@ -141,16 +147,6 @@ struct Burst {
     next_told: u64,
 }
 
-/// How the calls of a burst follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Concurrent,
-    Loop,
-    Paced,
-    /// As players come and go: nobody could ask once for all of them.
-    Uneven,
-}
-
 impl NPlusOne {
     fn new(values: &Values, budget: Budget) -> Self {
         NPlusOne {
@@ -178,7 +174,10 @@ impl Detector for NPlusOne {
         let track = self.tracks.of(call.scope, Track::default);
         let batch = desk.subject(call).and_then(|subject| subject.api.batch.as_ref());
         let batch = batch.map_or(BATCH_MAX, |batch| batch.max).max(2);
-        track.take(call, batch, self.min_ids, &mut self.room);
+        let begins = track.take(call, batch, (self.min_ids, self.warn_ids), &mut self.room);
+        if begins && track.is_claimed {
+            track.doubt.tell(CaseId::of(Pattern::NPlusOne, call), call.started_ns, desk);
+        }
         let Some(burst) = &track.burst else { return };
         let ids = burst.ids();
         if burst.varying.count_ones() != 1 || ids < self.min_ids {
@@ -294,8 +293,14 @@ impl Track {
         std::mem::take(pending).into_iter().for_each(|seq| desk.claim(id, seq, *amount, *class));
     }
 
-    /// Puts a call in the burst that goes on, or begins a new one.
-    fn take(&mut self, call: &Observation, batch: u32, min_ids: u64, room: &mut usize) {
+    /// Puts a call in the burst that goes on, or begins a new one, and says which.
+    fn take(
+        &mut self,
+        call: &Observation,
+        batch: u32,
+        (min_ids, warn_ids): (u64, u64),
+        room: &mut usize,
+    ) -> bool {
         if let Some(burst) = &self.burst {
             let distance_ms = call.started_ns.saturating_sub(burst.last_started_ns) / 1_000_000;
             let ended = call.started_ns > burst.ended_ns.saturating_add(self.gap_ns());
@@ -307,8 +312,11 @@ impl Track {
                     distance_ms.min(u32::MAX.into()) as u32;
                 self.paces = self.paces.wrapping_add(1);
             }
+            if ended && self.pace_ms().is_none() && distance_ms <= GAP_NS.end() / 1_000_000 {
+                self.doubt.ended_unpaced(burst.calls);
+            }
             if ended || cut {
-                self.end_burst(ended, min_ids);
+                self.end_burst(ended, min_ids, warn_ids);
             }
         }
         let id = combine(call.resource, call.parts.query);
@@ -324,12 +332,21 @@ impl Track {
             *room = room.saturating_sub(2);
             self.pending.push(call.seq);
         }
+        is_first
     }
 
-    fn end_burst(&mut self, is_over: bool, min_ids: u64) {
-        let Some(burst) = self.burst.take() else { return };
+    fn end_burst(&mut self, is_over: bool, min_ids: u64, warn_ids: u64) {
+        let (gap_ns, Some(burst)) = (self.gap_ns(), self.burst.take()) else { return };
         let is_one = burst.varying.count_ones() == 1 && burst.shape() != Shape::Uneven;
         let ids = if is_one { burst.ids() } else { 0 };
+        if ids < min_ids {
+            self.doubt.apart(burst.started_ns, burst.calls);
+        } else {
+            let lasted_ns = burst.ended_ns - burst.started_ns + if is_over { gap_ns } else { 0 };
+            let is_small = ids < warn_ids && is_over;
+            self.doubt.burst(burst.started_ns, lasted_ns, is_small.then_some(burst.calls));
+            self.doubt.cuts += u32::from(!is_over);
+        }
         self.carried = (!is_over).then(|| (burst.started_ns, ids + self.carried.map_or(0, |(_, ids)| ids)));
         if ids >= min_ids {
             // Single calls in between are no bursts, and must not flush those that are.
@@ -463,17 +480,6 @@ impl Marks {
 
     fn of_part(part: &Part) -> u32 {
         combine(combine(part.kind as u64, part.name.into()), part.value.into()) as u32
-    }
-}
-
-impl Shape {
-    fn name(self) -> &'static str {
-        match self {
-            Shape::Concurrent => "concurrent",
-            Shape::Loop => "loop",
-            Shape::Paced => "paced",
-            Shape::Uneven => "uneven",
-        }
     }
 }
 

@@ -147,6 +147,10 @@ impl OversizedPayload {
         finding.confidence =
             if class == Class::Avoidable { Confidence::Strong } else { Confidence::Heuristic };
         finding.remedy = remedy;
+        // What others get is known to a few per cent, and may be less: so much is enough for everybody.
+        let most_bytes = body_bytes.saturating_sub(ENOUGH_BYTES);
+        let most_share = most_bytes as f64 / wasted_bytes.max(1) as f64;
+        finding.waste.high_share = finding.waste.high_share.max(most_share);
         finding.evidence.set("last_body", Fact::Bytes(body_bytes));
         finding.evidence.set("enough", Fact::Bytes(enough_bytes));
         finding.evidence.set("excess_1h", Fact::Bytes(hour_bytes));

@@ -99,6 +99,8 @@ struct Pace {
     before: Window,
     /// The next call from then on is needed.
     needed_ns: u64,
+    /// Those that were needed, brought nothing, and are not told yet.
+    needed: u32,
     pending: VecDeque<u64>,
     is_claimed: bool,
 }
@@ -184,12 +186,11 @@ impl PollUnchanged {
                 ),
             };
         }
-        let needed = f64::from(polls) * interval_ns as f64 / enough_ns as f64;
-        let wasted = (f64::from(unchanged) - needed).max(1.0);
-        // One in so long may not be enough; with another way to be told of changes, none is needed.
-        finding.waste.low_share = ((wasted - needed) / wasted).max(0.0);
-        finding.waste.high_share =
-            if api.push.is_some() || pace.changes == 0 { f64::from(unchanged) / wasted } else { 1.0 };
+        // One in so long may not be enough, and then as many again are needed; with another way to be told of changes, or
+        // where they are rarer than could be seen so far, none is.
+        let needed = u64::from(std::mem::take(&mut pace.needed));
+        finding.waste.fewer_calls += needed;
+        finding.waste.more_calls += needed;
         let evidence = &mut finding.evidence;
         evidence.set("interval", Fact::Ns(interval_ns));
         evidence.set("jitter", Fact::Ratio(jitter));
@@ -253,6 +254,7 @@ impl Pace {
         let slack_ns = self.even.map_or(0, |(interval_ns, _)| interval_ns / 2);
         if call.started_ns.saturating_add(slack_ns) >= self.needed_ns {
             self.needed_ns = call.started_ns + self.enough_ns(least_ns);
+            self.needed += 1;
         } else if is_sure {
             if self.pending.len() >= PENDING_MAX {
                 self.pending.pop_front();
@@ -365,6 +367,12 @@ mod tests {
     fn one_poll_in_half_a_minute_would_be_enough() {
         // 600 calls in ten minutes, of which 20 are needed.
         check((0..600).map(|n| poll(n * 1000)), &["poll_unchanged  critical 580"], 580);
+    }
+
+    #[test]
+    fn twice_as_many_may_be_needed_or_none() {
+        let found = found((0..600).map(|n| poll(n * 1000)), |_| Api::default());
+        assert_eq!(found.bounds_of(Pattern::PollUnchanged), [[561, 580, 599]]);
     }
 
     #[test]

@@ -8,14 +8,20 @@
 //! - `unbounded`: it is beyond the third, and there are more than five of them;
 //! - `budget`: the process makes more other tries at this authority than one in ten calls, however well each is paced.
 //!
+//! How many of them are waste at least leaves those out that only the budget speaks against. At most, each chain that ended well
+//! had one more: of three attempts, the one that succeeded may be the last.
+//!
 //! Three attempts and one in ten are what Google's and Amazon's guides for clients ask for. An attempt that begins before
 //! the last one has failed is a hedge, and one within 5 ms on another connection after a reset is the library's own: both
 //! are part of the attempt before them. Whoever comes back after half a minute does not retry, he asks anew.
 
+mod fault;
+
+use self::fault::Fault;
 use super::case::{CaseId, Grade};
 use super::desk::Desk;
 use super::detector::{Budget, Detector, Row, State, Threshold, Values};
-use super::finding::{Class, Confidence, Fact, Sample};
+use super::finding::{Class, Fact, Sample};
 use super::observation::Observation;
 use super::pattern::Pattern;
 use super::pending::Pending;
@@ -153,15 +159,6 @@ struct Tries {
     slot: u64,
 }
 
-/// What is wrong with an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    RetryAfterIgnored,
-    NoBackoff,
-    Unbounded,
-    Budget,
-}
-
 /// What a call is in its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -238,7 +235,14 @@ impl Detector for RetryStorm {
                 // What the server has asked for is nobody's fault.
                 let is_over_budget = timing != Timing::Invited && self.spends(call);
                 if !has_failed {
-                    self.chains.remove(request);
+                    let chain = self.chains.remove(request);
+                    // Of the attempts that are never too many, it may be the last.
+                    if timing == Timing::Free
+                        && chain.is_some_and(|chain| chain.is_confirmed)
+                        && let Some(case) = desk.open_case(CaseId::of(Pattern::RetryStorm, call))
+                    {
+                        case.finding.waste.more_calls += 1;
+                    }
                     return;
                 }
                 let over_budget = is_over_budget.then_some(Fault::Budget);
@@ -285,6 +289,8 @@ impl RetryStorm {
         finding.calls = finding.calls.max(track.wasted.into());
         finding.kind = kind.name();
         finding.confidence = finding.confidence.max(kind.confidence());
+        // A process may make them, if only it made fewer others.
+        finding.waste.fewer_calls += u64::from(fault == Fault::Budget);
         finding.remedy = kind.remedy().to_owned();
         let evidence = &mut finding.evidence;
         let shown = (chain.attempts as usize).min(SHOWN);
@@ -453,44 +459,6 @@ impl Tries {
 
     fn sums(&self) -> (u32, u32) {
         self.slots.iter().fold((0, 0), |(calls, others), slot| (calls + slot.0, others + slot.1))
-    }
-}
-
-impl Fault {
-    fn name(self) -> &'static str {
-        match self {
-            Fault::RetryAfterIgnored => "retry_after_ignored",
-            Fault::NoBackoff => "no_backoff",
-            Fault::Unbounded => "unbounded",
-            Fault::Budget => "budget",
-        }
-    }
-
-    /// Whoever spends the budget may have spent it well.
-    fn class(self) -> Class {
-        match self {
-            Fault::RetryAfterIgnored | Fault::NoBackoff | Fault::Unbounded => Class::Avoidable,
-            Fault::Budget => Class::Potential,
-        }
-    }
-
-    fn confidence(self) -> Confidence {
-        match self {
-            Fault::RetryAfterIgnored => Confidence::Proven,
-            Fault::NoBackoff | Fault::Unbounded => Confidence::Strong,
-            Fault::Budget => Confidence::Heuristic,
-        }
-    }
-
-    fn remedy(self) -> &'static str {
-        match self {
-            Fault::RetryAfterIgnored => "Wait for as long as Retry-After says before the next try.",
-            Fault::NoBackoff => "Wait 2, 4, 8 s with some jitter between tries, and give up after the third.",
-            Fault::Unbounded => "Give up after the third try, and tell whoever waits.",
-            Fault::Budget => {
-                "Let other tries be no more than a tenth of all calls: a token bucket for all scripts."
-            }
-        }
     }
 }
 

@@ -46,6 +46,15 @@ fn a_value_that_is_written_every_two_seconds_is_written_too_often() {
 }
 
 #[test]
+fn at_full_half_minutes_more_writes_would_be_kept() {
+    // Of the writes of five minutes, one in 36 s is kept, and ten would be.
+    let bounds = |calls| found(calls, |_| Api::default()).bounds_of(Pattern::ChattyWrites);
+    assert_eq!(bounds(saves(5, 34, 9000).collect::<Vec<_>>()), [[23, 25, 25]]);
+    // Each comes in time.
+    assert_eq!(bounds(saves(5, 60, 2000).collect()), [[56, 56, 56]]);
+}
+
+#[test]
 fn every_player_has_data_of_their_own() {
     let four = (1..5).flat_map(|player| saves(player, 60, 2000));
     check(&found(four, |_| Api::default()), &["chatty_writes coalescable warning 224"], (0, 224));

@@ -38,6 +38,18 @@ fn single_calls_between_bursts_do_not_hide_them() {
 }
 
 #[test]
+fn players_in_between_make_claims_less_certain() {
+    let bounds = |calls: Vec<Made>| found(calls, batch_of_100).bounds_of(Pattern::NPlusOne);
+    let bursts = || (0..4).flat_map(|n| users(12, 25, n * 60_000 + 2000));
+    assert_eq!(bounds(bursts().collect()), [[44, 44, 44]]);
+    // One may be among them, and the very first comes so soon before a burst that it may be a part of it.
+    let single = |n: u64| get(&format!("/v1/users/{}", 9000 + n)).at_ms(n * 5000);
+    assert_eq!(bounds(bursts().chain((0..48).map(single)).collect()), [[42, 44, 45]]);
+    // Cut once, where one more is kept.
+    assert_eq!(bounds(users(60, 210, 0).collect()), [[58, 58, 59]]);
+}
+
+#[test]
 fn an_even_pace_is_a_burst_as_well() {
     assert_eq!(found(users(60, 210, 0), batch_of_100).lines(), ["n_plus_one paced warning 58"]);
 }

@@ -43,6 +43,17 @@ fn attempts_beyond_the_third_are_wasted_without_backoff() {
 }
 
 #[test]
+fn what_succeeds_may_be_one_of_three_and_what_only_the_budget_forbids_may_be_free() {
+    let window = |from_ms: u64| (0..100).map(move |n| failed(from_ms + n * 50)).chain([read(from_ms + 5000)]);
+    let bounds = |calls: Vec<Made>| found(calls, |_| Api::default()).bounds_of(Pattern::RetryStorm);
+    assert_eq!(bounds(window(0).collect()), [[97, 97, 98]]);
+    // Of the second, two attempts more are claimed since there were so many before.
+    assert_eq!(bounds(window(0).chain(window(20_000)).collect()), [[194, 196, 198]]);
+    // One that never succeeded has had its three.
+    assert_eq!(bounds((0..100).map(|n| failed(n * 50)).collect()), [[97, 97, 97]]);
+}
+
+#[test]
 fn attempts_before_the_time_that_the_server_has_named_are_wasted() {
     // Each fifth keeps to it. What was asked for in vain is worth a warning however cheap it is.
     let limited = |n: u64| read(n * 1000).cost(0.1).status(429).retry_after(5 - (n % 5) as u32);

@@ -124,7 +124,7 @@ fn estimate(waste: &Value) -> Option<Estimate> {
     let largest = |amount: &Amount| (amount.bytes.max(amount.calls).max(amount.server_ns)) as f64;
     let share =
         |amount: &Amount| if largest(&expected) > 0.0 { largest(amount) / largest(&expected) } else { 1.0 };
-    Some(Estimate { expected, low_share: share(&low), high_share: share(&high) })
+    Some(Estimate { expected, low_share: share(&low), high_share: share(&high), ..Estimate::default() })
 }
 
 /// Nanoseconds since 1970 of a time such as `2025-08-12T12:00:01.000000000Z` (RFC 3339 §5.6).
