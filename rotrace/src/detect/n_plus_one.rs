@@ -104,6 +104,8 @@ struct Track {
     recurrences: u32,
     /// The last burst was cut off while it went on: its time and number of ids.
     carried: Option<(u64, u64)>,
+    /// The memory of the ids of the last burst: most calls are alone, and would take and give it back each time.
+    spare_ids: Vec<u32>,
     /// Calls of bursts that are not claimed yet.
     pending: Vec<u64>,
     is_claimed: bool,
@@ -322,7 +324,9 @@ impl Track {
         let id = combine(call.resource, call.parts.query);
         let is_first = self.burst.is_none();
         let pending_from = self.pending.len();
-        let burst = self.burst.get_or_insert_with(|| Burst::new(call, pending_from));
+        let spare_ids = &mut self.spare_ids;
+        let burst =
+            self.burst.get_or_insert_with(|| Burst::new(call, pending_from, std::mem::take(spare_ids)));
         let ids = burst.ids();
         burst.take(call, id);
         // Of each batch one call remains.
@@ -348,6 +352,8 @@ impl Track {
             self.doubt.cuts += u32::from(!is_over);
         }
         self.carried = (!is_over).then(|| (burst.started_ns, ids + self.carried.map_or(0, |(_, ids)| ids)));
+        self.spare_ids = burst.ids;
+        self.spare_ids.clear();
         if ids >= min_ids {
             // Single calls in between are no bursts, and must not flush those that are.
             self.recent[self.recurrences as usize % self.recent.len()] =
@@ -386,7 +392,7 @@ impl Track {
 }
 
 impl Burst {
-    fn new(call: &Observation, pending_from: usize) -> Self {
+    fn new(call: &Observation, pending_from: usize, ids: Vec<u32>) -> Self {
         Burst {
             pending_from,
             idles_ms: [0; 8],
@@ -396,7 +402,7 @@ impl Burst {
             last_started_ns: call.started_ns,
             ended_ns: call.ended_ns,
             calls: 0,
-            ids: Vec::new(),
+            ids,
             more_ids: 0,
             varying: 0,
             ends_ns: [0; 8],
