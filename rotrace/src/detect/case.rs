@@ -200,9 +200,11 @@ impl Case {
         Some(self.finding.clone())
     }
 
-    /// There is something new that is told later.
-    pub(super) fn is_to_be_told(&self) -> bool {
-        self.told.is_none_or(|told| !told.is_same_as(&Told::of(&self.finding, told.at_ns)))
+    /// It has to be looked at again though nothing more happens to it: something is told later, or it matters more as soon as
+    /// its endpoint is called often enough.
+    pub(super) fn is_pending(&self) -> bool {
+        self.is_rare && self.grade > Grade::Info
+            || self.told.is_none_or(|told| !told.is_same_as(&Told::of(&self.finding, told.at_ns)))
     }
 
     /// Counts a call that belongs to it, and keeps it as a sample while there is room.

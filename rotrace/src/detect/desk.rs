@@ -220,7 +220,7 @@ impl Desk {
     }
 
     /// Ends what is idle, tells what is new, and counts claims for good. Cases to which nothing has happened are not looked
-    /// at: their severity only ever rises, and not by itself.
+    /// at: their severity only ever rises, and not by itself unless they say so.
     pub(super) fn tick(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
         self.ledger.settle(now_ns);
@@ -263,7 +263,7 @@ impl Desk {
         changes.extend(case.tell(now_ns, spent_ucu, calls, lost_share));
         if case.finding.is_over {
             cases.remove(&id);
-        } else if case.is_to_be_told() {
+        } else if case.is_pending() {
             touch(case, id, touched);
         }
     }

@@ -10,23 +10,29 @@ const NONE: u32 = u32::MAX;
 const FIRST_CELLS: usize = 32;
 
 /// Places by number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
-    /// A power of two of them, or none. At most three of four are used.
+    /// At most two of three are used.
     cells: Box<[Cell]>,
     used: usize,
+    most_cells: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Cell {
-    /// Its first bits say where the cell should be, the others tell it from others there.
+    /// How great it is says where the cell should be, and mostly it tells it from others there.
     tag: u32,
     place: u32,
 }
 
 impl Index {
-    /// Memory that it takes for each entry at most: right after it has doubled.
-    pub(super) const ENTRY_BYTES: usize = (2 * 4 * size_of::<Cell>()).div_ceil(3);
+    /// Memory that it takes for each entry that it has room for, when it is full.
+    pub(super) const ENTRY_BYTES: usize = size_of::<Cell>() * 3 / 2;
+
+    /// With room for so many entries. Memory is taken as they come.
+    pub(super) fn new(most: usize) -> Self {
+        Index { cells: Box::default(), used: 0, most_cells: most.saturating_mul(3).div_ceil(2).max(2) }
+    }
 
     /// The place of a number. `is_it` says whether it is this one, for one that looks like it.
     pub(super) fn find(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
@@ -35,7 +41,7 @@ impl Index {
 
     /// Adds the place of a number that has none.
     pub(super) fn insert(&mut self, key: u64, place: u32) {
-        if (self.used + 1) * 4 > self.cells.len() * 3 {
+        if (self.used + 1) * 3 > self.cells.len() * 2 {
             self.grow();
         }
         self.put(Cell { tag: tag(key), place });
@@ -103,22 +109,24 @@ impl Index {
     }
 
     fn grow(&mut self) {
-        let cells = (self.cells.len() * 2).max(FIRST_CELLS);
+        // A table that holds more than it was made for goes on growing, since one cell has to be free.
+        let cells = (self.cells.len() * 2).max(FIRST_CELLS).min(self.most_cells.max(self.used * 3 / 2 + 2));
         let before = std::mem::replace(&mut self.cells, vec![Cell { tag: 0, place: NONE }; cells].into());
         before.iter().filter(|cell| cell.place != NONE).for_each(|&cell| self.put(cell));
     }
 
-    /// Where a cell should be: the first bits of the tag, as many as it takes to number the cells.
+    /// Where a cell should be: as far among all cells as its tag is among all tags.
     fn home(&self, tag: u32) -> usize {
         ((u64::from(tag) * self.cells.len() as u64) >> 32) as usize
     }
 
     fn next(&self, at: usize) -> usize {
-        (at + 1) & self.cells.len().wrapping_sub(1)
+        if at + 1 < self.cells.len() { at + 1 } else { 0 }
     }
 
+    /// How many steps it takes from one cell to another.
     fn distance(&self, from: usize, to: usize) -> usize {
-        to.wrapping_sub(from) & self.cells.len().wrapping_sub(1)
+        if to >= from { to - from } else { to + self.cells.len() - from }
     }
 }
 
@@ -143,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_there_is_found_and_nothing_else(ops in prop::collection::vec((0..4u8, key()), 0..200)) {
-            let mut index = Index::default();
+            let mut index = Index::new(36);
             let mut keys: Vec<u64> = Vec::new();
             let mut model: BTreeMap<u64, u32> = BTreeMap::new();
             for (op, key) in ops {
@@ -177,12 +185,17 @@ mod tests {
 
     #[test]
     fn it_takes_no_more_memory_than_it_says() {
-        let mut index = Index::default();
-        assert_eq!(index.find(7, |_| true), None);
-        for key in 0..10_000 {
-            index.insert(key, key as u32);
-            let entries = index.len().max(FIRST_CELLS * 3 / 8);
-            assert!(index.bytes() <= entries * Index::ENTRY_BYTES, "{} for {key}", index.bytes());
+        for most in [1, 16, 100, 10_000] {
+            let mut index = Index::new(most);
+            assert_eq!(index.find(7, |_| true), None);
+            for key in 0..most as u64 {
+                index.insert(key, key as u32);
+                let most_bytes = (most + 1) * Index::ENTRY_BYTES;
+                assert!(index.bytes() <= most_bytes, "{} for {key} of {most}", index.bytes());
+            }
+            assert!(
+                (0..most as u64).all(|key| index.find(key, |at| u64::from(at) == key) == Some(key as u32))
+            );
         }
     }
 }

@@ -18,8 +18,8 @@ const WAIT_NS: RangeInclusive<u64> = 250_000_000..=2_000_000_000;
 /// The share of the calls that is over within the wait.
 const IN_TIME: f64 = 0.99;
 
-/// Calls that wait at one time; another one lets the earliest go on. As many as 10 000 calls a second that last 0.6 s.
-const WAITING: usize = 6 * 1024;
+/// Calls that wait at one time; another one lets the earliest go on. As many as 10 000 calls a second that last 0.7 s.
+const WAITING: usize = 7 * 1024;
 const _: () = assert!(WAITING < u16::MAX as usize);
 
 /// Calls that wait for their turn.

@@ -32,8 +32,8 @@ const VERIFY_NS: u64 = 10_000_000_000;
 /// something to say.
 const HANGING_NS: u64 = 1_000_000_000;
 
-/// Requests that are remembered; 8 MiB. As many as 1100 different ones a second for as long as a poll takes.
-const REQUESTS: usize = 66 * 1024;
+/// Requests that are remembered; 8 MiB. As many as 1200 different ones a second for as long as a poll takes.
+const REQUESTS: usize = 72 * 1024;
 
 /// Paths that were written to, and the paths above them.
 const WRITES: usize = 16 * 1024;

@@ -47,7 +47,7 @@ pub(super) const ROW: Row = Row {
 };
 
 /// Processes that are followed.
-const PROCESSES: usize = 256;
+const PROCESSES: usize = 384;
 
 /// Sequences of one process that go on at one time; another one takes the place of the one whose last call began first.
 const RUNS_MAX: usize = 16;

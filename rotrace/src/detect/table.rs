@@ -40,7 +40,7 @@ impl<V> Table<V> {
     /// At most so many entries.
     pub fn new(most: usize) -> Self {
         let most = u32::try_from(most).unwrap_or(u32::MAX).clamp(1, u32::MAX - 1);
-        Table { index: Index::default(), slots: Vec::new(), hand: 0, most, evicted: 0 }
+        Table { index: Index::new(most as usize), slots: Vec::new(), hand: 0, most, evicted: 0 }
     }
 
     /// What is remembered under a number, made by `make` when there is nothing. It counts as used.
