@@ -1,6 +1,7 @@
 //! Given: planned calls. Gives: calls as the decoder would make them of their bytes, in the order in which they would be
 //! over, some of them lost or late when that is asked for. Refuses to know: what is true of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rotrace::call::{Call, Process};
@@ -78,13 +79,16 @@ impl Truth {
 
 impl Maker {
     pub(crate) fn new(world: &World, harm: Harm) -> Self {
+        // As of the product, the name of a game is in memory once.
+        let mut games: BTreeMap<&str, Arc<str>> = BTreeMap::new();
         let process = |(index, process): (usize, &super::world::Process)| {
+            let game = &*world.game(index as u32).name;
             let started = (EPOCH_NS / TICK_NS as u64) as i64 + process.started_s * 100;
             Arc::new(Process {
                 pid: process.pid,
                 start_ticks: started.unsigned_abs(),
                 exe: "/opt/games/server".into(),
-                game: Some(world.game(index as u32).name.as_str().into()),
+                game: Some(Arc::clone(games.entry(game).or_insert_with(|| game.into()))),
             })
         };
         let apis = || (0..APIS.len()).map(|index| Api(index as u16));
