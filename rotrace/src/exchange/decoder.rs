@@ -53,7 +53,8 @@ pub const RETAINED_BYTES_MAX: usize = {
         + AHEAD_BYTES_MAX
         + PENDING_BYTES_MAX
         + AUTHORITY_BYTES_MAX
-        + Scan::RETAINED_BYTES_MAX;
+        + Scan::RETAINED_BYTES_MAX
+        + size_of::<WebSocket>();
     const HTTP2: usize = size_of::<Http2>() + http2::RETAINED_BYTES_MAX;
     if HTTP1 > HTTP2 { HTTP1 } else { HTTP2 }
 };
@@ -107,7 +108,7 @@ pub struct Decoder<W = ()> {
     /// The connection speaks HTTP/2 now; of what stands above, only the witness is used.
     http2: Option<Box<Http2>>,
     /// Likewise, WebSocket.
-    websocket: Option<WebSocket>,
+    websocket: Option<Box<WebSocket>>,
     /// Hashes what must not be kept.
     key: Key,
     witness: W,
@@ -285,7 +286,9 @@ impl<W: Spans> Decoder<W> {
     /// Memory that the decoder takes besides its own size; at most [`RETAINED_BYTES_MAX`].
     pub fn retained_bytes(&self) -> usize {
         let http2 = self.http2.as_ref().map_or(0, |http2| size_of::<Http2>() + http2.retained_bytes());
+        let websocket = self.websocket.as_ref().map_or(0, |_| size_of::<WebSocket>());
         http2
+            + websocket
             + self.requests.head.retained_bytes()
             + self.responses.head.retained_bytes()
             + self.ahead.retained_bytes()

@@ -261,7 +261,7 @@ impl<W: Spans> Decoder<W> {
         self.settle(emit);
         let is_lost = self.requests.state != State::Head;
         let begun = mem::take(&mut self.requests.head);
-        self.websocket = Some(WebSocket::new(role, is_lost.then_some(direction)));
+        self.websocket = Some(Box::new(WebSocket::new(role, is_lost.then_some(direction))));
         for direction in [Direction::Sent, Direction::Received] {
             emit(Event::Frames { direction, at_ns, tally: Tally::default() });
         }
