@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Cache, is_word};
+use crate::cache::{Cache, address_hash, is_word};
 
 /// Operations that are remembered at most; there are fewer labels of endpoints than half of it by default.
 const PLACES: usize = 4096;
@@ -38,10 +38,8 @@ impl Memo {
         // A name is kept together with its memory, so another one cannot have the same address.
         let is_it = |known: &Place| Arc::ptr_eq(&known.endpoint, endpoint) && is_word(&known.method, method);
         let make = || Place { endpoint: Arc::clone(endpoint), method: method.into(), class: find() };
-        let name = endpoint.as_ptr().addr();
         let letter = method.as_bytes().first().map_or(0, |&letter| letter.into());
-        // Memory is given out in units of 16 bytes.
-        self.places.of((name >> 4) ^ (name >> 13) ^ letter, is_it, make).class
+        self.places.of(address_hash(endpoint) ^ letter, is_it, make).class
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::pattern::Pattern;
+use crate::cache::is_name;
 use crate::keyed::combine;
 
 /// Things of one kind that are kept as evidence.
@@ -295,9 +296,7 @@ pub enum Fact {
 impl Evidence {
     /// What was measured under a name.
     pub fn fact(&self, name: &str) -> Option<&Fact> {
-        // Nearly always it is the same word in memory.
-        let is_it = |known: &str| std::ptr::eq(known, name) || *known == *name;
-        self.facts.iter().find(|(known, _)| is_it(known)).map(|(_, fact)| fact)
+        self.facts.iter().find(|(known, _)| is_name(known, name)).map(|(_, fact)| fact)
     }
 
     /// Sets the word under a name.
@@ -309,7 +308,7 @@ impl Evidence {
 
     /// Sets what was measured under a name.
     pub fn set(&mut self, name: &'static str, fact: Fact) {
-        match self.facts.iter_mut().find(|(known, _)| std::ptr::eq(*known, name) || *known == name) {
+        match self.facts.iter_mut().find(|(known, _)| is_name(known, name)) {
             Some((_, known)) => *known = fact,
             None => self.facts.push((name, fact)),
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::observation::Verb;
-use crate::cache::{Cache, is_word};
+use crate::cache::{Cache, address_hash, is_word};
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
 use crate::keyed::{Key, combine};
@@ -98,11 +98,9 @@ impl Label {
 
 /// Where the names of a call are kept, if they are.
 fn place(call: &Call) -> usize {
-    let label = call.endpoint.as_ptr().addr();
     let game = call.game.as_ref().map_or(0, |game| game.as_ptr().addr());
     let method = call.exchange.method.as_bytes().first().map_or(0, |&letter| letter.into());
-    // Memory is given out in units of 16 bytes.
-    (label >> 4) ^ (label >> 13) ^ (game >> 6) ^ method
+    address_hash(&call.endpoint) ^ (game >> 6) ^ method
 }
 
 #[cfg(test)]

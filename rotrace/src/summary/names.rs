@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::cache::{address_hash, is_name};
+
 /// Values by name.
 #[derive(Clone, Debug)]
 pub(super) struct Names<V> {
@@ -26,8 +28,7 @@ impl<V> Names<V> {
     /// The value in this place, if that is still the place of the name.
     pub(super) fn at_mut(&mut self, place: usize, name: &str) -> Option<&mut V> {
         let (own, value) = self.entries.get_mut(place)?;
-        // Nearly always it is the same name in memory.
-        (std::ptr::eq(&**own, name) || **own == *name).then_some(value)
+        is_name(own, name).then_some(value)
     }
 
     /// The value in this place.
@@ -113,9 +114,7 @@ impl Hints {
     /// The hint for two names that are in the same memory each time, or nearly so.
     pub(super) fn of(&mut self, game: Option<&Arc<str>>, endpoint: &Arc<str>) -> &mut Hint {
         let game = game.map_or(0, |game| game.as_ptr().addr());
-        let endpoint = endpoint.as_ptr().addr();
-        // Memory is given out in units of 16 bytes.
-        &mut self.hints[((endpoint >> 4) ^ (endpoint >> 13) ^ (game >> 5)) % HINTS]
+        &mut self.hints[(address_hash(endpoint) ^ (game >> 5)) % HINTS]
     }
 
     /// Forgets all of them: there is room for endpoints again.
