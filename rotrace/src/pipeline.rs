@@ -95,8 +95,8 @@ struct State {
     counted: bool,
     /// The peer has ended its direction.
     peer_ended: bool,
-    /// The call with which it became another protocol.
-    handshake: Option<Handshake>,
+    /// The call with which it became another protocol, as few do.
+    handshake: Option<Box<Handshake>>,
     speaks: Speaks,
 }
 

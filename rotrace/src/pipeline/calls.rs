@@ -23,7 +23,7 @@ pub(super) struct Shared<'a> {
     pub(super) conn: u64,
     /// Its first call is the first that was made on it.
     pub(super) is_from_start: bool,
-    pub(super) handshake: &'a mut Option<Handshake>,
+    pub(super) handshake: &'a mut Option<Box<Handshake>>,
 }
 
 /// A call that was answered with 101: what comes behind it is counted under its endpoint.
@@ -63,7 +63,8 @@ impl Emit<'_> {
 
     /// Frames of a handshake that nobody asked for are not counted either.
     fn frames(&mut self, of: &mut Shared<'_>, direction: Direction, at_ns: u64, tally: Tally) {
-        let Some(Handshake { key, is_doubtful }) = of.handshake else { return };
+        let Some(handshake) = of.handshake else { return };
+        let Handshake { key, is_doubtful } = &mut **handshake;
         if *is_doubtful {
             let (endpoint, is_still_doubtful) = self.settings.endpoints.settled(&key.endpoint);
             if is_still_doubtful {
@@ -115,7 +116,7 @@ impl Emit<'_> {
         let is_opened = call.tls && of.is_from_start && call.exchange.ordinal == 0;
         self.accounts.record(&mut call, is_opened.then_some(cost::Handshake::Full));
         if call.exchange.status == Some(101) {
-            *of.handshake = Some(Handshake { key: Key::of(&call), is_doubtful });
+            *of.handshake = Some(Box::new(Handshake { key: Key::of(&call), is_doubtful }));
         }
         if is_doubtful {
             self.summary.hold(&call);
