@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::observation::Verb;
+use super::template::Template;
 use crate::cache::{Cache, address_hash, is_word};
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
@@ -39,8 +40,8 @@ pub struct Label {
     pub authority: u64,
     /// What the method does.
     pub verb: Verb,
-    /// Of each segment of the template, whether it is a parameter.
-    pub template: Box<[bool]>,
+    /// Which segments of its paths are parameters.
+    pub template: Template,
 }
 
 impl Labels {
@@ -65,7 +66,6 @@ impl Label {
         let label = key.name(call.endpoint.as_bytes());
         let method = key.name(method_name.as_bytes());
         let game = key.name(call.game.as_deref().unwrap_or(UNKNOWN_GAME).as_bytes());
-        let segments = template.split('/').filter(|segment| !segment.is_empty());
         Label {
             label: Arc::clone(&call.endpoint),
             game_name: call.game.clone(),
@@ -76,7 +76,7 @@ impl Label {
             endpoint_of_any_game: combine(label, method),
             authority: key.name(authority.as_bytes()),
             verb: Verb::of(method_name),
-            template: segments.map(|segment| segment.contains(['{', '*'])).collect(),
+            template: Template::new(template),
         }
     }
 

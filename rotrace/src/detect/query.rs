@@ -3,6 +3,7 @@
 
 use memchr::memchr;
 
+use super::template::Template;
 use crate::exchange::ids;
 use crate::keyed::{Key, combine};
 
@@ -69,23 +70,18 @@ pub struct Place {
 }
 
 impl Parts {
-    /// Of a request target, the path in the form that the template was made of, and of each segment of the template
-    /// whether it is a parameter; and where the path is.
-    pub fn of(target: &str, path: &str, template: &[bool], key: &Key) -> (Parts, Place) {
+    /// Of a request target, and of the path in the form that the template was made of; and where the path is.
+    pub fn of(target: &str, path: &str, template: &Template, key: &Key) -> (Parts, Place) {
         let mut parts = Parts::default();
-        let path = path.as_bytes();
-        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let whole_path = path.as_bytes();
+        let path = whole_path.strip_suffix(b"/").unwrap_or(whole_path);
         let last = path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
         let place = Place { here: key.name(path), above: key.name(path.get(..last).unwrap_or_default()) };
-        for (index, segment) in pieces(path, b'/').enumerate() {
-            let is_parameter = template.get(index);
-            if is_parameter == Some(&false) {
-                continue;
-            }
+        template.open(path, |index, is_parameter, segment| {
             // A path is shown as it is, so its parts need not withstand whoever tries values.
             let number = key.name(segment);
             parts.path = combine(parts.path, number);
-            if is_parameter.is_some() {
+            if is_parameter {
                 let (kind, name, value) = (PartKind::Path, index as u32 + 1, number as u32);
                 let id = ids::first(segment);
                 let token = match id {
@@ -94,11 +90,11 @@ impl Parts {
                 };
                 parts.push(Part { kind, name, value, token, is_id: id.is_some(), number: None }, segment);
             }
-        }
-        let target = target.as_bytes();
-        let query = memchr(b'?', target).and_then(|at| target.get(at + 1..)).unwrap_or_default();
-        let query = memchr(b'#', query).and_then(|at| query.get(..at)).unwrap_or(query);
-        pieces(query, b'&').for_each(|pair| parts.add_pair(pair, key));
+        });
+        let query = query(target.as_bytes(), whole_path);
+        // They are short, so looking at each byte is the fastest.
+        let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
+        pairs.for_each(|pair| parts.add_pair(pair, key));
         (parts, place)
     }
 
@@ -144,9 +140,14 @@ impl Parts {
     }
 }
 
-/// What stands between separators, but for what is empty. They are short, so looking at each byte is the fastest.
-fn pieces(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    text.split(move |&byte| byte == separator).filter(|piece| !piece.is_empty())
+/// The query of a target. Mostly the path is as it was sent, so that it is known where it ends.
+fn query<'a>(target: &'a [u8], path: &[u8]) -> &'a [u8] {
+    let query = match target.strip_prefix(path) {
+        Some([]) => return &[],
+        Some([b'?', query @ ..]) => query,
+        _ => memchr(b'?', target).and_then(|at| target.get(at + 1..)).unwrap_or_default(),
+    };
+    memchr(b'#', query).and_then(|at| query.get(..at)).unwrap_or(query)
 }
 
 /// A whole number below 2^32, in decimal.
@@ -183,19 +184,31 @@ mod tests {
 
     fn parts(target: &str, template: &str) -> Parts {
         let path = target.split('?').next().unwrap_or_default();
-        let template = template.split('/').filter(|segment| !segment.is_empty());
-        let template: Vec<bool> = template.map(|segment| segment.starts_with('{')).collect();
-        Parts::of(target, path, &template, &Key::default()).0
+        Parts::of(target, path, &Template::new(template), &Key::default()).0
     }
 
     #[test]
     fn a_path_is_below_another_whatever_is_a_parameter() {
-        let place = |path: &str, template: &[bool]| Parts::of(path, path, template, &Key::default()).1;
-        let (item, list) = (place("/v1/items/7", &[false, false, true]), place("/v1/items", &[false, false]));
-        assert_eq!((item.above, list.above), (list.here, place("/v1", &[]).here));
-        assert_eq!(place("/v1/items/7", &[]), item);
-        assert_ne!(place("/v1/items/8", &[]).here, item.here);
-        assert_eq!(place("/", &[]).here, place("/v1", &[]).above);
+        let place =
+            |path: &str, template: &str| Parts::of(path, path, &Template::new(template), &Key::default()).1;
+        let (item, list) = (place("/v1/items/7", "/v1/items/{id}"), place("/v1/items", "/v1/items"));
+        assert_eq!((item.above, list.above), (list.here, place("/v1", "").here));
+        assert_eq!(place("/v1/items/7", ""), item);
+        assert_ne!(place("/v1/items/8", "").here, item.here);
+        assert_eq!(place("/", "").here, place("/v1", "").above);
+    }
+
+    #[test]
+    fn a_query_is_what_follows_on_the_path() {
+        let check = |target: &str, path: &str, expect: &str| {
+            assert_eq!(query(target.as_bytes(), path.as_bytes()), expect.as_bytes(), "{target}");
+        };
+        check("/a?b=1", "/a", "b=1");
+        check("/a?b=1#c?d", "/a", "b=1");
+        check("/a", "/a", "");
+        check("/A?b?c", "/a", "b?c");
+        check("/ab?c", "/a", "c");
+        check("http://api.test/a?b=/a?c", "/a", "b=/a?c");
     }
 
     #[test]
