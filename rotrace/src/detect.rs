@@ -29,6 +29,7 @@ pub mod query;
 pub mod request;
 pub mod subject;
 pub mod table;
+mod template;
 pub mod totals;
 mod window;
 
@@ -208,7 +209,9 @@ impl Detectors {
         cost_ucu: u64,
         api: &mut dyn FnMut(&Names) -> Arc<Api>,
     ) -> Option<u64> {
-        let observation = Observation::of(call, self.next_seq, cost_ucu, &mut self.labels)?;
+        // Borrowed where it was made: it is large.
+        let seen = Observation::of(call, self.next_seq, cost_ucu, &mut self.labels);
+        let observation = seen.as_ref()?;
         self.next_seq += 1;
         let Desk { subjects, ledger, spent_ucu, now_ns, .. } = &mut self.desk;
         let apis = &mut self.apis;
@@ -226,13 +229,13 @@ impl Detectors {
             }
             Subject::new(names, Arc::clone(known))
         });
-        subject.record(&observation);
+        subject.record(observation);
         // Nobody asks too often whether a service is up.
         if subject.is_probe || subject.is_loopback && !self.loopback {
             return Some(observation.seq);
         }
-        ledger.push(&observation);
-        self.in_order(|order, out| order.push(&observation, out));
+        ledger.push(observation);
+        self.in_order(|order, out| order.push(observation, out));
         Some(observation.seq)
     }
 

@@ -35,6 +35,7 @@ impl Index {
     }
 
     /// The place of a number. `is_it` says whether it is this one, for one that looks like it.
+    #[inline]
     pub(super) fn find(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         self.cell(tag(key), is_it).map(|(_, place)| place)
     }
@@ -83,6 +84,7 @@ impl Index {
         size_of_val(&*self.cells)
     }
 
+    #[inline]
     fn cell(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
         let mut at = self.home(tag);
         loop {

@@ -305,7 +305,9 @@ impl Track {
     ) -> bool {
         if let Some(burst) = &self.burst {
             let distance_ms = call.started_ns.saturating_sub(burst.last_started_ns) / 1_000_000;
-            let ended = call.started_ns > burst.ended_ns.saturating_add(self.gap_ns());
+            let pause_ns = call.started_ns.saturating_sub(burst.ended_ns);
+            // Most pauses are shorter or longer than a gap ever is.
+            let ended = pause_ns > *GAP_NS.start() && (pause_ns > *GAP_NS.end() || pause_ns > self.gap_ns());
             let cut =
                 burst.calls >= BURST_CALLS || call.started_ns.saturating_sub(burst.started_ns) > BURST_NS;
             // The distance of two bursts says nothing of the pace within one, unless there is no pace yet.
@@ -436,21 +438,26 @@ impl Burst {
     }
 
     fn shape(&self) -> Shape {
+        if self.max_overlap >= 3 {
+            Shape::Concurrent
+        } else if self.brisk * 2 >= self.calls.saturating_sub(1) {
+            Shape::Loop
+        } else if self.is_paced() {
+            Shape::Paced
+        } else {
+            Shape::Uneven
+        }
+    }
+
+    /// The last pauses are of a like length.
+    fn is_paced(&self) -> bool {
         let mut idles_ms = self.idles_ms;
         let known = (self.calls.saturating_sub(1) as usize).min(idles_ms.len());
         let idles_ms = idles_ms.get_mut(..known).unwrap_or_default();
         idles_ms.sort_unstable();
         let usual_ms = idles_ms.get(known / 2).copied().unwrap_or(0);
         let off_ms: u64 = idles_ms.iter().map(|idle_ms| u64::from(idle_ms.abs_diff(usual_ms))).sum();
-        if self.max_overlap >= 3 {
-            Shape::Concurrent
-        } else if self.brisk * 2 >= self.calls.saturating_sub(1) {
-            Shape::Loop
-        } else if off_ms * 10 <= u64::from(usual_ms) * known as u64 * 3 {
-            Shape::Paced
-        } else {
-            Shape::Uneven
-        }
+        off_ms * 10 <= u64::from(usual_ms) * known as u64 * 3
     }
 
     fn ids(&self) -> u64 {

@@ -165,18 +165,18 @@ impl Detector for SerialWaterfall {
         if call.verb != Verb::Read || call.reply != Reply::Success {
             return;
         }
-        let step_ns = self.rules.step_ns;
+        let rules = self.rules;
         let runs = self.processes.of(call.process, Runs::default);
         let is_page = call.parts.first(PartKind::Paging).is_some();
-        match runs.before(call, step_ns).filter(|_| !is_page) {
+        match runs.before(call, &rules).filter(|_| !is_page) {
             Some(run) => run.go_on(call),
             None if is_page => {}
-            None => runs.begin(call),
+            None => runs.begin(call, &rules),
         }
-        let mut over = runs.take_over(call, step_ns);
+        let mut over = runs.take_over(call, &rules);
         while let Some(run) = over {
             self.judge(&run, call, desk);
-            over = self.processes.find(call.process).and_then(|runs| runs.take_over(call, step_ns));
+            over = self.processes.find(call.process).and_then(|runs| runs.take_over(call, &rules));
         }
     }
 
@@ -192,9 +192,6 @@ impl SerialWaterfall {
         let Run { started_ns, total_ns, longest_ns, last, .. } = run;
         let rules = &self.rules;
         let Some(endpoints) = run.endpoints.get(..run.calls as usize) else { return };
-        if endpoints.len() < rules.min_calls {
-            return;
-        }
         let is_worth = |saving_ns: u64| {
             saving_ns >= rules.min_saving_ns && saving_ns as f64 >= rules.min_saving_ratio * *total_ns as f64
         };
@@ -247,47 +244,72 @@ impl SerialWaterfall {
 impl Runs {
     /// The sequence that a call goes on with: of those whose last call was answered within a step before it, the one that
     /// was answered last.
-    fn before(&mut self, call: &Observation, step_ns: u64) -> Option<&mut Run> {
+    fn before(&mut self, call: &Observation, rules: &Rules) -> Option<&mut Run> {
+        let step_ns = rules.step_ns;
         let pause_ns = |run: &Run| call.started_ns.checked_sub(run.last.ended_ns());
         let runs = self.0.iter_mut().filter(|run| pause_ns(run).is_some_and(|pause_ns| pause_ns <= step_ns));
         runs.max_by_key(|run| run.last.ended_ns())
     }
 
-    fn begin(&mut self, call: &Observation) {
-        if self.0.len() >= RUNS_MAX {
-            let first = self.0.iter().enumerate().min_by_key(|(_, run)| run.last.started_ns);
-            if let Some((at, _)) = first {
-                self.0.swap_remove(at);
+    /// Most sequences are one call, and are over when the next begins, which takes their place.
+    fn begin(&mut self, call: &Observation, rules: &Rules) {
+        let spent = |run: &Run| run.is_over(call, rules) && !run.is_enough(rules);
+        let first = || self.0.iter().enumerate().min_by_key(|(_, run)| run.last.started_ns).map(|(at, _)| at);
+        let place = self.0.iter().position(spent).or_else(|| first().filter(|_| self.0.len() >= RUNS_MAX));
+        match place.and_then(|at| self.0.get_mut(at)) {
+            Some(run) => run.begin(call),
+            None => self.0.push(Run::new(call)),
+        }
+    }
+
+    /// Takes a sequence out that nothing goes on with any more, now that this call has begun. One that is too short to be
+    /// judged is forgotten.
+    fn take_over(&mut self, call: &Observation, rules: &Rules) -> Option<Run> {
+        while let Some(at) = self.0.iter().position(|run| run.is_over(call, rules)) {
+            let run = self.0.swap_remove(at);
+            if run.is_enough(rules) {
+                return Some(run);
             }
         }
-        let endpoints = [0; CALLS_MAX];
-        let last = Sample::of(call, 0);
-        let started_ns = call.started_ns;
+        None
+    }
+}
+
+impl Run {
+    fn new(call: &Observation) -> Run {
         let mut run = Run {
-            endpoints,
+            endpoints: [0; CALLS_MAX],
             calls: 0,
-            started_ns,
+            started_ns: 0,
             total_ns: 0,
             longest_ns: 0,
-            last,
+            last: Sample::of(call, 0),
             steps: Default::default(),
             asked: Asked::default(),
             answers: Ids::NONE,
             credentials: None,
         };
-        run.go_on(call);
-        self.0.push(run);
+        run.begin(call);
+        run
     }
 
-    /// Takes a sequence out that nothing goes on with any more, now that this call has begun.
-    fn take_over(&mut self, call: &Observation, step_ns: u64) -> Option<Run> {
-        let is_over = |run: &Run| run.last.ended_ns().saturating_add(step_ns) < call.started_ns;
-        let at = self.0.iter().position(is_over)?;
-        Some(self.0.swap_remove(at))
+    /// Begins anew. What stands behind the calls, and behind the values that they have asked for, is of no account.
+    fn begin(&mut self, call: &Observation) {
+        (self.calls, self.started_ns, self.total_ns, self.longest_ns) = (0, call.started_ns, 0, 0);
+        (self.asked.length, self.answers, self.credentials) = (0, Ids::NONE, None);
+        self.go_on(call);
     }
-}
 
-impl Run {
+    /// Nothing goes on with it any more, now that this call has begun.
+    fn is_over(&self, call: &Observation, rules: &Rules) -> bool {
+        self.last.ended_ns().saturating_add(rules.step_ns) < call.started_ns
+    }
+
+    /// It has so many calls that it may be a pattern.
+    fn is_enough(&self, rules: &Rules) -> bool {
+        self.calls as usize >= rules.min_calls
+    }
+
     fn go_on(&mut self, call: &Observation) {
         let duration_ns = call.ended_ns - call.started_ns;
         let place = self.calls as usize;

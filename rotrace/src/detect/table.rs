@@ -44,6 +44,7 @@ impl<V> Table<V> {
     }
 
     /// What is remembered under a number, made by `make` when there is nothing. It counts as used.
+    #[inline]
     pub fn of(&mut self, key: u64, make: impl FnOnce() -> V) -> &mut V {
         if let Some(at) = self.place(key) {
             return self.used(at);
@@ -67,6 +68,7 @@ impl<V> Table<V> {
     }
 
     /// What is remembered under a number. It counts as used.
+    #[inline]
     pub fn find(&mut self, key: u64) -> Option<&mut V> {
         let at = self.place(key)?;
         let slot = self.slots.get_mut(at as usize)?;
@@ -131,11 +133,14 @@ impl<V> Table<V> {
     }
 
     /// Where the value of a key is, if there is one; until others come or go.
+    #[inline]
     pub fn place(&self, key: u64) -> Option<u32> {
         let Table { index, slots, .. } = self;
         index.find(key, |at| slots[at as usize].key == key)
     }
 
+    // Not inlined: that a key is there is what mostly happens, and needs few registers.
+    #[inline(never)]
     fn insert(&mut self, key: u64, value: V) -> u32 {
         if self.slots.len() >= self.most as usize {
             let at = self.unused();
@@ -174,7 +179,6 @@ impl<V> Table<V> {
         }
     }
 
-    /// Forgets the entry that the hand points at, when it is over.
     /// The next entry, if it is over.
     fn next_over(&mut self, is_over: impl Fn(&V) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
