@@ -6,19 +6,21 @@
 /// that meet there and are asked for in turn would be made anew each time.
 #[derive(Debug)]
 pub struct Cache<T> {
+    /// A power of two of them, so that none has to be divided by.
     sets: Box<[[Option<T>; 2]]>,
 }
 
 impl<T> Cache<T> {
     /// Keeps so many values at most; two at least.
     pub fn new(values: usize) -> Self {
-        Cache { sets: (0..(values / 2).max(1)).map(|_| [None, None]).collect() }
+        let sets = 1usize << (values / 2).max(1).ilog2();
+        Cache { sets: (0..sets).map(|_| [None, None]).collect() }
     }
 
     /// The value that `is_it` knows, which has this hash; what `make` gives when it is not there, in the place of what was
     /// asked for the longest ago.
     pub fn of(&mut self, hash: usize, is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &mut T {
-        let [last, before] = &mut self.sets[hash % self.sets.len()];
+        let [last, before] = &mut self.sets[hash & (self.sets.len() - 1)];
         if !last.as_ref().is_some_and(&is_it) {
             std::mem::swap(last, before);
             if !last.as_ref().is_some_and(&is_it) {

@@ -61,6 +61,11 @@ impl MicroCu {
 
     /// `number` of `whole` parts, to the nearest millionth; nothing of no parts.
     pub(crate) fn ratio(self, number: u64, whole: u64) -> Self {
+        // Nearly always there is room, and the division is a fifth of what it is else.
+        let product = self.0.checked_mul(number).and_then(|product| product.checked_add(whole / 2));
+        if let Some(product) = product {
+            return Self(product.checked_div(whole).unwrap_or_default());
+        }
         let product = u128::from(self.0) * u128::from(number) + u128::from(whole / 2);
         let ratio = product.checked_div(u128::from(whole)).unwrap_or_default();
         Self(u64::try_from(ratio).unwrap_or(u64::MAX))

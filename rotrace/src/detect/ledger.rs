@@ -31,6 +31,7 @@ const NONE: u32 = u32::MAX;
 pub struct Ledger {
     /// Grows up to `most_calls` and then turns round.
     ring: Vec<Entry>,
+    /// A power of two, so that a place is found without a division.
     most_calls: usize,
     claims: Vec<Claim>,
     /// Places in `claims`.
@@ -88,7 +89,7 @@ impl Ledger {
     pub fn new(budget: Budget) -> Self {
         Ledger {
             ring: Vec::new(),
-            most_calls: budget.entries(RING_CALLS),
+            most_calls: 1 << budget.entries(RING_CALLS).ilog2(),
             claims: Vec::new(),
             free: Vec::new(),
             most_claims: budget.entries(CLAIMS),
@@ -196,7 +197,7 @@ impl Ledger {
     }
 
     fn place(&self, seq: u64) -> usize {
-        (seq % self.most_calls as u64) as usize
+        seq as usize & (self.most_calls - 1)
     }
 }
 

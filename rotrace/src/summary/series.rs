@@ -80,7 +80,7 @@ impl Series {
         // The end of an aborted call says when somebody gave up, not how long the answer took.
         if let (Outcome::Complete, Some(duration_ns)) = (exchange.outcome, exchange.duration_ns()) {
             self.durations.record(duration_ns);
-            let bucket = DURATION_BOUNDS_NS.iter().filter(|&&bound| bound < duration_ns).count();
+            let bucket = DURATION_BOUNDS_NS.partition_point(|&bound| bound < duration_ns);
             self.duration_buckets[bucket] += 1;
         }
     }
