@@ -22,7 +22,8 @@ pub struct Connection<S> {
 /// All connections that are known, by number.
 #[derive(Debug)]
 pub struct Connections<S> {
-    known: HashMap<u64, Connection<S>, BuildHasherDefault<Scatter>>,
+    /// On the heap: a third of a table's places, and more right after it has grown, are empty.
+    known: HashMap<u64, Box<Connection<S>>, BuildHasherDefault<Scatter>>,
     most: usize,
 }
 
@@ -34,11 +35,9 @@ impl<S> Connections<S> {
 
     /// The connection of this number, made by `state` when it is new.
     pub fn of(&mut self, id: u64, time_ns: u64, state: impl FnOnce() -> S) -> &mut Connection<S> {
-        let connection = self.known.entry(id).or_insert_with(|| Connection {
-            sent: Stream::default(),
-            received: Stream::default(),
-            last_ns: time_ns,
-            state: state(),
+        let connection = self.known.entry(id).or_insert_with(|| {
+            let (sent, received) = (Stream::default(), Stream::default());
+            Box::new(Connection { sent, received, last_ns: time_ns, state: state() })
         });
         connection.last_ns = time_ns;
         connection
@@ -46,12 +45,12 @@ impl<S> Connections<S> {
 
     /// The connection of this number, when it is known.
     pub fn find(&mut self, id: u64) -> Option<&mut Connection<S>> {
-        self.known.get_mut(&id)
+        self.known.get_mut(&id).map(|connection| &mut **connection)
     }
 
     /// Forgets a connection.
     pub fn remove(&mut self, id: u64) -> Option<Connection<S>> {
-        self.known.remove(&id)
+        self.known.remove(&id).map(|connection| *connection)
     }
 
     /// How many there are.
@@ -66,7 +65,8 @@ impl<S> Connections<S> {
 
     /// Every connection, in the order of numbers.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Connection<S>)> {
-        let mut all: Vec<_> = self.known.iter_mut().map(|(&id, connection)| (id, connection)).collect();
+        let mut all: Vec<_> =
+            self.known.iter_mut().map(|(&id, connection)| (id, &mut **connection)).collect();
         all.sort_unstable_by_key(|&(id, _)| id);
         all.into_iter()
     }
@@ -85,7 +85,7 @@ impl<S> Connections<S> {
         idle.sort_unstable();
         let long_idle = idle.partition_point(|&(last_ns, _)| last_ns < before_ns);
         idle.truncate(surplus.max(long_idle));
-        idle.into_iter().filter_map(|(_, id)| Some((id, self.known.remove(&id)?))).collect()
+        idle.into_iter().filter_map(|(_, id)| Some((id, *self.known.remove(&id)?))).collect()
     }
 
     /// True when another connection would be one too many.
