@@ -62,6 +62,8 @@ mod servers;
 mod shapes;
 #[path = "live/stopping.rs"]
 mod stopping;
+#[path = "live/stripped.rs"]
+mod stripped;
 #[path = "live/tls.rs"]
 mod tls;
 #[path = "live/websocket.rs"]

@@ -30,6 +30,7 @@ use crate::cost::Mode;
 use crate::detect::{Pattern, Values};
 use crate::endpoint::Rule;
 use crate::exchange::Role;
+use crate::probe::library::Addresses;
 
 /// Everything that can be configured. [`Default`] is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -154,6 +155,8 @@ pub struct Limits {
 pub struct Tls {
     /// Plaintext is taken at the calls of OpenSSL.
     pub openssl: bool,
+    /// Where functions stand in files without symbols.
+    pub libraries: Addresses,
 }
 
 /// The table `[log]`.
@@ -223,7 +226,7 @@ impl Default for Limits {
 
 impl Default for Tls {
     fn default() -> Tls {
-        Tls { openssl: true }
+        Tls { openssl: true, libraries: Addresses::default() }
     }
 }
 
@@ -246,6 +249,7 @@ pub fn reference() -> String {
         ("## Keys of a `[[target]]`", table::reference(keys::TARGET)),
         ("## Keys of a `[[game]]`", table::reference(keys::GAME)),
         ("## Keys of an `[[endpoints.rule]]`", table::reference(keys::ENDPOINT)),
+        ("## Keys of a `[[tls.library]]`", table::reference(keys::LIBRARY)),
     ];
     tables.map(|(heading, table)| format!("{heading}\n\n{table}")).join("\n")
 }

@@ -113,6 +113,13 @@ impl Seen {
         Seen { calls, summary, lines: lines.to_vec() }
     }
 
+    /// Connections that were not decoded, by the name that their client asked for; of a single game.
+    pub(crate) fn opaque(&self) -> BTreeMap<String, u64> {
+        let summary: serde_json::Value = serde_json::from_str(self.lines.last().unwrap()).unwrap();
+        let named = summary["games"][0]["coverage"]["tls_opaque_by_authority"].as_object().unwrap();
+        named.iter().map(|(name, opaque)| (name.clone(), opaque["connections"].as_u64().unwrap())).collect()
+    }
+
     /// The calls of one role.
     pub(crate) fn of(&self, role: Role) -> Vec<Call> {
         self.calls.iter().filter(|call| call.role == role).cloned().collect()

@@ -54,7 +54,7 @@ const BUILD: [Need<'_>; 5] = [
 ];
 
 /// Clients and servers that the live tests and the demo run.
-const TEST: [Need<'_>; 16] = [
+const TEST: [Need<'_>; 19] = [
     Need {
         package: "python3",
         found: Found::Program("/usr/bin/python3"),
@@ -76,6 +76,9 @@ const TEST: [Need<'_>; 16] = [
     Need { package: "openssl", found: Found::Program("openssl"), why: "certificates of tests and demo" },
     Need { package: "iproute2", found: Found::Program("ip"), why: "network namespaces of live tests" },
     Need { package: "binutils", found: Found::Program("as"), why: "32-bit programs of live tests" },
+    Need { package: "gcc", found: Found::Program("gcc"), why: "clients of live tests in C" },
+    Need { package: "libc6-dev", found: Found::Package, why: "clients of live tests in C" },
+    Need { package: "libssl-dev", found: Found::Package, why: "OpenSSL to be linked into clients" },
     Need { package: "libcap2-bin", found: Found::Program("capsh"), why: "tests with few capabilities" },
     Need {
         package: "valgrind",

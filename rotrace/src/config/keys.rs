@@ -13,6 +13,8 @@ use crate::attribute::{BadPattern, Condition, GameRule, Glob, Pattern, TargetRul
 use crate::cost::Mode;
 use crate::endpoint::Rule;
 use crate::exchange::Role;
+use crate::probe::library::{self, Addresses, BuildId};
+use crate::probe::tls::Function;
 
 /// Rows of an array that no person writes; generated files are refused before they slow every call down.
 const ROWS_MAX: usize = 10_000;
@@ -332,6 +334,31 @@ pub(super) const CONFIG: &[Key<Config>] = &[
         },
     },
     Key {
+        name: "tls.library",
+        takes: "entries, each under its own [[tls.library]]",
+        default: "[]",
+        example: r#"[{ build_id = "6c1f04e5", functions = { SSL_read = 0x4a30, SSL_write = 0x4b80, SSL_free = 0x3f10 } }]"#,
+        meaning: "Where the functions of a TLS library stand in a file without symbols; the keys of an entry are below. \
+                  docs/tls.md says how to find them.",
+        set: |config, value| {
+            let entries = rows(value, LIBRARY, |entry: LibraryRow, at| Ok((entry, at)))?;
+            bounded(value, entries.len())?;
+            let mut faults = Faults::default();
+            let mut libraries = Addresses::default();
+            for (LibraryRow { build_id, functions }, at) in entries {
+                let inserted = match build_id {
+                    None => Err("an entry needs build_id, which `file` and `readelf -n` show".to_owned()),
+                    Some(id) => libraries.insert(id, functions).map_err(|why| why.to_string()),
+                };
+                faults.take(
+                    inserted.map_err(|why| Fault { at, message: format!("{}: {why}", value.key) }.into()),
+                );
+            }
+            config.tls.libraries = faults.or(libraries)?;
+            Ok(())
+        },
+    },
+    Key {
         name: "log.format",
         takes: "\"text\" or \"json\"",
         default: r#""text""#,
@@ -610,6 +637,55 @@ pub(super) const ENDPOINT: &[Key<Rule>] = &[
         set: |rule, value| {
             rule.ignore = value.flag()?;
             Ok(())
+        },
+    },
+];
+
+/// One `[[tls.library]]`.
+#[derive(Default)]
+pub(super) struct LibraryRow {
+    build_id: Option<BuildId>,
+    functions: BTreeSet<(u64, Function)>,
+}
+
+/// The keys of a `[[tls.library]]`.
+pub(super) const LIBRARY: &[Key<LibraryRow>] = &[
+    Key {
+        name: "build_id",
+        takes: "hexadecimal digits",
+        default: "",
+        example: r#""6c1f04e5c3aa59aedeca4a94507b09b9d6cdc555""#,
+        meaning: "The file: what its linker called it, as `readelf -n FILE` and `rotrace check PID` show it. Needed.",
+        set: |entry, value| {
+            entry.build_id = Some(value.parsed(BuildId::parse)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "functions",
+        takes: "a table of functions, each with its virtual address, as `nm` shows it",
+        default: "",
+        example: "{ SSL_read = 0x4a30, SSL_write = 0x4b80, SSL_free = 0x3f10 }",
+        meaning: "Functions of those that rotrace knows. One that reads, one that writes and one that frees are needed; the more \
+                  of `SSL_read`, `SSL_write`, `SSL_read_ex`, `SSL_write_ex`, `SSL_free` and `SSL_get_error`, the better.",
+        set: |entry, value| {
+            let mut faults = Faults::default();
+            for (name, address) in entries(value)? {
+                let known = library::functions().find(|(known, _)| *known == name);
+                faults.take(match (known, address.number(1..=u64::MAX)) {
+                    (Some((_, function)), Ok(address)) => {
+                        entry.functions.insert((address, function));
+                        Ok(())
+                    }
+                    (None, _) => {
+                        let names: Vec<_> = library::functions().map(|(name, _)| name).collect();
+                        let why = format!("no function that is probed; known: {}", names.join(", "));
+                        Err(address.refused(&why).into())
+                    }
+                    (_, Err(faults)) => Err(faults),
+                });
+            }
+            faults.or(())
         },
     },
 ];

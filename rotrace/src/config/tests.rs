@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attribute::{Condition, Games, Glob, Pattern, ProcessFacts};
+use crate::probe::library::BuildId;
+use crate::probe::tls::Function;
 
 fn parse(text: &str) -> Result<Config, Error> {
     Config::parse(text, Path::new("/etc/rotrace.toml"))
@@ -69,6 +71,68 @@ fn every_key_does_what_its_table_says() {
         let default = if default.is_empty() { default } else { row.to_owned() + &default };
         check(&default, &(row.to_owned() + &written(key.name, key.example)), &plain);
     }
+    // An entry needs both of its keys.
+    let lines: Vec<_> = keys::LIBRARY.iter().map(|key| written(key.name, key.example)).collect();
+    check("", &format!("[[tls.library]]\n{}", lines.join("\n")), &Config::default());
+}
+
+#[test]
+fn libraries_without_symbols_are_read() {
+    let id = |digits| BuildId::parse(digits).unwrap();
+    let config = config(
+        r#"
+        [[tls.library]]
+        build_id = "0A1b"
+        functions = { SSL_read = 0x4a30, SSL_write = 19328, SSL_free = 0x3f10 }
+        [[tls.library]]
+        build_id = "ff"
+        [tls.library.functions]
+        gnutls_record_recv = 1
+        gnutls_record_send = 2
+        gnutls_deinit = 3
+    "#,
+    );
+    let mut expect = Addresses::default();
+    let openssl = [(0x4a30, Function::Read), (0x4b80, Function::Write), (0x3f10, Function::Free)];
+    expect.insert(id("0a1b"), openssl.into()).unwrap();
+    let gnutls = [(1, Function::Receive), (2, Function::Write), (3, Function::Free)];
+    expect.insert(id("ff"), gnutls.into()).unwrap();
+    assert_eq!(config.tls, Tls { openssl: true, libraries: expect });
+}
+
+#[test]
+fn libraries_that_cannot_be_probed_are_faults() {
+    let incomplete = "an entry needs a function that reads, one that writes and one that frees, such as SSL_read, SSL_write and \
+                      SSL_free";
+    check_faults(
+        "[[tls.library]]\nbuild_id = \"0\"",
+        &["2:12: tls.library.build_id: found \"0\", expected hexadecimal digits, such as \
+           \"6c1f04e5c3aa59aedeca4a94507b09b9d6cdc555\""],
+    );
+    let whole = "functions = { SSL_read = 1, SSL_write = 2, SSL_free = 3 }";
+    check_faults(
+        &format!("[[tls.library]]\n{whole}"),
+        &["1:1: tls.library: an entry needs build_id, which `file` and `readelf -n` show"],
+    );
+    check_faults(
+        "[[tls.library]]\nbuild_id = \"00\"\nfunctions = { SSL_read = 1, SSL_write = 2 }",
+        &[&format!("1:1: tls.library: {incomplete}")],
+    );
+    check_faults(
+        &format!("[[tls.library]]\nbuild_id = \"00\"\n{whole}\n[[tls.library]]\nbuild_id = \"00\"\n{whole}"),
+        &["4:1: tls.library: another entry has this build_id"],
+    );
+    check_faults(
+        "[[tls.library]]\nfunctions = { SSL_read = 0 }",
+        &[
+            "2:26: tls.library.functions.SSL_read: found 0, expected a table of functions, each with its virtual address, \
+           as `nm` shows it",
+        ],
+    );
+    let error = parse("[[tls.library]]\nfunctions = { SSL_raed = 1 }").unwrap_err().to_string();
+    let fault =
+        "2:26: tls.library.functions.SSL_raed: no function that is probed; known: SSL_read, SSL_write, ";
+    assert!(error.contains(fault), "{error}");
 }
 
 #[test]

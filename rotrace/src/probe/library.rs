@@ -2,8 +2,8 @@
 //! not be seen, with the reason. Refuses to know: how probes are attached, and where the bytes of a file come from.
 //!
 //! Engines link TLS into the executable or a plugin of any name, so every file that is mapped with code is looked at,
-//! once per host: [`Cache`]. A copy without symbols is not found by this, nor said to be missed; its connections show as
-//! opaque.
+//! once per host: [`Cache`]. Of a copy without symbols somebody must tell where its functions are: [`Addresses`]. Else it
+//! is not found, nor said to be missed; its connections show as opaque.
 //!
 //! What a process says about its files is not believed. A path of `/proc/PID/maps` means something in the process's own
 //! mount namespace, and may lead elsewhere by now; the bare path on the host could steer probes to a file of the host.
@@ -19,7 +19,7 @@
 
 mod elf;
 
-pub use elf::{Machine, NotElf, Points, Stack, points};
+pub use elf::{Addresses, BadEntry, BuildId, Machine, NotElf, Points, Stack, functions, points};
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::CString;
@@ -114,6 +114,8 @@ pub struct Uncovered {
     pub name: String,
     /// Why not.
     pub why: Why,
+    /// What its linker called it, where that was read.
+    pub build_id: Option<BuildId>,
 }
 
 /// Why the TLS of a file is not seen.
@@ -123,6 +125,8 @@ pub enum Why {
     Stack(Stack),
     /// It is called like a library whose functions are probed, and has none of them.
     NoFunctions,
+    /// No function begins at this address, which is told of it.
+    Misplaced(u64),
     /// It is for another architecture than this host's.
     Machine,
     /// It cannot be made sense of.
@@ -135,15 +139,19 @@ pub enum Why {
 
 impl fmt::Display for Uncovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Uncovered { name, why } = self;
+        let Uncovered { name, why, build_id } = self;
         match why {
             Why::Stack(stack) => write!(f, "{name} has {stack}, which is not followed"),
             Why::NoFunctions => write!(f, "{name} has none of the functions that are probed"),
+            Why::Misplaced(address) => {
+                write!(f, "{name} has no function that begins at {address:#x}, as its [[tls.library]] says")
+            }
             Why::Machine => write!(f, "{name} is for another architecture"),
             Why::NotElf(why) => write!(f, "{name} is not looked into: {why}"),
             Why::Replaced => write!(f, "{name} was replaced since it was mapped"),
             Why::Unopened(kind) => write!(f, "{name} cannot be opened: {kind}"),
-        }
+        }?;
+        build_id.as_ref().map_or(Ok(()), |id| write!(f, " (build id {id})"))
     }
 }
 
@@ -206,10 +214,6 @@ impl Scan {
         cache: &mut Cache,
     ) -> Option<Library> {
         let name = name(mapping);
-        if let Expectation::Carries(stack) = expectation {
-            self.miss(name, Why::Stack(stack));
-            return None;
-        }
         let looked = open(process, mapping).and_then(|file| {
             let bytes_max =
                 if expectation == Expectation::Nothing { UNEXPECTED_BYTES } else { EXPECTED_BYTES };
@@ -218,36 +222,42 @@ impl Scan {
         });
         let (file, identity, points) = match looked {
             Ok(looked) => looked,
-            Err(why) if expectation == Expectation::Nothing => {
-                // A file that is no ELF file has been looked at, and has no functions.
-                self.unread += usize::from(why != Why::NotElf(NotElf::Magic));
-                return None;
-            }
             Err(why) => {
-                self.miss(name, why);
+                match expectation {
+                    // A file that is no ELF file has been looked at, and has no functions.
+                    Expectation::Nothing => self.unread += usize::from(why != Why::NotElf(NotElf::Magic)),
+                    Expectation::Carries(stack) => self.miss(name, Why::Stack(stack), None),
+                    Expectation::Followed | Expectation::Executable => self.miss(name, why, None),
+                }
                 return None;
             }
         };
-        for &stack in &points.stacks {
-            self.miss(name.clone(), Why::Stack(stack));
+        let carries_plaintext = points.carries_plaintext();
+        let Points { machine, functions, stacks, build_id, misplaced } = points;
+        let mut miss = |why| self.miss(name.clone(), why, build_id.clone());
+        stacks.into_iter().map(Why::Stack).for_each(&mut miss);
+        if let Some(address) = misplaced {
+            miss(Why::Misplaced(address));
         }
-        if !points.carries_plaintext() {
-            if expectation == Expectation::Followed {
-                self.miss(name, Why::NoFunctions);
+        if !carries_plaintext {
+            match expectation {
+                Expectation::Carries(stack) => miss(Why::Stack(stack)),
+                Expectation::Followed if misplaced.is_none() => miss(Why::NoFunctions),
+                Expectation::Followed | Expectation::Executable | Expectation::Nothing => {}
             }
             return None;
         }
-        if Machine::HOST != Some(points.machine) {
-            self.miss(name, Why::Machine);
+        if Machine::HOST != Some(machine) {
+            miss(Why::Machine);
             return None;
         }
-        Some(Library { file, name, identity, points: points.functions })
+        Some(Library { file, name, identity, points: functions })
     }
 
-    fn miss(&mut self, name: String, why: Why) {
+    fn miss(&mut self, name: String, why: Why, build_id: Option<BuildId>) {
         let named = |known: &Uncovered| matches!(why, Why::Stack(_)) && known.why == why;
         if !self.uncovered.iter().any(named) {
-            self.uncovered.push(Uncovered { name, why });
+            self.uncovered.push(Uncovered { name, why, build_id });
         }
     }
 }
@@ -348,6 +358,7 @@ fn descriptor(file: &File) -> PathBuf {
 pub struct Cache {
     /// The one used last stands last.
     entries: VecDeque<(Key, Result<Points, NotElf>)>,
+    told: Addresses,
 }
 
 /// What a file was when it was read. The time is that of the last change of anything (`ctime`), which unlike `mtime`
@@ -362,6 +373,11 @@ struct Key {
 }
 
 impl Cache {
+    /// Files are looked at with what is `told` of them.
+    pub fn new(told: Addresses) -> Cache {
+        Cache { entries: VecDeque::new(), told }
+    }
+
     /// Identity and points of an open file.
     fn points(&mut self, file: &File, bytes_max: u64) -> Result<((u64, u64), Points), Why> {
         let metadata = file.metadata().map_err(|error| Why::Unopened(error.kind()))?;
@@ -377,7 +393,7 @@ impl Cache {
             Some(entry) => entry,
             None => {
                 let file = File::open(descriptor(file)).map_err(|error| Why::Unopened(error.kind()))?;
-                let found = points(file, bytes_max);
+                let found = points(file, bytes_max, &self.told);
                 if let Err(NotElf::Unreadable(_)) = found {
                     // The next attempt may do better.
                     return found.map(|points| ((key.device, key.inode), points)).map_err(Why::NotElf);

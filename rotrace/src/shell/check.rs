@@ -215,8 +215,9 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
             ),
         });
     }
+    let told = config.map(|config| config.tls.libraries.clone()).unwrap_or_default();
     let mut covered = Vec::new();
-    match library::scan(&process, &mut library::Cache::default(), &mut |library| covered.push(library.name)) {
+    match library::scan(&process, &mut library::Cache::new(told), &mut |library| covered.push(library.name)) {
         Ok(scan) => {
             for name in &covered {
                 findings.push(finding(

@@ -15,6 +15,7 @@ use super::clock::monotonic_ns;
 use super::recorder::Recorder;
 use crate::attribute;
 use crate::capture::{self, Losses, ProcessFacts};
+use crate::config;
 use crate::pipeline::{Output, Pipeline};
 use crate::probe::library::{self, Library, Scan};
 use crate::probe::program::{self, Loaded};
@@ -42,8 +43,15 @@ struct Target {
     initial: u32,
     next_scan_ns: u64,
     /// TLS libraries that are probed in it, by device and inode.
-    libraries: BTreeMap<(u64, u64), tls::Links>,
+    libraries: BTreeMap<(u64, u64), Probed>,
     uncovered: Vec<library::Uncovered>,
+}
+
+/// A TLS library that is probed in a process.
+#[derive(Debug)]
+struct Probed {
+    points: Vec<(tls::Function, u64)>,
+    links: tls::Links,
 }
 
 /// Everything that one run of the daemon holds.
@@ -52,8 +60,8 @@ pub(super) struct Session {
     pub(super) pipeline: Pipeline,
     procfs: Procfs,
     pub(super) recorder: Option<Recorder>,
-    /// Whether TLS libraries are probed.
-    pub(super) openssl: bool,
+    /// Whether TLS libraries are probed, and what is told of those without symbols.
+    tls: config::Tls,
     /// By PID in the initial namespace.
     targets: BTreeMap<u32, Target>,
     libraries: library::Cache,
@@ -71,8 +79,13 @@ enum Change {
 }
 
 impl Session {
-    pub(super) fn new(probes: Probes, pipeline: Pipeline, recorder: Option<Recorder>, openssl: bool) -> Self {
-        if openssl {
+    pub(super) fn new(
+        probes: Probes,
+        pipeline: Pipeline,
+        recorder: Option<Recorder>,
+        tls: &config::Tls,
+    ) -> Self {
+        if tls.openssl {
             debug!("TLS functions are probed by {}", probes.tls_means());
         }
         let recursion_misses = recursion_misses(&probes);
@@ -81,11 +94,22 @@ impl Session {
             pipeline,
             procfs: proc(),
             recorder,
-            openssl,
+            tls: tls.clone(),
             targets: BTreeMap::new(),
-            libraries: library::Cache::default(),
+            libraries: library::Cache::new(tls.libraries.clone()),
             recursion_misses,
         }
+    }
+
+    /// Takes what the configuration says of TLS now. What it no longer says of a library that is probed acts on processes
+    /// that start later.
+    pub(super) fn follow(&mut self, tls: &config::Tls) {
+        if self.tls == *tls {
+            return;
+        }
+        self.tls = tls.clone();
+        self.libraries = library::Cache::new(tls.libraries.clone());
+        self.targets.values_mut().for_each(|target| target.next_scan_ns = 0);
     }
 
     /// How many processes are captured from.
@@ -110,7 +134,7 @@ impl Session {
         let now_ns = monotonic_ns();
         // The probes of its libraries come first: attaching takes long, and nobody drains meanwhile.
         let mut target = Target::new(process.pid(), resolved.initial, now_ns);
-        if self.openssl {
+        if self.tls.openssl {
             let Session { probes, libraries, .. } = self;
             for library in library::installed(&process, libraries) {
                 target.attach(probes, library);
@@ -262,7 +286,7 @@ impl Session {
 
     /// Looks for TLS libraries in the targets whose time has come.
     fn scan_due(&mut self, now_ns: u64) {
-        if !self.openssl {
+        if !self.tls.openssl {
             return;
         }
         let Session { probes, procfs, targets, libraries, .. } = self;
@@ -293,21 +317,23 @@ impl Target {
 
     /// The TLS probes that are left when it is watched no more.
     fn into_links(self) -> tls::Links {
-        self.libraries.into_values().collect()
+        self.libraries.into_values().map(|probed| probed.links).collect()
     }
 
-    /// Attaches the probes of a library that is not probed yet.
+    /// Attaches the probes of a library that is not probed yet, or not where its functions are said to be now.
     fn attach(&mut self, probes: &mut Probes, library: Library) {
-        if self.libraries.contains_key(&library.identity) {
+        if self.libraries.get(&library.identity).is_some_and(|probed| probed.points == library.points) {
             return;
         }
+        // Else calls would be seen twice.
+        drop(self.libraries.remove(&library.identity));
         let links = probes.attach_tls(self.pid, &library.path(), &library.points);
         let links = links.unwrap_or_else(|why| {
             warn!(pid = self.pid, library = library.name, "TLS is not read: {why:#}");
             tls::Links::default()
         });
         debug!(pid = self.pid, library = library.name, links = links.count(), "TLS library");
-        self.libraries.insert(library.identity, links);
+        self.libraries.insert(library.identity, Probed { points: library.points, links });
         probes.tls_is_probed(self.initial, monotonic_ns());
     }
 }

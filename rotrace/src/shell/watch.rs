@@ -68,7 +68,7 @@ pub(super) fn attach(asked: cli::Attach, config: &Config) -> anyhow::Result<()> 
     let recorder =
         asked.record.as_deref().map(|path| Recorder::create(path, &description, redactor)).transpose()?;
     let family = probes.family().name();
-    let mut session = Session::new(probes, pipeline, recorder, config.tls.openssl);
+    let mut session = Session::new(probes, pipeline, recorder, &config.tls);
     for &pid in &asked.pids {
         if pid == std::process::id() {
             bail!("process {pid} is rotrace itself, which is never traced");
@@ -164,7 +164,7 @@ pub(super) fn run(path: &Path, mut config: Config, asked: Option<Family>) -> any
             config.endpoints.dictionary = None;
         }
     }
-    let session = Session::new(probes, pipeline, None, config.tls.openssl);
+    let session = Session::new(probes, pipeline, None, &config.tls);
     let signals = Signals::default();
     let served = serve_in_background(signals.clone(), Some((listener, Arc::clone(&state))))?;
     let mut players = PlayerFeed::default();
@@ -291,7 +291,7 @@ impl Daemon {
                 );
                 self.seeker.follow(settings.rules.clone());
                 self.session.pipeline.replace_settings(settings);
-                self.session.openssl = new.tls.openssl;
+                self.session.follow(&new.tls);
                 if let Err(why) = self.players.follow(&new.cost) {
                     error!("players are not counted: {why:#}");
                 }

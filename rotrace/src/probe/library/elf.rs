@@ -8,7 +8,11 @@
 //!
 //! Format: System V ABI, chapters 4 and 5 (ELF header, sections, string and symbol tables, program headers).
 
+mod build_id;
 mod go;
+mod unwind;
+
+pub use build_id::{Addresses, BadEntry, BuildId};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -83,6 +87,14 @@ enum Meaning {
     GoText,
 }
 
+/// The functions that are probed wherever they are found, by their names.
+pub fn functions() -> impl Iterator<Item = (&'static str, Function)> {
+    NAMES.iter().filter_map(|&(name, meaning)| match meaning {
+        Meaning::Probed(function) => Some((name, function)),
+        Meaning::Carries(_) | Meaning::GoText => None,
+    })
+}
+
 /// A TLS implementation that the probes do not follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stack {
@@ -140,6 +152,10 @@ pub struct Points {
     pub functions: Vec<(Function, u64)>,
     /// Stacks that it carries besides.
     pub stacks: BTreeSet<Stack>,
+    /// What its linker called it.
+    pub build_id: Option<BuildId>,
+    /// An address that is told of it, at which no function begins. Then nothing is probed for what is told.
+    pub misplaced: Option<u64>,
 }
 
 impl Points {
@@ -180,10 +196,10 @@ impl fmt::Display for NotElf {
     }
 }
 
-/// Looks for the functions in `file`, of which at most `bytes_max` bytes are read.
+/// Looks for the functions in `file`, of which at most `bytes_max` bytes are read. Some may be `told` of it.
 ///
 /// A file without section headers has no symbols here: no linker makes one.
-pub fn points(file: impl Read + Seek, bytes_max: u64) -> Result<Points, NotElf> {
+pub fn points(file: impl Read + Seek, bytes_max: u64, told: &Addresses) -> Result<Points, NotElf> {
     let mut file = Bounded::new(file, bytes_max)?;
     if file.bytes(0, elf::ELFMAG.len() as u64)? != elf::ELFMAG {
         return Err(NotElf::Magic);
@@ -223,6 +239,12 @@ pub fn points(file: impl Read + Seek, bytes_max: u64) -> Result<Points, NotElf> 
         }
         count => file.table(header.e_phoff.get(Le), count.into())?,
     };
+    let build_id = build_id::build_id(&mut file, &segments)?;
+    let told: Vec<_> = told.of(build_id.as_ref()).collect();
+    let misplaced = misplaced(&mut file, &segments, &told)?;
+    if misplaced.is_none() {
+        found.addresses.extend(told);
+    }
     let mut functions = offsets(&mut file, machine, &segments, &found.addresses)?;
     let names = section_names(&mut file, &header, &sections)?;
     let named: Vec<_> = sections.iter().map(|section| (section_name(&names, section), *section)).collect();
@@ -234,7 +256,7 @@ pub fn points(file: impl Read + Seek, bytes_max: u64) -> Result<Points, NotElf> 
         }
     }
     functions.sort_unstable_by_key(|(_, offset)| *offset);
-    Ok(Points { machine, functions, stacks: found.stacks })
+    Ok(Points { machine, functions, stacks: found.stacks, build_id, misplaced })
 }
 
 #[derive(Default)]
@@ -370,6 +392,21 @@ fn offsets<F: Read + Seek>(
     let offsets: Vec<_> = offsets.into_iter().map(|(offset, function)| (function, offset)).collect();
     // Two functions with one body cannot be told apart when it runs, so neither is probed.
     Ok(offsets.chunk_by(|a, b| a.1 == b.1).filter(|same| same.len() == 1).flatten().copied().collect())
+}
+
+/// The first address at which no function begins. Where the file does not say where functions begin, any in code will do.
+fn misplaced<F: Read + Seek>(
+    file: &mut Bounded<F>,
+    segments: &[ProgramHeader64<Le>],
+    addresses: &[(u64, Function)],
+) -> Result<Option<u64>, NotElf> {
+    for &(address, _) in addresses {
+        let is_code = segments.iter().any(|segment| place(segment, address).is_some());
+        if !is_code || unwind::begins_function(file, segments, address)? == Some(false) {
+            return Ok(Some(address));
+        }
+    }
+    Ok(None)
 }
 
 /// Where `address` is in the file, and how many bytes of the segment follow it there.

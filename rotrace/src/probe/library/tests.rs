@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::elf::tests::Sample;
+use super::elf::tests::{CODE_ADDRESS, Sample};
 use super::*;
 use crate::process::{Procfs, mappings};
 
@@ -137,13 +137,40 @@ fn what_is_not_covered_is_said_with_its_reason() {
     let handshake = Sample::new().function("SSL_connect", 0).bytes();
     assert_eq!(missed("libssl.so.3", &handshake), [Why::NoFunctions]);
     assert_eq!(missed("libssl.so.3", b"no ELF"), [Why::NotElf(NotElf::Magic)]);
-    assert_eq!(missed("libnss3.so", b"never read"), [Why::Stack(Stack::Nss)]);
+    assert_eq!(missed("libnss3.so", b"no ELF"), [Why::Stack(Stack::Nss)]);
     let static_copy = Sample::new().function("SSL_ImportFD", 0).bytes();
     assert_eq!(missed("browser", &static_copy), [Why::Stack(Stack::Nss)]);
     assert_eq!(missed("plugin.so", &Sample::new().bytes()), []);
     let mut foreign = openssl().bytes();
     foreign[18] = if Machine::HOST == Some(Machine::X86_64) { 183 } else { 62 };
     assert_eq!(missed("libssl.so.3", &foreign), [Why::Machine]);
+}
+
+/// A file of a stack without symbols is looked at for what is told of it, and named by its build id else.
+#[test]
+fn what_is_told_of_a_library_has_it_covered() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = Sample::new().build_id(b"12345678").bytes();
+    let mapped = Mapped::new(&directory, "UnityPlayer.so", &bytes);
+    let id = BuildId::parse("3132333435363738").unwrap();
+    let mut told = Addresses::default();
+    let functions = [(CODE_ADDRESS, Function::Receive), (CODE_ADDRESS + 16, Function::Write)];
+    let functions = functions.into_iter().chain([(CODE_ADDRESS + 32, Function::Free)]).collect();
+    told.insert(id.clone(), functions).unwrap();
+    let look = |cache: &mut Cache| {
+        let mut covered = Vec::new();
+        let scan = scan(&this_process(), cache, &mut |library| covered.push(library.name)).unwrap();
+        (covered.contains(&mapped.name()), scan.uncovered)
+    };
+    let is_missed = |missed: &Uncovered| missed.name == mapped.name();
+    let (is_covered, uncovered) = look(&mut Cache::new(told));
+    assert!(is_covered && !uncovered.iter().any(is_missed), "{uncovered:?}");
+    let (is_covered, uncovered) = look(&mut Cache::default());
+    let missed = uncovered.into_iter().find(is_missed).unwrap();
+    assert!(!is_covered);
+    assert_eq!((missed.why, missed.build_id.as_ref()), (Why::Stack(Stack::Unity), Some(&id)));
+    let text = format!("{} has UnityTLS, which is not followed (build id 3132333435363738)", mapped.name());
+    assert_eq!(missed.to_string(), text);
 }
 
 #[test]

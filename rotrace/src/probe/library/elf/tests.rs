@@ -10,8 +10,8 @@ use super::*;
 const MAX: u64 = 1024 * 1024;
 
 /// Where the code of a [`Sample`] is in the file, and in memory.
-const CODE_OFFSET: u64 = 64 + 2 * 56;
-const CODE_ADDRESS: u64 = 0x40_10b0;
+const CODE_OFFSET: u64 = 64 + 3 * 56;
+pub(in crate::probe::library) const CODE_ADDRESS: u64 = 0x40_10b0;
 const CODE_BYTES: usize = 128;
 
 /// An ELF file to be: code, and one symbol table.
@@ -23,6 +23,8 @@ pub(in crate::probe::library) struct Sample {
     symbols: Vec<(u32, elf::SymbolType, u16, u64)>,
     /// At most 16 letters.
     section_name: &'static str,
+    /// In whole words; empty for a file without one.
+    build_id: Vec<u8>,
 }
 
 impl Sample {
@@ -33,7 +35,12 @@ impl Sample {
             strings: vec![0],
             symbols: Vec::new(),
             section_name: ".text",
+            build_id: Vec::new(),
         }
+    }
+
+    pub(in crate::probe::library) fn build_id(self, id: &[u8; 8]) -> Sample {
+        Sample { build_id: id.to_vec(), ..self }
     }
 
     /// With a defined function `at` bytes into the code.
@@ -53,9 +60,11 @@ impl Sample {
         self
     }
 
-    /// File and program header, code, symbols, strings, section names, section headers.
+    /// File and program headers, code, build id, symbols, strings, section names, section headers.
     pub(in crate::probe::library) fn bytes(&self) -> Vec<u8> {
-        let symbols_at = CODE_OFFSET + CODE_BYTES as u64;
+        let note_at = CODE_OFFSET + CODE_BYTES as u64;
+        let note_bytes = 16 + self.build_id.len() as u64;
+        let symbols_at = note_at + note_bytes;
         let symbols_bytes = 24 * self.symbols.len() as u64;
         let strings_at = symbols_at + symbols_bytes;
         let names_at = strings_at + self.strings.len() as u64;
@@ -71,7 +80,7 @@ impl Sample {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(0u32.to_le_bytes());
-        for half in [64u16, 56, 2, 64, 4, 3] {
+        for half in [64u16, 56, 3, 64, 4, 3] {
             bytes.extend(half.to_le_bytes());
         }
         // A segment of data at the same addresses comes first: code is only in the other.
@@ -83,7 +92,18 @@ impl Sample {
                 bytes.extend(word.to_le_bytes());
             }
         }
+        let kind = if self.build_id.is_empty() { elf::PT_NULL } else { elf::PT_NOTE };
+        bytes.extend(kind.0.to_le_bytes());
+        bytes.extend(elf::PF_R.0.to_le_bytes());
+        for word in [note_at, 0, 0, note_bytes, note_bytes, 4] {
+            bytes.extend(word.to_le_bytes());
+        }
         bytes.extend(self.code);
+        for word in [4, self.build_id.len() as u32, elf::NT_GNU_BUILD_ID.0] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(b"GNU\0");
+        bytes.extend(&self.build_id);
         for &(name, kind, section, address) in &self.symbols {
             bytes.extend(name.to_le_bytes());
             bytes.extend([elf::STB_GLOBAL.0 << 4 | kind.0, 0]);
@@ -114,7 +134,7 @@ impl Sample {
 }
 
 fn read(bytes: &[u8]) -> Result<Points, NotElf> {
-    points(Cursor::new(bytes), MAX)
+    points(Cursor::new(bytes), MAX, &Addresses::default())
 }
 
 /// `functions` are given by their place in the code.
@@ -240,6 +260,33 @@ fn go_and_rust_are_known_by_their_traces() {
 }
 
 #[test]
+fn what_is_told_of_a_file_is_true_of_it_alone() {
+    use Function::{Free, Read, Write};
+    let told = |address: u64| {
+        let mut told = Addresses::default();
+        let functions = [(CODE_ADDRESS + 8, Read), (CODE_ADDRESS + 16, Write), (address, Free)];
+        told.insert(BuildId::parse("0102030405060708").unwrap(), functions.into()).unwrap();
+        told
+    };
+    let look = |sample: &Sample, address| points(Cursor::new(sample.bytes()), MAX, &told(address)).unwrap();
+    let named = Sample::new().build_id(&[1, 2, 3, 4, 5, 6, 7, 8]).function("SSL_get_error", 40);
+    let found = look(&named, CODE_ADDRESS);
+    let placed = |at: &[(Function, u64)]| at.iter().map(|&(f, at)| (f, CODE_OFFSET + at)).collect::<Vec<_>>();
+    assert_eq!(found.functions, placed(&[(Free, 0), (Read, 8), (Write, 16), (Function::GetError, 40)]));
+    assert_eq!((found.build_id, found.misplaced), (BuildId::parse("0102030405060708"), None));
+
+    let other = look(&Sample::new().build_id(&[1, 2, 3, 4, 5, 6, 7, 9]), CODE_ADDRESS);
+    assert_eq!((other.functions, other.misplaced), (Vec::new(), None));
+    let unnamed = look(&Sample::new(), CODE_ADDRESS);
+    assert_eq!((unnamed.functions, unnamed.build_id), (Vec::new(), None));
+    for outside in [CODE_ADDRESS - 1, CODE_ADDRESS + CODE_BYTES as u64, u64::MAX] {
+        let found = look(&named, outside);
+        assert_eq!(found.functions, placed(&[(Function::GetError, 40)]));
+        assert_eq!(found.misplaced, Some(outside));
+    }
+}
+
+#[test]
 fn what_is_no_program_of_this_kind_is_refused() {
     let with = |at: usize, value: u8| {
         let mut bytes = Sample::new().function("SSL_read", 0).bytes();
@@ -272,9 +319,10 @@ fn a_name_across_two_pieces_is_found_once() {
 #[test]
 fn work_is_bounded() {
     let bytes = Sample::new().function("SSL_read", 0).bytes();
-    let enough = (0..MAX).find(|&max| points(Cursor::new(&bytes), max).is_ok()).unwrap();
+    let enough =
+        (0..MAX).find(|&max| points(Cursor::new(&bytes), max, &Addresses::default()).is_ok()).unwrap();
     assert!(enough <= bytes.len() as u64);
-    assert_eq!(points(Cursor::new(&bytes), enough - 1), Err(NotElf::TooLarge));
+    assert_eq!(points(Cursor::new(&bytes), enough - 1, &Addresses::default()), Err(NotElf::TooLarge));
 
     let many = |functions: u64| {
         let sample = Sample::new().function("SSL_read", 0);
@@ -308,12 +356,16 @@ proptest! {
             .function("SSL_write", 16)
             .function("mbedtls_ssl_write", 32)
             .code(8, &[0xf3, 0x0f, 0x1e, 0xfa, 0x55])
+            .build_id(&[1; 8])
             .bytes();
+        let mut told = Addresses::default();
+        let functions = [Function::Read, Function::Write, Function::Free].map(|function| (CODE_ADDRESS + 64, function));
+        told.insert(BuildId::parse("0101010101010101").unwrap(), functions.into()).unwrap();
         for (at, value) in changes {
             let at = at % bytes.len();
             bytes[at] = value;
         }
-        if let Ok(found) = read(&bytes) {
+        if let Ok(found) = points(Cursor::new(&bytes), MAX, &told) {
             prop_assert!(found.functions.iter().all(|&(_, offset)| offset < bytes.len() as u64));
             prop_assert!(found.functions.windows(2).all(|pair| pair[0].1 < pair[1].1));
         }

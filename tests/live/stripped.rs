@@ -1,0 +1,196 @@
+//! Given: a client with OpenSSL linked in, and stripped. Gives: proof that its calls are those of the server's log when the
+//! configuration says where the functions are, and that nothing is read or harmed when it does not, or is wrong. Refuses to
+//! know: libraries that say so themselves.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::call::{Role, Seen};
+use crate::compare::assert_equal;
+use crate::needs;
+use crate::nginx::Nginx;
+use crate::process::{Running, outcome, until};
+use crate::refusals::rotrace;
+use crate::stopping::links;
+use crate::tracer::Tracer;
+
+/// The functions that are told.
+const FUNCTIONS: [&str; 6] =
+    ["SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_free", "SSL_get_error"];
+
+/// Requests of the client: three on a connection.
+const PATHS: [&str; 8] =
+    ["/v1/a/1", "/v1/a/2", "/page", "/v1/b/1", "/missing", "/page?2", "/v1/c/1", "/v1/c/2"];
+
+/// `scripts/openssl.c`, compiled with OpenSSL of `libssl.a`; with symbols, and without.
+struct Client {
+    whole: PathBuf,
+    stripped: PathBuf,
+}
+
+fn client() -> Client {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openssl");
+    std::fs::create_dir_all(&directory).unwrap();
+    let client = Client { whole: directory.join("whole"), stripped: directory.join("stripped") };
+    // Tests run side by side: each makes its own, which is the same, and the last one stays.
+    let made = TempDir::new_in(&directory).unwrap();
+    let [whole, stripped] = ["whole", "stripped"].map(|name| made.path().join(name));
+    let mut compile = Command::new(needs::program("gcc"));
+    compile.args(["-O2", "-Wall", "-Werror", &needs::script("openssl.c")]);
+    compile.args(["-Wl,-Bstatic", "-lssl", "-lcrypto", "-Wl,-Bdynamic", "-o"]).arg(&whole);
+    let (status, _, complaints) = outcome(compile);
+    assert_eq!(status, Some(0), "live tests need gcc, libc6-dev and libssl-dev: {complaints}");
+    let mut strip = Command::new(needs::program("strip"));
+    strip.arg("-o").args([&stripped, &whole]);
+    assert_eq!(outcome(strip).0, Some(0));
+    for (made, program) in [(whole, &client.whole), (stripped, &client.stripped)] {
+        std::fs::rename(made, program).unwrap();
+    }
+    client
+}
+
+impl Client {
+    fn run(&self, nginx: &Nginx) -> Running {
+        let arguments = [nginx.tls_port.to_string(), nginx.certificate()];
+        Running::hold(&self.stripped, arguments.into_iter().chain(PATHS.map(str::to_owned)))
+    }
+
+    /// The build id of the stripped program, as `readelf` reads it.
+    fn build_id(&self) -> String {
+        let mut command = Command::new(needs::program("readelf"));
+        command.arg("-n").arg(&self.stripped);
+        let (_, notes, _) = outcome(command);
+        let id = notes.lines().find_map(|line| line.trim().strip_prefix("Build ID: "));
+        id.expect("gcc has the linker write a build id").to_owned()
+    }
+
+    /// Name and address of the functions, as `nm` reads them in the program with symbols; moved by so many bytes.
+    fn entry(&self, moved: u64) -> String {
+        let mut command = Command::new(needs::program("nm"));
+        command.args(["--defined-only"]).arg(&self.whole);
+        let (_, symbols, _) = outcome(command);
+        let functions: Vec<_> = symbols
+            .lines()
+            .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+                [address, "T", name] if FUNCTIONS.contains(&name) => {
+                    let address = u64::from_str_radix(address, 16).unwrap() + moved;
+                    Some(format!("{name} = {address:#x}"))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(functions.len(), FUNCTIONS.len());
+        let functions = functions.join(", ");
+        format!("[[tls.library]]\nbuild_id = \"{}\"\nfunctions = {{ {functions} }}\n", self.build_id())
+    }
+}
+
+fn nginx() -> Nginx {
+    let nginx = Nginx::start();
+    nginx.serve_file("page", 3_000_000);
+    nginx
+}
+
+/// Traces the client with a configuration from before its first call.
+fn traced(client: &Client, nginx: &Nginx, config: &str) -> Seen {
+    let path = nginx.path("rotrace.toml");
+    std::fs::write(&path, config).unwrap();
+    let mut running = client.run(nginx);
+    running.next_step();
+    running.line("ready");
+    let tracer = Tracer::attach_with(&[running.pid()], &["--config", &path]);
+    running.next_step();
+    running.succeeded();
+    tracer.finish()
+}
+
+/// What `rotrace check` says of the TLS of a client that waits.
+fn checked(client: &Client, nginx: &Nginx, config: &str) -> String {
+    let path = nginx.path("rotrace.toml");
+    std::fs::write(&path, config).unwrap();
+    let mut running = client.run(nginx);
+    running.next_step();
+    running.line("ready");
+    check(running.pid(), &["--config", &path], client.stripped.to_str().unwrap())
+}
+
+/// The lines of `rotrace check` on the TLS of one file.
+fn check(pid: u32, options: &[&str], file: &str) -> String {
+    let pid = pid.to_string();
+    let (_, told, _) = outcome(rotrace(&[&["check", &pid], options].concat()));
+    let is_of_it = |line: &&str| line.contains(file) && line.contains(" TLS ");
+    told.lines().filter(is_of_it).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn its_functions_are_read_where_the_configuration_says_they_are() {
+    let (client, nginx) = (client(), nginx());
+    let config = client.entry(0);
+    let said = checked(&client, &nginx, &config);
+    assert_eq!(said, format!("ok     TLS          {}", client.stripped.display()));
+    let seen = traced(&client, &nginx, &config);
+    let log = nginx.quit();
+    assert_eq!(log.len(), PATHS.len());
+    assert!(seen.calls.iter().all(|call| call.tls && call.role == Role::Client));
+    assert_equal(&seen.calls, &log);
+}
+
+#[test]
+fn without_them_it_is_counted_as_not_decoded() {
+    let (client, nginx) = (client(), nginx());
+    let seen = traced(&client, &nginx, "");
+    assert_eq!((seen.calls.len(), nginx.quit().len()), (0, PATHS.len()));
+    assert_eq!(seen.opaque(), [("localhost".to_owned(), 3)].into());
+}
+
+/// A probe within an instruction would end the program.
+#[test]
+fn addresses_at_which_no_function_begins_are_refused() {
+    let (client, nginx) = (client(), nginx());
+    let config = client.entry(1);
+    let said = checked(&client, &nginx, &config);
+    let expect =
+        format!("missed TLS          {} has no function that begins at 0x", client.stripped.display());
+    assert!(
+        said.starts_with(&expect) && said.ends_with(&format!("(build id {})", client.build_id())),
+        "{said}"
+    );
+    let seen = traced(&client, &nginx, &config);
+    assert_eq!((seen.calls.len(), nginx.quit().len()), (0, PATHS.len()));
+    assert_eq!(seen.opaque(), [("localhost".to_owned(), 3)].into());
+}
+
+/// The daemon learns of them while the client runs.
+#[test]
+fn addresses_that_come_with_a_reload() {
+    /// Of the libraries that a program of this host may load, and of the client's own.
+    const LINKS: (usize, usize) = (3 + 2, 3);
+    let (client, nginx) = (client(), nginx());
+    let path = nginx.path("rotrace.toml");
+    let mark = nginx.certificate();
+    let exe = client.stripped.display();
+    let config = format!(
+        "[[target]]\nexe = \"{exe}\"\ncmdline = \"*{mark}*\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n"
+    );
+    std::fs::write(&path, &config).unwrap();
+    let mut running = client.run(&nginx);
+    running.next_step();
+    running.line("ready");
+    let mut daemon = Running::start(rotrace(&["run", "--config", &path]));
+    let pid = daemon.pid();
+    let has = |count: usize| (links(pid, "probe_multi").len() == count).then_some(());
+    until("the probes of the libraries of this host", || has(LINKS.0));
+    std::fs::write(&path, config + &client.entry(0)).unwrap();
+    daemon.signal(libc::SIGHUP);
+    until("the probes of what is linked in", || has(LINKS.0 + LINKS.1));
+    running.next_step();
+    running.succeeded();
+    assert_eq!(nginx.quit().len(), PATHS.len());
+    daemon.signal(libc::SIGTERM);
+    daemon.ended();
+    let log = daemon.stderr.so_far();
+    let stopped = log.iter().find(|line| line.contains("stopped")).unwrap();
+    assert!(stopped.contains(&format!("\"calls\":{}", PATHS.len())), "{stopped}");
+}
