@@ -1,6 +1,6 @@
-//! Given: a client with OpenSSL linked in, and stripped. Gives: proof that its calls are those of the server's log when the
-//! configuration says where the functions are, and that nothing is read or harmed when it does not, or is wrong. Refuses to
-//! know: libraries that say so themselves.
+//! Given: clients with a TLS library linked in, and stripped. Gives: proof that their calls are those of the server's log when
+//! the configuration says where the functions are; and that nothing is read or harmed when it does not, or is wrong, but the
+//! library is named. Refuses to know: libraries that say so themselves.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,7 +117,7 @@ fn checked(client: &Client, nginx: &Nginx, config: &str) -> String {
 }
 
 /// The lines of `rotrace check` on the TLS of one file.
-fn check(pid: u32, options: &[&str], file: &str) -> String {
+pub(crate) fn check(pid: u32, options: &[&str], file: &str) -> String {
     let pid = pid.to_string();
     let (_, told, _) = outcome(rotrace(&[&["check", &pid], options].concat()));
     let is_of_it = |line: &&str| line.contains(file) && line.contains(" TLS ");
@@ -140,6 +140,10 @@ fn its_functions_are_read_where_the_configuration_says_they_are() {
 #[test]
 fn without_them_it_is_counted_as_not_decoded() {
     let (client, nginx) = (client(), nginx());
+    let said = checked(&client, &nginx, "");
+    let (name, id) = (client.stripped.display(), client.build_id());
+    let expect = format!("{name} has OpenSSL without symbols, which is not followed (build id {id})");
+    assert_eq!(said, format!("missed TLS          {expect}"));
     let seen = traced(&client, &nginx, "");
     assert_eq!((seen.calls.len(), nginx.quit().len()), (0, PATHS.len()));
     assert_eq!(seen.opaque(), [("localhost".to_owned(), 3)].into());
@@ -193,4 +197,23 @@ fn addresses_that_come_with_a_reload() {
     let log = daemon.stderr.so_far();
     let stopped = log.iter().find(|line| line.contains("stopped")).unwrap();
     assert!(stopped.contains(&format!("\"calls\":{}", PATHS.len())), "{stopped}");
+}
+
+/// The wheel of grpcio has BoringSSL in it, and no symbol but the module's own.
+#[test]
+fn grpc_of_python_is_named_and_counted() {
+    let nginx = nginx();
+    let arguments = [needs::script("grpc_calls.py"), nginx.http2_tls_port.to_string(), nginx.certificate()];
+    let mut running = Running::hold(needs::venv_python(), arguments);
+    running.next_step();
+    running.line("ready");
+    let said = check(running.pid(), &[], "cygrpc");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(".so has BoringSSL without symbols, which is not followed (build id "), "{said}");
+    let tracer = Tracer::attach(&[running.pid()]);
+    running.next_step();
+    running.succeeded();
+    let seen = tracer.finish();
+    assert_eq!((seen.calls.len(), nginx.quit().len()), (0, 1));
+    assert_eq!(seen.opaque(), [("localhost".to_owned(), 1)].into());
 }

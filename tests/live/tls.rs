@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::call::Role;
+use crate::call::{Role, Seen};
 use crate::clients;
 use crate::compare::{assert_equal, assert_suffix};
 use crate::needs;
@@ -58,24 +58,41 @@ fn python_httpx_async_over_tls() {
     python_library("httpx_async", 18);
 }
 
-fn pycurl(library: &str, nginx: &Nginx) -> Running {
-    let arguments = [needs::script("client.py"), library.to_owned(), nginx.tls_url(""), nginx.certificate()];
-    Running::hold(needs::venv_python(), arguments)
-}
-
-/// It brings its own libssl, of 1.1.
-#[test]
-fn python_pycurl_with_openssl_1_1() {
-    let nginx = Nginx::start();
-    let mut client = pycurl("pycurl", &nginx);
+/// A library that the client brings and has loaded when the tracer comes.
+fn loaded(library: &str, url: &str, nginx: Nginx, requests: usize) -> Seen {
+    let arguments = [needs::script("client.py"), library.to_owned(), url.to_owned(), nginx.certificate()];
+    let mut client = Running::hold(needs::venv_python(), arguments);
     client.next_step();
     client.line("loaded");
     let tracer = Tracer::attach(&[client.pid()]);
     client.next_step();
     client.succeeded();
     let log = nginx.quit();
-    assert_eq!(log.len(), 17);
-    assert_equal(&tracer.finish().calls, &log);
+    assert_eq!(log.len(), requests);
+    let seen = tracer.finish();
+    assert_equal(&seen.calls, &log);
+    seen
+}
+
+/// It brings its own libssl, of 1.1.
+#[test]
+fn python_pycurl_with_openssl_1_1() {
+    let nginx = Nginx::start();
+    loaded("pycurl", &nginx.tls_url(""), nginx, 17);
+}
+
+/// Its libcurl has BoringSSL linked in, with symbols that nobody exports.
+#[test]
+fn python_curl_cffi_with_boringssl() {
+    let nginx = Nginx::start();
+    loaded("curl_cffi", &nginx.tls_url(""), nginx, 18);
+}
+
+#[test]
+fn python_curl_cffi_with_boringssl_over_http2() {
+    let nginx = Nginx::start();
+    let seen = loaded("curl_cffi_http2", &nginx.http2_tls_url(""), nginx, 18);
+    assert!(seen.calls.iter().all(|call| call.protocol == "http/2"));
 }
 
 /// A library that no other program has is opened late and used within milliseconds: its probes may come when calls have
@@ -83,7 +100,9 @@ fn python_pycurl_with_openssl_1_1() {
 #[test]
 fn a_library_that_is_used_as_soon_as_it_is_opened() {
     let nginx = Nginx::start();
-    let seen = trace(pycurl("pycurl_at_once", &nginx));
+    let arguments =
+        [needs::script("client.py"), "pycurl_at_once".to_owned(), nginx.tls_url(""), nginx.certificate()];
+    let seen = trace(Running::hold(needs::venv_python(), arguments));
     let log = nginx.quit();
     assert_eq!(log.len(), 17);
     assert_suffix(&seen.calls, &log, i64::MAX);

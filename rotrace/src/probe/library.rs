@@ -3,7 +3,7 @@
 //!
 //! Engines link TLS into the executable or a plugin of any name, so every file that is mapped with code is looked at,
 //! once per host: [`Cache`]. Of a copy without symbols somebody must tell where its functions are: [`Addresses`]. Else it
-//! is not found, nor said to be missed; its connections show as opaque.
+//! is said to be missed where it left traces, and its connections show as opaque.
 //!
 //! What a process says about its files is not believed. A path of `/proc/PID/maps` means something in the process's own
 //! mount namespace, and may lead elsewhere by now; the bare path on the host could steer probes to a file of the host.
@@ -135,6 +135,17 @@ pub enum Why {
     Replaced,
     /// It cannot be opened.
     Unopened(io::ErrorKind),
+}
+
+impl Uncovered {
+    /// It would be seen if somebody told where its functions are: [`Addresses`].
+    pub fn can_be_told(&self) -> bool {
+        let is_c = matches!(
+            self.why,
+            Why::NoFunctions | Why::Stack(Stack::OpenSsl | Stack::BoringSsl | Stack::Unity)
+        );
+        is_c && self.build_id.is_some()
+    }
 }
 
 impl fmt::Display for Uncovered {

@@ -56,6 +56,11 @@ pub enum Function {
 }
 
 impl Function {
+    /// Its calls show plaintext.
+    pub fn carries_plaintext(self) -> bool {
+        !matches!(self, Function::Free | Function::GetError)
+    }
+
     /// It moves plaintext, and the library's caller gets control back by a return that a return probe sees.
     fn returns(self) -> bool {
         use Function::{Read, ReadEx, Receive, Write, WriteEx};

@@ -228,12 +228,12 @@ fn of_process(pid: u32, config: Option<&Config>) -> anyhow::Result<Vec<Finding>>
                 ));
             }
             for uncovered in &scan.uncovered {
-                findings.push(finding(
-                    "TLS",
-                    Verdict::Missed,
-                    uncovered.to_string(),
-                    "Its connections are counted, and not decoded.",
-                ));
+                let means = if uncovered.can_be_told() {
+                    "Its connections are counted, and not decoded until [[tls.library]] says where its functions are."
+                } else {
+                    "Its connections are counted, and not decoded."
+                };
+                findings.push(finding("TLS", Verdict::Missed, uncovered.to_string(), means));
             }
             if covered.is_empty() && scan.uncovered.is_empty() {
                 findings.push(finding(

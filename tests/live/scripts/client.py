@@ -120,6 +120,21 @@ def through_pycurl_at_once():
     curl.close()
 
 
+def through_curl_cffi(version="v1"):
+    """The wheel brings libcurl with BoringSSL. It is used when a line has been read."""
+    import curl_cffi
+
+    print("loaded", flush=True)
+    sys.stdin.readline()
+    with curl_cffi.Session(verify=CERTIFICATE, http_version=version, trust_env=False) as session:
+        for method, path, body in calls():
+            session.request(method, BASE + path, data=b"".join(body()) if callable(body) else body)
+
+
+def through_curl_cffi_http2():
+    through_curl_cffi("v2")
+
+
 async def through_aiohttp():
     import aiohttp
 

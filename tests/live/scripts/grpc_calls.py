@@ -1,5 +1,6 @@
-"""Given: `serve`, or a port to call. Gives: calls of gRPC of each kind, and from the server a line of JSON for each that it
-served. Refuses to know: whether they are traced. No protocol buffers: messages are bytes.
+"""Given: `serve`, or a port to call; with a certificate to trust, that of a server that speaks no gRPC. Gives: calls of gRPC of
+each kind; with a certificate a single one over TLS, at the first line of input. Refuses to know: whether they are traced. No
+protocol buffers: messages are bytes.
 """
 
 import concurrent.futures
@@ -67,7 +68,22 @@ def call(port):
                 assert error.code() == code, error
 
 
+def call_over_tls(port, certificate):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with open(certificate, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+        try:
+            channel.unary_unary(f"/{SERVICE}/Get")(b"x")
+            raise AssertionError("it succeeded")
+        except grpc.RpcError as error:
+            assert error.code() != grpc.StatusCode.UNAVAILABLE, error
+
+
 if sys.argv[1] == "serve":
     serve()
+elif len(sys.argv) > 2:
+    call_over_tls(*sys.argv[1:])
 else:
     call(sys.argv[1])

@@ -10,6 +10,7 @@
 
 mod build_id;
 mod go;
+mod traces;
 mod unwind;
 
 pub use build_id::{Addresses, BadEntry, BuildId};
@@ -98,6 +99,10 @@ pub fn functions() -> impl Iterator<Item = (&'static str, Function)> {
 /// A TLS implementation that the probes do not follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stack {
+    /// OpenSSL, linked in and without symbols.
+    OpenSsl,
+    /// BoringSSL or its descendant AWS-LC, linked in and without symbols.
+    BoringSsl,
     /// Network Security Services, of Mozilla.
     Nss,
     /// rustls.
@@ -115,6 +120,8 @@ pub enum Stack {
 impl fmt::Display for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Stack::OpenSsl => "OpenSSL without symbols",
+            Stack::BoringSsl => "BoringSSL without symbols",
             Stack::Nss => "NSS",
             Stack::Rustls => "rustls",
             Stack::Go => "Go crypto/tls that cannot be located",
@@ -161,7 +168,7 @@ pub struct Points {
 impl Points {
     /// Plaintext can be seen: at least one function that moves it was found.
     pub fn carries_plaintext(&self) -> bool {
-        self.functions.iter().any(|(function, _)| !matches!(function, Function::Free | Function::GetError))
+        self.functions.iter().any(|(function, _)| function.carries_plaintext())
     }
 }
 
@@ -254,6 +261,10 @@ pub fn points(file: impl Read + Seek, bytes_max: u64, told: &Addresses) -> Resul
         go::Tls::Missed(stack) => {
             found.stacks.insert(stack);
         }
+    }
+    // Who uses the functions that are found may be about to call them, and what is told is known already.
+    if misplaced.is_none() && !functions.iter().any(|(function, _)| function.carries_plaintext()) {
+        found.stacks.extend(traces::stacks(&mut file, &named)?);
     }
     functions.sort_unstable_by_key(|(_, offset)| *offset);
     Ok(Points { machine, functions, stacks: found.stacks, build_id, misplaced })

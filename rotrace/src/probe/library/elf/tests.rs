@@ -287,6 +287,31 @@ fn what_is_told_of_a_file_is_true_of_it_alone() {
 }
 
 #[test]
+fn stacks_without_symbols_are_known_by_their_constants() {
+    let with = |text: &[u8]| Sample { section_name: ".rodata", ..Sample::new() }.code(16, text);
+    check(&with(b"../ssl/ssl_lib.c\0"), &[], &[Stack::OpenSsl]);
+    check(&with(b"third_party/boringssl/src/ssl/ssl_lib.cc\0ssl_lib.c"), &[], &[Stack::BoringSsl]);
+    check(&with(b"ssl_lib.cc\0ssl_lib.c\0"), &[], &[Stack::OpenSsl, Stack::BoringSsl]);
+    for path in
+        ["index-1949cf8c/rustls-0.23.5/src/conn.rs", "crates/rustls/src/lib.rs", "a/rustls-1.0.0-dev.1/src/"]
+    {
+        check(&with(path.as_bytes()), &[], &[Stack::Rustls]);
+    }
+    for text in [
+        "tokio-rustls-0.26/src/",
+        "/rustls-webpki-0.102.8/src/end_entity.rs",
+        "ssl_lib.c",
+        "my_ssl_lib.cpp\0",
+    ] {
+        check(&with(text.as_bytes()), &[], &[]);
+    }
+    let found = with(b"ssl/ssl_lib.c\0").function("SSL_read", 0);
+    check(&found, &[(Function::Read, 0)], &[]);
+    let text = Sample::new().code(16, b"ssl_lib.c\0");
+    check(&text, &[], &[]);
+}
+
+#[test]
 fn what_is_no_program_of_this_kind_is_refused() {
     let with = |at: usize, value: u8| {
         let mut bytes = Sample::new().function("SSL_read", 0).bytes();
