@@ -95,6 +95,12 @@ fn python_curl_cffi_with_boringssl_over_http2() {
     assert!(seen.calls.iter().all(|call| call.protocol == "http/2"));
 }
 
+#[test]
+fn python_awscrt_with_s2n() {
+    let nginx = Nginx::start();
+    loaded("awscrt", &nginx.tls_url(""), nginx, 17);
+}
+
 /// A library that no other program has is opened late and used within milliseconds: its probes may come when calls have
 /// been made. Those are missed, not taken for others, and the connection is said not to be decoded.
 #[test]

@@ -135,6 +135,33 @@ def through_curl_cffi_http2():
     through_curl_cffi("v2")
 
 
+def through_awscrt():
+    """The wheel brings s2n-tls. It is used when a line has been read."""
+    import io
+
+    from awscrt import http as aws, io as aws_io
+
+    print("loaded", flush=True)
+    sys.stdin.readline()
+    url = urllib.parse.urlsplit(BASE)
+    group = aws_io.EventLoopGroup(1)
+    bootstrap = aws_io.ClientBootstrap(group, aws_io.DefaultHostResolver(group))
+    options = aws_io.TlsContextOptions()
+    options.override_default_trust_store_from_path(None, CERTIFICATE)
+    tls = aws_io.ClientTlsContext(options).new_connection_options()
+    tls.set_server_name(url.hostname)
+    connection = aws.HttpClientConnection.new(url.hostname, url.port, bootstrap, tls_connection_options=tls).result()
+    for method, path, body in calls():
+        data = b"".join(body()) if callable(body) else body or b""
+        request = aws.HttpRequest(method, path, body_stream=io.BytesIO(data))
+        request.headers.add("Host", url.netloc)
+        request.headers.add("Content-Length", str(len(data)))
+        stream = connection.request(request)
+        stream.activate()
+        stream.completion_future.result()
+    connection.close().result()
+
+
 async def through_aiohttp():
     import aiohttp
 

@@ -43,6 +43,14 @@ const NAMES_MAX: usize = 1024;
 /// Functions found in one file. OpenSSL has six; a program that links two copies has both.
 const POINTS_MAX: usize = 64;
 
+/// Bytes of a function that are looked at: `endbr64` and the longest instruction.
+const FIRST_BYTES: u64 = 19;
+
+const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+
+/// Code segment override, which 64-bit mode ignores (Intel SDM volume 2, 2.1.1).
+const CS_PREFIX: u8 = 0x2e;
+
 /// Bytes of section names that are looked at.
 const SECTION_NAMES_BYTES: u64 = 64 * 1024;
 
@@ -396,7 +404,7 @@ fn offsets<F: Read + Seek>(
         let Some((offset, rest)) = segments.iter().find_map(|segment| place(segment, address)) else {
             continue;
         };
-        let first = file.bytes(offset, rest.min(6))?;
+        let first = file.bytes(offset, rest.min(FIRST_BYTES))?;
         let skipped = if machine == Machine::X86_64 { skipped_bytes(&first) } else { 0 };
         offsets.insert((offset + skipped, function));
     }
@@ -435,9 +443,15 @@ fn place(segment: &ProgramHeader64<Le>, address: u64) -> Option<(u64, u64)> {
 /// The kernel emulates `push` but steps over `endbr64` with two traps (`branch_setup_xol_ops` and `push_setup_xol_ops`,
 /// arch/x86/kernel/uprobes.c, 6.1). Where the one follows the other the probe stands behind `endbr64`: arguments are
 /// unchanged, and the return address is still at `rsp`, where a return probe replaces it.
+///
+/// Assemblers pad instructions with prefixes that have no meaning, so that no branch crosses 32 bytes, and the kernel refuses
+/// a probe at them (`is_prefix_bad`, same file). The trap stands behind them just as well: they have no meaning for it either.
 fn skipped_bytes(first: &[u8]) -> u64 {
-    match first {
-        [0xf3, 0x0f, 0x1e, 0xfa, 0x50..=0x57, ..] | [0xf3, 0x0f, 0x1e, 0xfa, 0x41, 0x50..=0x57] => 4,
+    let padding = |code: &[u8]| code.iter().take_while(|&&byte| byte == CS_PREFIX).count();
+    let Some(behind) = first.strip_prefix(&ENDBR64) else { return padding(first) as u64 };
+    let padding = padding(behind);
+    match behind[padding..] {
+        [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..] => (ENDBR64.len() + padding) as u64,
         _ => 0,
     }
 }

@@ -228,8 +228,7 @@ fn aliases_are_one_point_and_what_cannot_be_told_apart_is_none() {
 }
 
 #[test]
-fn the_probe_stands_behind_endbr64_when_push_follows() {
-    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+fn the_probe_stands_behind_endbr64_when_push_follows_and_behind_padding() {
     let at = |machine, rest: &[u8]| {
         let mut sample = Sample::new().function("SSL_read", 16).code(16, &ENDBR64).code(20, rest);
         sample.machine = machine;
@@ -241,9 +240,17 @@ fn the_probe_stands_behind_endbr64_when_push_follows() {
     assert_eq!(at(elf::EM_X86_64, &[0x41, 0x58]), 16, "pop %r8");
     assert_eq!(at(elf::EM_X86_64, &[0x58]), 16, "pop %rax");
     assert_eq!(at(elf::EM_X86_64, &[0x48, 0x83, 0xec, 0x18]), 16, "sub $0x18,%rsp");
+    assert_eq!(at(elf::EM_X86_64, &[0x2e, 0x2e, 0x41, 0x54]), 22, "padded push");
+    assert_eq!(at(elf::EM_X86_64, &[0x2e, 0x48, 0x83, 0xec]), 16, "padded sub");
     assert_eq!(at(elf::EM_AARCH64, &[0x55]), 16);
     let push = Sample::new().function("SSL_read", 16).code(16, &[0x55]);
     check(&push, &[(Function::Read, 16)], &[]);
+    // As an assembler writes it that avoids branches across 32 bytes.
+    let mut padded = Sample::new().function("s2n_recv", 16).code(16, &[0x2e, 0x2e, 0x2e, 0x2e, 0x41, 0x54]);
+    padded.machine = elf::EM_X86_64;
+    check(&padded, &[(Function::Receive, 20)], &[]);
+    padded.machine = elf::EM_AARCH64;
+    check(&padded, &[(Function::Receive, 16)], &[]);
     let mut last = Sample::new().function("SSL_read", 124).code(124, &ENDBR64);
     last.machine = elf::EM_X86_64;
     check(&last, &[(Function::Read, 124)], &[]);
