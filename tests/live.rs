@@ -52,6 +52,8 @@ mod lifetime;
 mod matrix;
 #[path = "live/namespaces.rs"]
 mod namespaces;
+#[path = "live/nss.rs"]
+mod nss;
 #[path = "live/privileges.rs"]
 mod privileges;
 #[path = "live/refusals.rs"]

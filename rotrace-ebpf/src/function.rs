@@ -26,3 +26,12 @@ pub const GO_CLOSE: u64 = 10;
 pub const GO_READ_RETURN: u64 = 11;
 /// A `RET` instruction of Go's `Write`.
 pub const GO_WRITE_RETURN: u64 = 12;
+/// `PRInt32 PR_Read(PRFileDesc *fd, void *buf, PRInt32 amount)` of NSPR. This and the next two serve files and plain sockets
+/// as well as TLS.
+pub const NSPR_READ: u64 = 13;
+/// `PRInt32 PR_Recv(PRFileDesc *fd, void *buf, PRInt32 amount, PRIntn flags, PRIntervalTime timeout)` of NSPR.
+pub const NSPR_RECEIVE: u64 = 14;
+/// `PRInt32 PR_Write(PRFileDesc *fd, const void *buf, PRInt32 amount)` of NSPR, and `PR_Send`, which has more arguments.
+pub const NSPR_WRITE: u64 = 15;
+/// `PRFileDesc *SSL_ImportFD(PRFileDesc *model, PRFileDesc *fd)` of NSS; only its return is of interest.
+pub const NSS_IMPORT: u64 = 16;

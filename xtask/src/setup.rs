@@ -54,7 +54,7 @@ const BUILD: [Need<'_>; 5] = [
 ];
 
 /// Clients and servers that the live tests and the demo run.
-const TEST: [Need<'_>; 19] = [
+const TEST: [Need<'_>; 21] = [
     Need {
         package: "python3",
         found: Found::Program("/usr/bin/python3"),
@@ -79,6 +79,8 @@ const TEST: [Need<'_>; 19] = [
     Need { package: "gcc", found: Found::Program("gcc"), why: "clients of live tests in C" },
     Need { package: "libc6-dev", found: Found::Package, why: "clients of live tests in C" },
     Need { package: "libssl-dev", found: Found::Package, why: "OpenSSL to be linked into clients" },
+    Need { package: "libcurl3-nss", found: Found::Package, why: "a client in live tests, with NSS" },
+    Need { package: "nss-plugin-pem", found: Found::Package, why: "NSS reads certificates by it" },
     Need { package: "libcap2-bin", found: Found::Program("capsh"), why: "tests with few capabilities" },
     Need {
         package: "valgrind",

@@ -25,6 +25,9 @@ use super::{SOCKETS, TARGETS, count, emit, go};
 /// `SSL_ERROR_ZERO_RETURN` (include/openssl/ssl.h, 1.1.1 to 3.5): the peer has ended its direction with close_notify.
 const SSL_ERROR_ZERO_RETURN: i32 = 6;
 
+/// `PR_MSG_PEEK` (prio.h, NSPR 4.0 to 4.37): what is read stays there to be read again.
+const PR_MSG_PEEK: u64 = 2;
+
 /// A thread that is inside the TLS library.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -83,6 +86,9 @@ fn ssl_enter(ctx: ProbeContext) -> u32 {
         function::WRITE_EX => entered(&ctx, direction::SENT as u64, ctx.arg(3).unwrap_or(0), 0),
         function::RECEIVE => entered(&ctx, direction::RECEIVED as u64, 0, 1),
         function::FREE => freed(ctx.arg(0).unwrap_or(0)),
+        function::NSPR_READ => imported(&ctx, direction::RECEIVED as u64, 1),
+        function::NSPR_RECEIVE => nspr_received(&ctx),
+        function::NSPR_WRITE => imported(&ctx, direction::SENT as u64, 0),
         function::GO_READ => go::read(&ctx),
         function::GO_WRITE => go::write(&ctx),
         _ => 0,
@@ -114,6 +120,59 @@ fn ssl_write_ex(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn ssl_read_ex(ctx: ProbeContext) -> u32 {
     entered(&ctx, direction::RECEIVED as u64, ctx.arg(3).unwrap_or(0), 0)
+}
+
+#[uprobe]
+fn nspr_read(ctx: ProbeContext) -> u32 {
+    imported(&ctx, direction::RECEIVED as u64, 1)
+}
+
+#[uprobe]
+fn nspr_receive(ctx: ProbeContext) -> u32 {
+    nspr_received(&ctx)
+}
+
+#[uprobe]
+fn nspr_write(ctx: ProbeContext) -> u32 {
+    imported(&ctx, direction::SENT as u64, 0)
+}
+
+#[inline(always)]
+fn nspr_received(ctx: &ProbeContext) -> u32 {
+    if ctx.arg::<u64>(3).unwrap_or(0) & PR_MSG_PEEK != 0 {
+        return 0;
+    }
+    imported(ctx, direction::RECEIVED as u64, 1)
+}
+
+/// Entry of a function of NSPR, if its descriptor is one that NSS has made its own: files and plain sockets have the same
+/// functions, and so have the layers beneath TLS, whose descriptors are others.
+#[inline(always)]
+fn imported(ctx: &ProbeContext, direction: u64, ends_at_0: u64) -> u32 {
+    // SAFETY: the helper has no preconditions.
+    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    let key = Object { pid, address: ctx.arg(0).unwrap_or(0) };
+    // SAFETY: the value is not used.
+    if unsafe { TLS_OBJECTS.get(&key) }.is_none() {
+        return 0;
+    }
+    entered(ctx, direction, 0, ends_at_0)
+}
+
+/// Return of `SSL_ImportFD`: the descriptor that it gives is TLS until `PR_Close` ends it.
+#[uretprobe]
+fn ssl_import_fd(ctx: RetProbeContext) -> u32 {
+    let object: u64 = ctx.ret();
+    // SAFETY: the helper has no preconditions.
+    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    // SAFETY: the value is not used.
+    if object == 0 || unsafe { TARGETS.get(&(pid as u32)) }.is_none() {
+        return 0;
+    }
+    // One that was closed where no probe saw it has left its address to this one.
+    freed(object);
+    let _ = session(&Object { pid, address: object });
+    0
 }
 
 #[inline(always)]

@@ -49,11 +49,10 @@ const EXPECTED_BYTES: u64 = 512 * 1024 * 1024;
 const UNEXPECTED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// File names up to the first `.` or `-` (bundled copies are called `libssl-5e2c8f.so.3`) and what is in such a file.
-const NAMES: [(&[u8], Expectation); 11] = [
+const NAMES: [(&[u8], Expectation); 10] = [
     (b"libssl", Expectation::Followed),
-    (b"libssl3", Expectation::Carries(Stack::Nss)),
-    (b"libnss3", Expectation::Carries(Stack::Nss)),
-    (b"libnspr4", Expectation::Carries(Stack::Nss)),
+    (b"libssl3", Expectation::Followed),
+    (b"libnspr4", Expectation::Followed),
     (b"libgnutls", Expectation::Followed),
     (b"libmbedtls", Expectation::Followed),
     (b"libwolfssl", Expectation::Followed),

@@ -53,29 +53,48 @@ pub enum Function {
     GoReadReturn = function::GO_READ_RETURN,
     /// A `RET` instruction of `GoWrite`.
     GoWriteReturn = function::GO_WRITE_RETURN,
+    /// `PRInt32 PR_Read(PRFileDesc *fd, void *buf, PRInt32 amount)` of NSPR: like `Receive`, for descriptors of `NssImport` alone.
+    NsprRead = function::NSPR_READ,
+    /// `PRInt32 PR_Recv(PRFileDesc *fd, void *buf, PRInt32 amount, PRIntn flags, PRIntervalTime timeout)` of NSPR: the same,
+    /// unless the flags say that it only looks.
+    NsprReceive = function::NSPR_RECEIVE,
+    /// `PRInt32 PR_Write(PRFileDesc *fd, const void *buf, PRInt32 amount)` of NSPR, for the same descriptors; and `PR_Send`.
+    NsprWrite = function::NSPR_WRITE,
+    /// `PRFileDesc *SSL_ImportFD(PRFileDesc *model, PRFileDesc *fd)` of NSS, whose result is TLS from then on.
+    NssImport = function::NSS_IMPORT,
 }
 
 impl Function {
-    /// Its calls show plaintext.
+    /// Its calls show plaintext, or which calls do.
     pub fn carries_plaintext(self) -> bool {
         !matches!(self, Function::Free | Function::GetError)
     }
 
+    /// What it gives to its caller was received.
+    pub fn reads(self) -> bool {
+        use Function::{NsprRead, NsprReceive, Read, ReadEx, Receive};
+        matches!(self, Read | ReadEx | Receive | NsprRead | NsprReceive)
+    }
+
+    /// What its caller gives to it is sent.
+    pub fn writes(self) -> bool {
+        matches!(self, Function::Write | Function::WriteEx | Function::NsprWrite)
+    }
+
     /// It moves plaintext, and the library's caller gets control back by a return that a return probe sees.
     fn returns(self) -> bool {
-        use Function::{Read, ReadEx, Receive, Write, WriteEx};
-        matches!(self, Read | Write | ReadEx | WriteEx | Receive)
+        self.reads() || self.writes()
     }
 
     /// The program of all entries sees it begin.
     fn enters(self) -> bool {
-        use Function::{GetError, GoClose, GoReadReturn, GoWriteReturn};
-        !matches!(self, GetError | GoClose | GoReadReturn | GoWriteReturn)
+        use Function::{GetError, GoClose, GoReadReturn, GoWriteReturn, NssImport};
+        !matches!(self, GetError | GoClose | GoReadReturn | GoWriteReturn | NssImport)
     }
 }
 
 /// Programs that are attached by perf events, and the functions at which each is.
-const PROGRAMS: [(&[Function], &str); 13] = [
+const PROGRAMS: [(&[Function], &str); 17] = [
     (&[Function::GoReadReturn], "go_read_return"),
     (&[Function::GoWriteReturn], "go_write_return"),
     (&[Function::GoRead], "go_read"),
@@ -88,8 +107,21 @@ const PROGRAMS: [(&[Function], &str); 13] = [
     (&[Function::WriteEx], "ssl_write_ex"),
     (&[Function::Free], "ssl_free"),
     (&[Function::GetError], "ssl_get_error"),
+    (&[Function::NsprRead], "nspr_read"),
+    (&[Function::NsprReceive], "nspr_receive"),
+    (&[Function::NsprWrite], "nspr_write"),
+    (&[Function::NssImport], "ssl_import_fd"),
     (
-        &[Function::Read, Function::Receive, Function::Write, Function::ReadEx, Function::WriteEx],
+        &[
+            Function::Read,
+            Function::Receive,
+            Function::Write,
+            Function::ReadEx,
+            Function::WriteEx,
+            Function::NsprRead,
+            Function::NsprReceive,
+            Function::NsprWrite,
+        ],
         "ssl_return",
     ),
 ];

@@ -56,7 +56,7 @@ const SECTION_NAMES_BYTES: u64 = 64 * 1024;
 
 /// What a defined function of this name is. A library takes the object first and the buffer second, and returns how many
 /// bytes it moved, or says so where its fourth argument points; what it has beyond that is in [`Function`].
-const NAMES: [(&str, Meaning); 21] = [
+const NAMES: [(&str, Meaning); 27] = [
     ("SSL_read", Meaning::Probed(Function::Read)),
     ("SSL_write", Meaning::Probed(Function::Write)),
     ("SSL_read_ex", Meaning::Probed(Function::ReadEx)),
@@ -80,8 +80,15 @@ const NAMES: [(&str, Meaning); 21] = [
     ("s2n_recv", Meaning::Probed(Function::Receive)),
     ("s2n_send", Meaning::Probed(Function::Write)),
     ("s2n_connection_free", Meaning::Probed(Function::Free)),
-    // OpenSSL's are names that others have too; this one only NSS has. Its calls go to files and plain sockets as well.
-    ("SSL_ImportFD", Meaning::Carries(Stack::Nss)),
+    // NSS, lib/ssl/ssl.h, 3.12 to 3.110; and NSPR, prio.h, 4.0 to 4.37, whose functions its connections have.
+    ("SSL_ImportFD", Meaning::Probed(Function::NssImport)),
+    ("PR_Read", Meaning::Probed(Function::NsprRead)),
+    ("PR_Recv", Meaning::Probed(Function::NsprReceive)),
+    ("PR_Write", Meaning::Probed(Function::NsprWrite)),
+    ("PR_Send", Meaning::Probed(Function::NsprWrite)),
+    ("PR_Close", Meaning::Probed(Function::Free)),
+    // What this sends stands in several buffers, which nobody reads: a connection with a hole is let go of.
+    ("PR_Writev", Meaning::Probed(Function::Free)),
     // Go's linker, where its code begins.
     ("runtime.text", Meaning::GoText),
 ];
@@ -92,7 +99,6 @@ const RUSTLS: &str = "6rustls";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     Probed(Function),
-    Carries(Stack),
     GoText,
 }
 
@@ -100,7 +106,7 @@ enum Meaning {
 pub fn functions() -> impl Iterator<Item = (&'static str, Function)> {
     NAMES.iter().filter_map(|&(name, meaning)| match meaning {
         Meaning::Probed(function) => Some((name, function)),
-        Meaning::Carries(_) | Meaning::GoText => None,
+        Meaning::GoText => None,
     })
 }
 
@@ -111,8 +117,6 @@ pub enum Stack {
     OpenSsl,
     /// BoringSSL or its descendant AWS-LC, linked in and without symbols.
     BoringSsl,
-    /// Network Security Services, of Mozilla.
-    Nss,
     /// rustls.
     Rustls,
     /// `crypto/tls` of Go, not found where the program's own tables should have it.
@@ -130,7 +134,6 @@ impl fmt::Display for Stack {
         f.write_str(match self {
             Stack::OpenSsl => "OpenSSL without symbols",
             Stack::BoringSsl => "BoringSSL without symbols",
-            Stack::Nss => "NSS",
             Stack::Rustls => "rustls",
             Stack::Go => "Go crypto/tls that cannot be located",
             Stack::GoBefore118 => "Go before 1.18",
@@ -316,9 +319,6 @@ impl Found {
                 match names.get(index) {
                     Some((_, Meaning::Probed(function))) => {
                         self.addresses.insert((address, *function));
-                    }
-                    Some((_, Meaning::Carries(stack))) => {
-                        self.stacks.insert(*stack);
                     }
                     Some((_, Meaning::GoText)) => self.go_text = Some(address),
                     None => {}

@@ -25,6 +25,8 @@ const ENTER: &str = "ssl_enter";
 const RETURN: &str = "ssl_return";
 /// Return of the function that says why nothing was moved.
 const WHY: &str = "ssl_get_error";
+/// Return of the function that says which descriptors are TLS.
+const IMPORT: &str = "ssl_import_fd";
 /// `RET` instructions of Go's functions, which are instructions like any other to the kernel.
 const GO_READ_RETURN: &str = "go_read_return";
 const GO_WRITE_RETURN: &str = "go_write_return";
@@ -37,6 +39,7 @@ pub(in crate::probe) struct Programs {
     enter: OwnedFd,
     leave: OwnedFd,
     why: OwnedFd,
+    import: OwnedFd,
     go_read: OwnedFd,
     go_write: OwnedFd,
     go_close: OwnedFd,
@@ -78,6 +81,7 @@ impl Programs {
             enter: load(ENTER)?,
             leave: load(RETURN)?,
             why: load(WHY)?,
+            import: load(IMPORT)?,
             go_read: load(GO_READ_RETURN)?,
             go_write: load(GO_WRITE_RETURN)?,
             go_close: load(GO_CLOSE)?,
@@ -85,11 +89,12 @@ impl Programs {
     }
 
     /// Each by its name.
-    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 6] {
+    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 7] {
         [
             (ENTER, self.enter.as_fd()),
             (RETURN, self.leave.as_fd()),
             (WHY, self.why.as_fd()),
+            (IMPORT, self.import.as_fd()),
             (GO_READ_RETURN, self.go_read.as_fd()),
             (GO_WRITE_RETURN, self.go_write.as_fd()),
             (GO_CLOSE, self.go_close.as_fd()),
@@ -115,6 +120,7 @@ impl Programs {
         // An entry whose return is missed would leave its thread inside of the function for the probes.
         let in_order = [
             (&self.why, Moment::Return, of(|function| function == Function::GetError)),
+            (&self.import, Moment::Return, of(|function| function == Function::NssImport)),
             (&self.leave, Moment::Return, of(Function::returns)),
             (&self.go_read, Moment::Entry, of(|function| function == Function::GoReadReturn)),
             (&self.go_write, Moment::Entry, of(|function| function == Function::GoWriteReturn)),

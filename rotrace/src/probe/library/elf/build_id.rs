@@ -76,11 +76,8 @@ impl fmt::Display for BadEntry {
 impl Addresses {
     /// Adds what is told of one file.
     pub fn insert(&mut self, id: BuildId, functions: BTreeSet<(u64, Function)>) -> Result<(), BadEntry> {
-        let has = |wanted: &[Function]| functions.iter().any(|(_, function)| wanted.contains(function));
-        let is_whole = has(&[Function::Read, Function::ReadEx, Function::Receive])
-            && has(&[Function::Write, Function::WriteEx])
-            && has(&[Function::Free]);
-        if !is_whole {
+        let has = |wanted: fn(Function) -> bool| functions.iter().any(|&(_, function)| wanted(function));
+        if !(has(Function::reads) && has(Function::writes) && has(|function| function == Function::Free)) {
             return Err(BadEntry::Incomplete);
         }
         match self.0.insert(id, functions) {

@@ -175,8 +175,15 @@ fn every_name_of_the_table_is_found() {
             (Function::Receive, 16),
             (Function::Write, 17),
             (Function::Free, 18),
+            (Function::NssImport, 19),
+            (Function::NsprRead, 20),
+            (Function::NsprReceive, 21),
+            (Function::NsprWrite, 22),
+            (Function::NsprWrite, 23),
+            (Function::Free, 24),
+            (Function::Free, 25),
         ],
-        &[Stack::Nss],
+        &[],
     );
 }
 
