@@ -162,6 +162,17 @@ def through_awscrt():
     connection.close().result()
 
 
+def through_primp():
+    """The wheel brings rustls. It is used when a line has been read. A certificate that signs itself is none of a server to it."""
+    import primp
+
+    print("loaded", flush=True)
+    sys.stdin.readline()
+    client = primp.Client(verify=False)
+    for number in range(3):
+        client.get(f"{BASE}/v1/{LIBRARY}/{number}")
+
+
 async def through_aiohttp():
     import aiohttp
 
