@@ -168,7 +168,7 @@ impl fmt::Display for Uncovered {
 /// What a process was found to have beside libraries to probe.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Known to be missed; each stack is named once, for the first file with it.
+    /// Known to be missed; each stack is named once, for the first file with it, unless each file can be told of.
     pub uncovered: Vec<Uncovered>,
     /// Other files with code that could not be looked at, so that nothing is known about them.
     pub unread: usize,
@@ -265,9 +265,14 @@ impl Scan {
     }
 
     fn miss(&mut self, name: String, why: Why, build_id: Option<BuildId>) {
-        let named = |known: &Uncovered| matches!(why, Why::Stack(_)) && known.why == why;
-        if !self.uncovered.iter().any(named) {
-            self.uncovered.push(Uncovered { name, why, build_id });
+        let missed = Uncovered { name, why, build_id };
+        let is_named = |known: &Uncovered| {
+            matches!(why, Why::Stack(_))
+                && known.why == why
+                && (!missed.can_be_told() || known.build_id == missed.build_id)
+        };
+        if !self.uncovered.iter().any(is_named) {
+            self.uncovered.push(missed);
         }
     }
 }

@@ -174,11 +174,24 @@ fn what_is_told_of_a_library_has_it_covered() {
 #[test]
 fn a_stack_is_named_once() {
     let directory = tempfile::tempdir().unwrap();
-    let _first = Mapped::new(&directory, "libjvm.so.1", b"first");
-    let _second = Mapped::new(&directory, "libjvm.so.2", b"second");
+    let _first = Mapped::new(&directory, "librustls.so.1", b"first");
+    let _second = Mapped::new(&directory, "librustls.so.2", b"second");
     let scan = scan(&this_process(), &mut Cache::default(), &mut |_| {}).unwrap();
-    let named = scan.uncovered.iter().filter(|missed| missed.why == Why::Stack(Stack::Java));
+    let named = scan.uncovered.iter().filter(|missed| missed.why == Why::Stack(Stack::Rustls));
     assert_eq!(named.count(), 1);
+}
+
+#[test]
+fn a_stack_is_named_for_each_file_that_can_be_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = |id| Sample::new().build_id(id).bytes();
+    let files =
+        [("UnityPlayer.1", b"abcdefgh"), ("UnityPlayer.2", b"bcdefghi"), ("UnityPlayer.3", b"abcdefgh")];
+    let _mapped = files.map(|(name, id)| Mapped::new(&directory, name, &bytes(id)));
+    let scan = scan(&this_process(), &mut Cache::default(), &mut |_| {}).unwrap();
+    let directory = directory.path().to_str().unwrap();
+    let named = scan.uncovered.iter().filter(|missed| missed.name.starts_with(directory));
+    assert_eq!(named.count(), 2);
 }
 
 #[test]
