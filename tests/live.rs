@@ -48,6 +48,8 @@ mod identity;
 mod lab;
 #[path = "live/lifetime.rs"]
 mod lifetime;
+#[path = "live/lighttpd.rs"]
+mod lighttpd;
 #[path = "live/matrix.rs"]
 mod matrix;
 #[path = "live/namespaces.rs"]

@@ -105,6 +105,54 @@ fn nginx(line: NginxLine) -> Served {
     }
 }
 
+/// A line of the format that [`LIGHTTPD_FORMAT`] describes.
+#[derive(Deserialize)]
+struct LighttpdLine {
+    remote_port: u64,
+    before: u64,
+    begin_us: i64,
+    took_us: i64,
+    method: String,
+    target: String,
+    protocol: String,
+    status: u16,
+    content_length: String,
+    body_bytes: u64,
+    in_bytes: u64,
+    out_bytes: u64,
+}
+
+/// `accesslog.format` of lighttpd, within quotation marks of its configuration (mod_accesslog).
+pub(crate) const LIGHTTPD_FORMAT: &str = r#"{\"remote_port\":%{remote}p,\"before\":%k,\"begin_us\":%{begin:usec}t,\"took_us\":%D,\"method\":\"%m\",\"target\":\"%U\",\"protocol\":\"%H\",\"status\":%s,\"content_length\":\"%{Content-Length}i\",\"body_bytes\":%B,\"in_bytes\":%I,\"out_bytes\":%O}"#;
+
+/// Reads a log of [`LIGHTTPD_FORMAT`].
+pub(crate) fn read_lighttpd(path: &Path) -> Vec<Served> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| lighttpd(serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))))
+        .collect()
+}
+
+fn lighttpd(line: LighttpdLine) -> Served {
+    let content_length: u64 = line.content_length.parse().unwrap_or(0);
+    Served {
+        connection: line.remote_port,
+        ordinal: line.before + 1,
+        started_us: line.begin_us,
+        ended_us: line.begin_us + line.took_us,
+        method: line.method,
+        path: path(&line.target),
+        protocol: line.protocol,
+        status: line.status,
+        // A body that a file has no use for is not among what it counts.
+        request_bytes: (content_length == 0).then_some(line.in_bytes),
+        request_body_bytes: Some(content_length),
+        response_bytes: Some(line.out_bytes),
+        response_body_bytes: Some(line.body_bytes),
+        tls: None,
+    }
+}
+
 /// A line of `scripts/server.py`, which counts payload bytes itself.
 #[derive(Deserialize)]
 struct PythonLine {

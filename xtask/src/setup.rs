@@ -54,7 +54,7 @@ const BUILD: [Need<'_>; 5] = [
 ];
 
 /// Clients and servers that the live tests and the demo run.
-const TEST: [Need<'_>; 21] = [
+const TEST: [Need<'_>; 24] = [
     Need {
         package: "python3",
         found: Found::Program("/usr/bin/python3"),
@@ -66,6 +66,9 @@ const TEST: [Need<'_>; 21] = [
         why: "requests, httpx and aiohttp in target/venv",
     },
     Need { package: "nginx-light", found: Found::Program("nginx"), why: "a server in live tests" },
+    Need { package: "lighttpd", found: Found::Program("lighttpd"), why: "a server in live tests" },
+    Need { package: "lighttpd-mod-mbedtls", found: Found::Package, why: "a server with Mbed TLS" },
+    Need { package: "lighttpd-mod-wolfssl", found: Found::Package, why: "a server with wolfSSL" },
     Need { package: "curl", found: Found::Program("curl"), why: "a client in live tests" },
     Need { package: "wget", found: Found::Program("wget"), why: "a client in live tests, with GnuTLS" },
     Need { package: "apache2-utils", found: Found::Program("ab"), why: "a client in live tests" },

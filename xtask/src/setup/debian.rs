@@ -17,8 +17,11 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &str = "#!/bin/sh\n# Written by `cargo xtask setup` for as long as it runs.\nexit 101\n";
 
 /// Packages with services of their own that the tests start themselves, when they need them.
-const SERVICES: [(&str, &[&str]); 2] =
-    [("nginx-light", &["nginx"]), ("prometheus", &["prometheus", "prometheus-node-exporter"])];
+const SERVICES: [(&str, &[&str]); 3] = [
+    ("nginx-light", &["nginx"]),
+    ("lighttpd", &["lighttpd"]),
+    ("prometheus", &["prometheus", "prometheus-node-exporter"]),
+];
 
 /// Installs packages; the lists are brought up to date once.
 #[derive(Default)]
