@@ -57,34 +57,40 @@ impl Client {
         Running::hold(&self.stripped, arguments.into_iter().chain(PATHS.map(str::to_owned)))
     }
 
-    /// The build id of the stripped program, as `readelf` reads it.
-    fn build_id(&self) -> String {
-        let mut command = Command::new(needs::program("readelf"));
-        command.arg("-n").arg(&self.stripped);
-        let (_, notes, _) = outcome(command);
-        let id = notes.lines().find_map(|line| line.trim().strip_prefix("Build ID: "));
-        id.expect("gcc has the linker write a build id").to_owned()
-    }
-
-    /// Name and address of the functions, as `nm` reads them in the program with symbols; moved by so many bytes.
+    /// What is told of it, with all addresses moved by so many bytes.
     fn entry(&self, moved: u64) -> String {
-        let mut command = Command::new(needs::program("nm"));
-        command.args(["--defined-only"]).arg(&self.whole);
-        let (_, symbols, _) = outcome(command);
-        let functions: Vec<_> = symbols
-            .lines()
-            .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-                [address, "T", name] if FUNCTIONS.contains(&name) => {
-                    let address = u64::from_str_radix(address, 16).unwrap() + moved;
-                    Some(format!("{name} = {address:#x}"))
-                }
-                _ => None,
-            })
-            .collect();
-        assert_eq!(functions.len(), FUNCTIONS.len());
-        let functions = functions.join(", ");
-        format!("[[tls.library]]\nbuild_id = \"{}\"\nfunctions = {{ {functions} }}\n", self.build_id())
+        entry(&self.whole, &self.stripped, moved, &FUNCTIONS)
     }
+}
+
+/// The build id of a file, as `readelf` reads it.
+fn build_id(file: &Path) -> String {
+    let mut command = Command::new(needs::program("readelf"));
+    command.arg("-n").arg(file);
+    let (_, notes, _) = outcome(command);
+    let id = notes.lines().find_map(|line| line.trim().strip_prefix("Build ID: "));
+    id.expect("the linker was asked for a build id").to_owned()
+}
+
+/// What the configuration tells of a `stripped` file: the addresses of functions, as `nm` reads them in the `whole` one, moved by
+/// so many bytes.
+fn entry(whole: &Path, stripped: &Path, moved: u64, wanted: &[&str]) -> String {
+    let mut command = Command::new(needs::program("nm"));
+    command.args(["--defined-only"]).arg(whole);
+    let (_, symbols, _) = outcome(command);
+    let functions: Vec<_> = symbols
+        .lines()
+        .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [address, "T" | "t", name] if wanted.contains(&name) => {
+                let address = u64::from_str_radix(address, 16).unwrap() + moved;
+                Some(format!("{name} = {address:#x}"))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(functions.len(), wanted.len());
+    let functions = functions.join(", ");
+    format!("[[tls.library]]\nbuild_id = \"{}\"\nfunctions = {{ {functions} }}\n", build_id(stripped))
 }
 
 fn nginx() -> Nginx {
@@ -141,7 +147,7 @@ fn its_functions_are_read_where_the_configuration_says_they_are() {
 fn without_them_it_is_counted_as_not_decoded() {
     let (client, nginx) = (client(), nginx());
     let said = checked(&client, &nginx, "");
-    let (name, id) = (client.stripped.display(), client.build_id());
+    let (name, id) = (client.stripped.display(), build_id(&client.stripped));
     let expect = format!("{name} has OpenSSL without symbols, which is not followed (build id {id})");
     assert_eq!(said, format!("missed TLS          {expect}"));
     let seen = traced(&client, &nginx, "");
@@ -158,7 +164,7 @@ fn addresses_at_which_no_function_begins_are_refused() {
     let expect =
         format!("missed TLS          {} has no function that begins at 0x", client.stripped.display());
     assert!(
-        said.starts_with(&expect) && said.ends_with(&format!("(build id {})", client.build_id())),
+        said.starts_with(&expect) && said.ends_with(&format!("(build id {})", build_id(&client.stripped))),
         "{said}"
     );
     let seen = traced(&client, &nginx, &config);
@@ -197,6 +203,48 @@ fn addresses_that_come_with_a_reload() {
     let log = daemon.stderr.so_far();
     let stopped = log.iter().find(|line| line.contains("stopped")).unwrap();
     assert!(stopped.contains(&format!("\"calls\":{}", PATHS.len())), "{stopped}");
+}
+
+/// BoringSSL of a wheel, of which the test makes a copy without symbols.
+#[test]
+fn boringssl_is_read_where_the_configuration_says_its_functions_are() {
+    const FILE: &str = "curl_cffi/_wrapper.abi3.so";
+    let nginx = Nginx::start();
+    let mut command = Command::new(needs::venv_python());
+    command.args(["-c", "import curl_cffi; print(curl_cffi.__path__[0])"]);
+    let (_, package, complaints) = outcome(command);
+    let packages = Path::new(&package).parent().unwrap_or_else(|| panic!("{complaints}"));
+    let copies = TempDir::with_prefix("rotrace-live-").unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-r").args([Path::new(&package), copies.path()]);
+    assert_eq!(outcome(copy).0, Some(0));
+    let (whole, stripped) = (packages.join(FILE), copies.path().join(FILE));
+    let mut strip = Command::new(needs::program("strip"));
+    strip.arg(&stripped);
+    assert_eq!(outcome(strip).0, Some(0));
+
+    let config = nginx.path("rotrace.toml");
+    let functions = ["SSL_read", "SSL_write", "SSL_free", "SSL_get_error"];
+    std::fs::write(&config, entry(&whole, &stripped, 0, &functions)).unwrap();
+    let mut arguments = vec![format!("PYTHONPATH={}", copies.path().display())];
+    arguments.extend([needs::venv_python().to_str().unwrap().to_owned(), needs::script("client.py")]);
+    arguments.extend(["curl_cffi".to_owned(), nginx.tls_url(""), nginx.certificate()]);
+    let mut running = Running::hold(needs::program("env"), arguments);
+    running.next_step();
+    running.line("loaded");
+    let file = stripped.to_str().unwrap();
+    let unread = check(running.pid(), &[], file);
+    assert!(
+        unread.contains(&format!("{file} has BoringSSL without symbols, which is not followed")),
+        "{unread}"
+    );
+    let tracer = Tracer::attach_with(&[running.pid()], &["--config", &config]);
+    running.next_step();
+    running.succeeded();
+    let seen = tracer.finish();
+    let log = nginx.quit();
+    assert_eq!(log.len(), 18);
+    assert_equal(&seen.calls, &log);
 }
 
 /// A client in Python of which `check` says `what` of the file `file`, and whose single connection is not decoded; when it has
