@@ -130,6 +130,7 @@ pub struct Probes {
     targets: HashMap<MapData, u32, u32>,
     sockets: HashMap<MapData, u64, [u8; SOCKET_BYTES]>,
     tls_since: HashMap<MapData, u32, u64>,
+    tls_left: tls::Left,
     counters: PerCpuArray<MapData, u64>,
     question: u64,
     nested: bool,
@@ -201,6 +202,7 @@ impl Probes {
             targets: HashMap::try_from(take(&mut ebpf, "TARGETS")?)?,
             sockets: HashMap::try_from(take(&mut ebpf, "SOCKETS")?)?,
             tls_since: HashMap::try_from(take(&mut ebpf, "TLS_SINCE")?)?,
+            tls_left: tls::Left::take(&mut ebpf)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             tls,
             tls_means,
@@ -330,6 +332,12 @@ impl Probes {
     pub fn tls_is_probed(&mut self, initial: u32, now_ns: u64) {
         // Without the entry a connection counts as joined late, which is true of less and never wrong.
         let _ = self.tls_since.insert(initial, now_ns, 0);
+    }
+
+    /// Forgets what TLS functions of processes were doing that are no targets any more.
+    pub fn forget_tls_of_the_gone(&mut self) {
+        let targets = &self.targets;
+        self.tls_left.forget(|pid| targets.get(&pid, 0).is_ok());
     }
 }
 

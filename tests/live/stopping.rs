@@ -21,17 +21,28 @@ const LINKS_EACH: usize = 3 + 2;
 /// From SIGTERM to the end of the process.
 const PROMISED: Duration = Duration::from_secs(2);
 
+/// What a process holds of the kernel's that has a number by this name.
+pub(crate) fn held_by(pid: u32, name: &str) -> BTreeSet<u32> {
+    described(pid).iter().filter_map(|text| field(text, name)?.parse().ok()).collect()
+}
+
 /// The links that a process holds, by number; `of_type` is the end of what the kernel calls them.
 pub(crate) fn links(pid: u32, of_type: &str) -> BTreeSet<u32> {
+    let links = described(pid)
+        .into_iter()
+        .filter(|text| field(text, "link_type:\t").is_some_and(|kind| kind.ends_with(of_type)));
+    links.filter_map(|text| field(&text, "link_id:\t")?.parse().ok()).collect()
+}
+
+/// What the kernel says of the descriptors of a process.
+fn described(pid: u32) -> Vec<String> {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     // A descriptor may be closed between the list and the look at it.
-    let described = descriptors.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
-    described
-        .filter_map(|text| {
-            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-            field("link_type:\t")?.ends_with(of_type).then_some(field("link_id:\t")?.parse().ok()?)
-        })
-        .collect()
+    descriptors.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok()).collect()
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name))
 }
 
 /// The links of all processes.

@@ -3,14 +3,17 @@
 
 use std::process::Command;
 
+use aya::maps::{Map, MapData, MapInfo};
+
 use crate::call::{Role, Seen};
 use crate::clients;
 use crate::compare::{assert_equal, assert_suffix};
 use crate::needs;
 use crate::nginx::Nginx;
-use crate::process::{Running, outcome, words};
+use crate::process::{Running, outcome, until, words};
 use crate::python::{PythonServer, Transport};
 use crate::servers::{load, serve};
+use crate::stopping::held_by;
 use crate::tracer::{Tracer, trace};
 
 #[test]
@@ -247,6 +250,46 @@ fn nginx_as_traced_server_over_tls() {
         let urls = [&*nginx.tls_url("/v1/items/[1-10]"), &nginx.tls_url("/page")];
         load(needs::program("curl"), &[&options[..], &urls].concat());
     });
+    assert_equal(&seen.calls, &log);
+}
+
+/// Threads that the probes of a tracer know to be within a TLS library.
+fn threads_within(tracer: &Tracer) -> usize {
+    let ids = held_by(tracer.pid(), "map_id:\t");
+    let is_it = |id: &u32| MapInfo::from_id(*id).is_ok_and(|map| map.name_as_str() == Some("TLS_CALLS"));
+    let id = ids.into_iter().find(is_it).expect("the tracer holds its maps");
+    let map = Map::HashMap(MapData::from_id(id).unwrap());
+    aya::maps::HashMap::<_, u64, [u64; 5]>::try_from(map).unwrap().keys().count()
+}
+
+/// It waits for its server within OpenSSL, and never returns.
+#[test]
+fn what_a_killed_process_was_doing_is_forgotten() {
+    const CODE: &str = "import http.client, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+connection = http.client.HTTPSConnection('localhost', int(sys.argv[1]), context=context)
+connection.request('GET', '/v1/before')
+connection.getresponse().read()
+print('waits', flush=True)
+connection.sock.recv(1)";
+    let nginx = Nginx::start();
+    let client =
+        || Running::hold(needs::python(), ["-c", CODE, &nginx.tls_port.to_string(), &nginx.certificate()]);
+    let mut clients = [client(), client()];
+    let tracer = Tracer::attach(&clients.each_ref().map(Running::pid));
+    for client in &mut clients {
+        client.next_step();
+        client.line("waits");
+    }
+    for left in [2, 1] {
+        until("threads within OpenSSL", || (threads_within(&tracer) == left).then_some(()));
+        let client = &mut clients[left - 1];
+        client.signal(libc::SIGKILL);
+        assert!(!client.ended().success());
+    }
+    let seen = tracer.finish();
+    let log = nginx.quit();
+    assert_eq!(log.len(), 2);
     assert_equal(&seen.calls, &log);
 }
 

@@ -6,6 +6,7 @@
 //! without CAP_SYS_ADMIN (`perf_uprobe_event_init`, kernel/events/core.c), and remove them one after the other, some
 //! 100 ms each.
 
+mod left;
 mod multi;
 
 use std::fmt;
@@ -20,6 +21,8 @@ use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope};
 
 use rotrace_ebpf::function;
+
+pub(super) use left::Left;
 
 use super::bpf::{self, Lack};
 use super::verifier_tail;

@@ -29,6 +29,9 @@ pub const DRAIN: Duration = Duration::from_millis(10);
 /// for the record of that may have been lost.
 const RESCAN_NS: u64 = 30_000_000_000;
 
+/// What TLS functions of processes were doing that have exited is forgotten no more often than this.
+const FORGET_NS: u64 = 30_000_000_000;
+
 /// The processes and users of this host.
 pub(super) fn proc() -> Procfs {
     Procfs::new("/proc", Path::new("/etc/passwd"))
@@ -67,6 +70,9 @@ pub(super) struct Session {
     libraries: library::Cache,
     /// Of each program, how often the kernel did not run it; as of the last tick.
     pub(super) recursion_misses: BTreeMap<Box<str>, u64>,
+    /// A target has exited since what is left of such was forgotten, which may be done again at that time.
+    has_left: bool,
+    next_forget_ns: u64,
 }
 
 /// What a drain brought beside calls.
@@ -98,6 +104,8 @@ impl Session {
             targets: BTreeMap::new(),
             libraries: library::Cache::new(tls.libraries.clone()),
             recursion_misses,
+            has_left: false,
+            next_forget_ns: 0,
         }
     }
 
@@ -176,6 +184,11 @@ impl Session {
         }
         self.pipeline.feed(&record, call);
         self.let_go_of_the_exited(now_ns, call)?;
+        if self.has_left && now_ns >= self.next_forget_ns {
+            self.has_left = false;
+            self.next_forget_ns = now_ns + FORGET_NS;
+            self.probes.forget_tls_of_the_gone();
+        }
         self.pipeline.tick(now_ns, call);
         Ok(())
     }
@@ -277,6 +290,7 @@ impl Session {
                 }
             }
             Change::Exited { process } => {
+                self.has_left = true;
                 if let Some(target) = self.targets.remove(&process) {
                     target.into_links().drop_in_background();
                 }
