@@ -8,6 +8,7 @@ use crate::limits::{
     TURNS_BEFORE_IGNORED, UPGRADE_TURNS, UPGRADED_COPIED_BYTES,
 };
 use crate::memory::Memory;
+use crate::sequence::Sequence;
 
 /// What a socket speaks, as far as its first bytes have told. Plain constants, because the value lives in a map.
 pub mod protocol {
@@ -35,8 +36,10 @@ const NO_DIRECTION: u8 = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
-    /// Bytes seen so far: the position of the next.
+    /// Bytes so far, those included that no call has shown but TCP has counted: the position of the next.
     pub position: u64,
+    /// Where TCP stands.
+    pub sequence: Sequence,
     /// Encrypted bytes that no record has reported yet.
     pub unreported: u64,
     /// Bytes that may still be copied before the traffic turns round.
@@ -73,8 +76,10 @@ pub struct Connection {
     pub turns: u8,
     /// What the first bytes of the last piece are that were asked for: a [`Beginning`].
     pub beginning: u8,
+    /// 1 when the process has ended the direction that it sends in: TCP counts that as a byte.
+    pub fin_sent: u8,
     /// Not used.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 4],
     /// Sent and received bytes.
     pub flows: [Flow; 2],
 }
@@ -107,6 +112,7 @@ impl Connection {
     pub const fn new(id: u64, role: u8, from_start: bool) -> Self {
         let flow = Flow {
             position: 0,
+            sequence: Sequence::UNKNOWN,
             unreported: 0,
             credit: CREDIT_BYTES,
             prefix: Prefix::EMPTY,
@@ -124,7 +130,8 @@ impl Connection {
             last_direction: NO_DIRECTION,
             turns: 0,
             beginning: Beginning::Other as u8,
-            reserved: [0; 5],
+            fin_sent: 0,
+            reserved: [0; 4],
             flows: [flow, flow],
         }
     }
@@ -136,6 +143,23 @@ impl Connection {
             && self.turns < UPGRADE_TURNS
             && self.last_direction != direction;
         self.protocol == protocol::NEW || may_upgrade
+    }
+
+    /// Passes over `size` bytes of a direction that no call has shown. What they were is not known: a message may have begun in
+    /// them, so the next bytes may be copied as at a turn of the traffic.
+    #[inline(always)]
+    pub fn pass_over(&mut self, direction: u8, size: u64) {
+        let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
+        flow.position = flow.position.wrapping_add(size);
+        flow.credit = CREDIT_BYTES;
+        match self.protocol {
+            protocol::NEW => {
+                flow.prefix = Prefix::EMPTY;
+                self.from_start = 0;
+            }
+            protocol::HTTP2 => flow.frames.pass_over(&mut flow.prefix, size),
+            _ => {}
+        }
     }
 
     /// Takes note of `size` bytes in `direction` (0 sent, 1 received), of which `first` holds the first.

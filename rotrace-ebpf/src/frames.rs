@@ -200,7 +200,8 @@ impl Frames {
     #[inline(always)]
     pub fn part(&mut self, held: &mut Prefix, memory: &impl Memory, address: u64, size: u64) -> Part {
         if address == 0 {
-            return self.pass_over(held, size);
+            self.pass_over(held, size);
+            return Part { size, captured: 0 };
         }
         if self.lost == 1 && !self.find(held, memory, address, size) {
             return Part { size, captured: 0 };
@@ -262,14 +263,13 @@ impl Frames {
 
     /// Bytes that cannot be looked at.
     #[inline(always)]
-    fn pass_over(&mut self, held: &mut Prefix, size: u64) -> Part {
+    pub fn pass_over(&mut self, held: &mut Prefix, size: u64) {
         if self.lost == 0 && self.left >= size {
             self.left -= size;
         } else {
             *self = Frames::LOST;
             *held = Prefix::EMPTY;
         }
-        Part { size, captured: 0 }
     }
 
     /// Looks whether frames surely begin with the piece.

@@ -22,5 +22,6 @@ pub mod offsets;
 pub mod record;
 pub mod rewind;
 pub mod segments;
+pub mod sequence;
 pub mod stats;
 pub mod syscalls;

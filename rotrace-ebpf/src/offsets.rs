@@ -68,9 +68,15 @@ offsets! {
     sk_rcv_saddr: "sock_common", "skc_rcv_saddr";
     sk_v6_daddr: "sock_common", "skc_v6_daddr";
     sk_v6_rcv_saddr: "sock_common", "skc_v6_rcv_saddr";
+    sk_flags: "sock_common", "skc_flags";
     sk_socket: "sock", "sk_socket";
+    sk_user_data: "sock", "sk_user_data";
     sk_protocol: "sock", "sk_protocol";
     sk_shutdown: "sock", "sk_shutdown";
+    tcp_upper_layer: "inet_connection_sock", "icsk_ulp_ops";
+    tcp_write_seq: "tcp_sock", "write_seq";
+    tcp_copied_seq: "tcp_sock", "copied_seq";
+    tcp_rcv_nxt: "tcp_sock", "rcv_nxt";
 }
 
 /// Where a message keeps how far the kernel has come in its buffers, and what its values mean. Both have moved between

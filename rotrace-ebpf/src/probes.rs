@@ -22,6 +22,7 @@ mod go;
 mod lifecycle;
 mod message;
 mod piece;
+mod position;
 mod socket;
 mod syscall;
 mod tls;

@@ -31,7 +31,8 @@ pub struct Header {
     pub pid: u32,
     /// Thread in the initial PID namespace.
     pub tid: u32,
-    /// Stream position of the first byte, counted per direction from the first byte that the probes saw.
+    /// Stream position of the first byte, counted per direction from the first byte that the probes saw. Bytes that no call
+    /// has shown are counted where TCP counts them.
     pub position: u64,
     /// Bytes that the call moved, captured or not.
     pub size: u64,

@@ -35,10 +35,15 @@ pub enum Stat {
     /// Calls of Go's TLS that moved plaintext and of which neither the entry nor the arguments were seen: they were under
     /// way when the probes came, or their entry was the oldest of more than the table holds.
     GoEntryMissed = 14,
+    /// Bytes that TCP has sent on a tracked connection and no call has shown: they went by io_uring under a family that does
+    /// not see it, by a 32-bit call, or by a call that no program was run for.
+    UnseenSentBytes = 15,
+    /// The same of bytes that were received; `getsockopt(TCP_ZEROCOPY_RECEIVE)` takes such, too.
+    UnseenReceivedBytes = 16,
 }
 
 /// Number of counters.
-pub const STATS: u32 = 15;
+pub const STATS: u32 = 17;
 
 /// The counters that mean something was not seen: index, stage and reason as they appear in `lost` and in
 /// `rotrace_events_lost_total`.
@@ -57,5 +62,9 @@ pub const LOSSES: [(Stat, &str); 11] = [
 ];
 
 /// The counters of stream bytes that no record has the content of although it should have: index and reason.
-pub const LOST_BYTES: [(Stat, &str); 2] =
-    [(Stat::RingFullBytes, "ring_full"), (Stat::SegmentsBeyond, "segments_beyond")];
+pub const LOST_BYTES: [(Stat, &str); 4] = [
+    (Stat::RingFullBytes, "ring_full"),
+    (Stat::SegmentsBeyond, "segments_beyond"),
+    (Stat::UnseenSentBytes, "unseen_sent"),
+    (Stat::UnseenReceivedBytes, "unseen_received"),
+];

@@ -86,8 +86,16 @@ fn recordings(family: Family) -> &'static [Recording] {
 }
 
 /// Members that the probes can do without.
-const OPTIONAL: [(&str, &str); 3] =
-    [("sock", "sk_shutdown"), ("task_struct", "thread_info"), ("thread_info", "status")];
+const OPTIONAL: [(&str, &str); 8] = [
+    ("inet_connection_sock", "icsk_ulp_ops"),
+    ("sock", "sk_shutdown"),
+    ("sock", "sk_user_data"),
+    ("task_struct", "thread_info"),
+    ("tcp_sock", "copied_seq"),
+    ("tcp_sock", "rcv_nxt"),
+    ("tcp_sock", "write_seq"),
+    ("thread_info", "status"),
+];
 
 /// Update a map entry only if it is there (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;

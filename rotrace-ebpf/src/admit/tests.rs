@@ -242,6 +242,48 @@ fn an_upgrade_is_seen_at_its_preface() {
     assert!(!other.asks(SENT), "only the first turns cost a look");
 }
 
+#[test]
+fn behind_bytes_that_no_call_has_shown_a_head_may_begin() {
+    let mut connection = from_start();
+    text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n");
+    body(&mut connection, RECEIVED, CREDIT_BYTES);
+    assert_eq!(body(&mut connection, RECEIVED, 300), Admit::Copy { bytes: 0, turn: false });
+    connection.pass_over(RECEIVED, 1000);
+    assert_eq!(connection.flows[1].position, CREDIT_BYTES + 1300);
+    assert_eq!(body(&mut connection, RECEIVED, 300), Admit::Copy { bytes: 300, turn: false });
+    assert_eq!(connection.flows[0].position, 18, "the other direction is where it was");
+}
+
+/// What follows may be the middle of a body, which would be another protocol at the start of a connection.
+#[test]
+fn a_connection_whose_first_bytes_no_call_has_shown_is_one_that_is_joined_late() {
+    let mut connection = from_start();
+    assert_ne!(text(&mut connection, SENT, b"GE"), Admit::Ignore);
+    connection.pass_over(SENT, 100);
+    assert_eq!(text(&mut connection, SENT, b"T / not a request"), Admit::Ignore);
+    assert_eq!(connection.protocol, protocol::NEW);
+    assert_eq!(text(&mut connection, RECEIVED, b"HTTP/1.1 200 OK"), Admit::Copy { bytes: 15, turn: true });
+    assert_eq!(connection.protocol, protocol::HTTP1);
+}
+
+#[test]
+fn frames_of_http2_go_on_behind_a_gap_that_ends_in_one() {
+    use frames::kind::{DATA, HEADERS, SETTINGS};
+    let begun = || {
+        let mut connection = from_start();
+        parts(&mut connection, SENT, &[PREFACE, &frame(SETTINGS, 0)].concat()).expect("HTTP/2");
+        parts(&mut connection, SENT, &frame(DATA, 1000)[..509]).expect("HTTP/2");
+        connection
+    };
+    let (mut within, mut beyond) = (begun(), begun());
+    within.pass_over(SENT, 400);
+    let rest = [&[b'.'; 100][..], &frame(HEADERS, 300)].concat();
+    assert_eq!(parts(&mut within, SENT, &rest), Ok(std::vec![(100, 0), (309, 309)]));
+    beyond.pass_over(SENT, 501);
+    assert_eq!(parts(&mut beyond, SENT, &rest), Ok(std::vec![(409, 0)]), "where a frame begins is not known");
+    assert_eq!(within.flows[0].position + 101, beyond.flows[0].position);
+}
+
 proptest! {
     #[test]
     fn no_more_is_copied_than_there_is_nor_than_the_credit_between_turns(

@@ -19,7 +19,7 @@ use super::{Kernel, User, count, tls};
 /// Writes the records of a call that moved `total` bytes of one buffer.
 #[inline(always)]
 pub(super) fn moved_buffer(socket: Socket, traits: Traits, address: u64, total: u64) {
-    let speaks = socket_piece(socket.sk, socket.inode, traits.0, address, total);
+    let speaks = socket_piece(socket.sk, socket.inode, traits.with_number(total).0, address, total);
     http2_piece(socket.sk, 0, traits.with_number(speaks).0, address, total);
     bind(socket.sk, speaks);
 }
@@ -45,7 +45,9 @@ pub(super) fn moved_message(socket: Socket, traits: Traits, message: u64, total:
 /// The same of an array of messages.
 #[inline(always)]
 pub(super) fn moved_messages(socket: Socket, traits: Traits, messages: u64, count: u64) {
-    messages_pieces(socket.sk, socket.inode, traits.0, messages, count);
+    let total = message_bytes(messages, count);
+    socket_piece(socket.sk, socket.inode, traits.with_number(total).0, 0, 0);
+    messages_pieces(socket.sk, socket.inode, traits.placed().0, messages, count);
 }
 
 #[unsafe(no_mangle)]
@@ -92,6 +94,7 @@ extern "C" fn rewound_pieces(sk: u64, inode: u64, traits: u64, vector: u64, tota
 fn pieces(socket: Socket, traits: Traits, vector: Vector, mut skip: u64, total: u64, memory: &impl Memory) {
     let Socket { sk, inode } = socket;
     let mut left = total;
+    let mut to_place = traits.to_place(total);
     let mut speaks = protocol::NEW as u64;
     for at in 0..SEGMENTS_MAX as u64 {
         if left == 0 {
@@ -106,13 +109,13 @@ fn pieces(socket: Socket, traits: Traits, vector: Vector, mut skip: u64, total: 
         let size = lesser(segment.size.wrapping_sub(skip), left);
         left = left.wrapping_sub(size);
         let address = segment.address.wrapping_add(skip);
-        speaks = socket_piece(sk, inode, traits.0, address, size);
+        speaks = socket_piece(sk, inode, traits.with_number(to_place).0, address, size);
         http2_piece(sk, 0, traits.with_number(speaks).0, address, size);
-        skip = 0;
+        (skip, to_place) = (0, 0);
     }
     if left > 0 {
         count(Stat::SegmentsBeyond, left);
-        speaks = socket_piece(sk, inode, traits.0, 0, left);
+        speaks = socket_piece(sk, inode, traits.with_number(to_place).0, 0, left);
         http2_piece(sk, 0, traits.with_number(speaks).0, 0, left);
     }
     bind(sk, speaks);
@@ -179,7 +182,8 @@ extern "C" fn some_message_bytes(messages: u64, count: u64) -> u64 {
 /// Writes the record of a call that moved `total` bytes without a buffer that can be read.
 #[inline(always)]
 pub(super) fn moved_unseen(socket: Socket, traits: Traits, total: u64) {
-    let speaks = socket_piece(socket.sk, socket.inode, traits.0, 0, total);
+    let to_place = traits.to_place(total);
+    let speaks = socket_piece(socket.sk, socket.inode, traits.with_number(to_place).0, 0, total);
     http2_piece(socket.sk, 0, traits.with_number(speaks).0, 0, total);
 }
 

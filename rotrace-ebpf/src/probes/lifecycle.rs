@@ -10,9 +10,10 @@ use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::{direction, flag, kind, role};
 use rotrace_ebpf::stats::Stat;
 
+use super::piece::Traits;
 use super::socket::{self, Socket};
 use super::twice::{self, Copy, Hook};
-use super::{SOCKETS, TARGETS, count, emit, global, kernel, tls};
+use super::{SOCKETS, TARGETS, count, emit, global, kernel, position, tls};
 
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
@@ -47,13 +48,16 @@ fn changed(ctx: &BtfTracePointContext) -> i32 {
     match new {
         TCP_ESTABLISHED if connection.established_ns == 0 => {
             // SAFETY: the helper has no preconditions.
-            connection.established_ns = unsafe { bpf_ktime_get_ns() }
+            connection.established_ns = unsafe { bpf_ktime_get_ns() };
+            position::begin(sk, connection);
         }
         // The process has closed its socket: nothing more will be sent or received by it. A half-close shows one bit.
         TCP_FIN_WAIT1 | TCP_LAST_ACK => {
             let shutdown = global!(OFFSETS.sk_shutdown);
             if shutdown != ABSENT && kernel::<u8>(sk, shutdown) & SHUTDOWN_MASK == SHUTDOWN_MASK {
                 over(sk, connection);
+            } else {
+                connection.fin_sent = 1;
             }
         }
         // Without a file it can have no reader; with one, received bytes may still be read (half-closed by the process,
@@ -116,6 +120,10 @@ fn connecting(sk: u64) -> i32 {
 fn over(sk: u64, connection: &mut Connection) {
     if connection.announced == 1 {
         let pid_tid = (connection.pid as u64) << 32 | connection.pid as u64;
+        if connection.protocol != protocol::IGNORED {
+            position::place(sk, connection, Traits::new(direction::SENT, 0));
+            position::place(sk, connection, Traits::new(direction::RECEIVED, 0));
+        }
         for direction in [direction::SENT, direction::RECEIVED] {
             let flow = &mut connection.flows[direction as usize];
             if connection.protocol == protocol::TLS && flow.unreported > 0 {

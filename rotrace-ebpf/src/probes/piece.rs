@@ -12,14 +12,16 @@ use rotrace_ebpf::stats::Stat;
 
 use super::emit::{self, Draft};
 use super::socket::{self, Socket};
-use super::{SOCKETS, User, count, tls};
+use super::{SOCKETS, User, count, position, tls};
 
-/// What all pieces of a call have in common, in one word: the direction, bits of [`flag`] above it, and then how long ago the
-/// bytes were moved, when that is not now. A call with a vector has a number in the upper half, of entries or of bytes; a
-/// piece has there what its stream speaks.
+/// What all pieces of a call have in common, in one word: the direction and whether their position is known, bits of [`flag`]
+/// above it, and then how long ago the bytes were moved, when that is not now. The upper half has a number: for a vector, of
+/// entries or of bytes; for a piece of HTTP/2, what its stream speaks; for the first piece of a socket's call, how many bytes
+/// the call moved, and 0 for the others.
 #[derive(Clone, Copy)]
 pub(super) struct Traits(pub(super) u64);
 
+const PLACED: u64 = 2;
 const STEP_NS: u64 = 4096;
 const AGO_BITS: u64 = 0xffff_0000;
 
@@ -36,6 +38,16 @@ impl Traits {
 
     fn ago_ns(self) -> u64 {
         (self.0 >> 16) as u16 as u64 * STEP_NS
+    }
+
+    /// The same of a part of a call whose position is known.
+    pub(super) fn placed(self) -> Self {
+        Traits(self.0 | PLACED)
+    }
+
+    /// How many bytes to look back over for the position of the first piece: all of the call, unless it is known.
+    pub(super) fn to_place(self, total: u64) -> u64 {
+        total * (1 - (self.0 >> 1 & 1))
     }
 
     pub(super) fn direction(self) -> u8 {
@@ -55,8 +67,9 @@ impl Traits {
     }
 }
 
-/// Writes the record of one buffer of a socket's call, or of bytes whose buffer is not known (`address` 0). Returns what
-/// the socket speaks; when that is HTTP/2, [`http2_piece`] writes the records.
+/// Writes the record of one buffer of a socket's call, or of bytes whose buffer is not known (`address` 0), behind the bytes that
+/// no call has shown when it is the first. Returns what the socket speaks; when that is HTTP/2, [`http2_piece`] writes the
+/// records.
 ///
 /// A global function of scalars: the verifier walks it once, for any arguments, and not once for each way to reach it.
 #[unsafe(no_mangle)]
@@ -65,8 +78,14 @@ pub(super) extern "C" fn socket_piece(sk: u64, inode: u64, traits: u64, address:
     let Some(connection) = socket::connection(Socket { sk, inode }) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &mut *connection };
-    if connection.protocol != protocol::IGNORED && size > 0 {
-        piece(sk, connection, Traits(traits), address, size);
+    if connection.protocol != protocol::IGNORED {
+        // Read back from memory, so that the verifier does not walk the rest once for each answer.
+        if core::hint::black_box(Traits(traits).number()) > 0 {
+            position::place(sk, connection, Traits(traits));
+        }
+        if size > 0 {
+            piece(sk, connection, Traits(traits), address, size);
+        }
     }
     connection.protocol as u64
 }

@@ -10,14 +10,14 @@ use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::syscalls::TS_COMPAT;
 
 use super::piece::{Traits, Written};
-use super::{FRESH, SOCKETS, count, emit, global, kernel};
+use super::{FRESH, SOCKETS, count, emit, global, kernel, position};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 pub(super) const SOCK_STREAM: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-const IPPROTO_TCP: u16 = 6;
+pub(super) const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 
 /// A TCP socket of the current process.
@@ -124,6 +124,7 @@ pub(super) fn accepted(socket: Socket) {
     fresh.from_start = 1;
     // SAFETY: the helper has no preconditions.
     fresh.established_ns = unsafe { bpf_ktime_get_ns() };
+    position::begin(socket.sk, fresh);
 }
 
 /// What is known of a socket; it is tracked from now on when it was not.
@@ -167,12 +168,13 @@ pub(super) fn track(socket: Socket) -> Option<*mut Connection> {
 pub(super) fn ended(socket: Socket) {
     let Some(known) = SOCKETS.get_ptr_mut(&socket.sk) else { return };
     // SAFETY: a value of the map, which stays valid while the program runs.
-    let connection = unsafe { &*known };
+    let connection = unsafe { &mut *known };
     // The end of a TLS socket is that of the plaintext in it, unless close_notify has come before.
     let has_end = !matches!(connection.protocol, protocol::NEW | protocol::IGNORED);
     if connection.id != socket.inode || !has_end {
         return;
     }
+    position::place(socket.sk, connection, Traits::new(direction::RECEIVED, 0));
     let mut header =
         emit::header(kind::END, connection.id, (connection.pid as u64) << 32 | connection.pid as u64);
     header.direction = direction::RECEIVED;

@@ -29,6 +29,7 @@ pub(super) fn lost_bytes_meaning(reason: &str) -> &str {
     match reason {
         "ring_full" => "in the records that found no room",
         "segments_beyond" => "behind the segments of one call that are looked at; they are counted, not read",
+        "unseen_sent" | "unseen_received" => "went by in no call that the probes saw; TCP has counted them",
         "overlap" => "arrived twice, and were read once",
         other => other,
     }
