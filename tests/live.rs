@@ -52,6 +52,8 @@ mod lifetime;
 mod lighttpd;
 #[path = "live/matrix.rs"]
 mod matrix;
+#[path = "live/mixed.rs"]
+mod mixed;
 #[path = "live/namespaces.rs"]
 mod namespaces;
 #[path = "live/nss.rs"]

@@ -53,6 +53,7 @@ pub(crate) struct Summary {
     pub(crate) calls: u64,
     /// Without what [`Seen::read`] takes out.
     pub(crate) lost: BTreeMap<String, BTreeMap<String, u64>>,
+    pub(crate) lost_bytes: BTreeMap<String, BTreeMap<String, u64>>,
     pub(crate) captured_bytes: Option<u64>,
     /// Those that arrived.
     pub(crate) records: u64,
@@ -62,6 +63,12 @@ impl Summary {
     /// What is lost for a reason, at whichever stage.
     pub(crate) fn lost(&self, reason: &str) -> Option<u64> {
         self.lost.values().find_map(|reasons| reasons.get(reason).copied())
+    }
+
+    /// Bytes that TCP has sent and received and no call has shown.
+    pub(crate) fn unseen_bytes(&self) -> [u64; 2] {
+        let of = |reason| self.lost_bytes.get("kernel").and_then(|reasons| reasons.get(reason)).copied();
+        ["unseen_sent", "unseen_received"].map(|reason| of(reason).unwrap_or(0))
     }
 
     /// Takes a reason out, and a stage that has no other.

@@ -1,5 +1,5 @@
 //! Given: PIDs of processes that the test started. Gives: a `rotrace attach` that watches them, and what it printed,
-//! checked for what holds in every test: status 0, and no loss. Refuses to know: what the processes do.
+//! checked for what holds in every test: status 0, no loss, and no bytes that TCP has moved and no call has shown. Refuses to know: what the processes do.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,6 +112,7 @@ impl Tracer {
         let seen = Seen::read(&self.0.succeeded());
         let complaints = self.0.complaints();
         assert!(seen.summary.lost.is_empty(), "lost: {:?}{complaints}", seen.summary.lost);
+        assert_eq!(seen.summary.unseen_bytes(), [0; 2], "bytes that no call has shown{complaints}");
         seen
     }
 }

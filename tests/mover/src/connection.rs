@@ -113,11 +113,11 @@ pub(crate) fn many(count: usize) -> anyhow::Result<()> {
 }
 
 /// The messages of an exchange.
-struct Messages {
+pub(crate) struct Messages {
     path: String,
     status: u16,
-    request: Message,
-    response: Message,
+    pub(crate) request: Message,
+    pub(crate) response: Message,
 }
 
 impl Messages {
@@ -135,7 +135,7 @@ impl Messages {
     }
 
     /// With so many bytes of body sent and received.
-    fn new(path: String, status: u16, [sent, received]: [usize; 2]) -> Messages {
+    pub(crate) fn new(path: String, status: u16, [sent, received]: [usize; 2]) -> Messages {
         let request = format!("POST {path} HTTP/1.1\r\nHost: mover\r\nContent-Length: {sent}\r\n\r\n");
         let response = format!("HTTP/1.1 {status} Any\r\nContent-Length: {received}\r\n\r\n");
         let message = |head: String, body: usize| {
@@ -164,7 +164,7 @@ impl Messages {
         transfer(cell, number, [server, client], &self.response, part).context("the response")
     }
 
-    fn log(&self, connection: usize) -> anyhow::Result<()> {
+    pub(crate) fn log(&self, connection: usize) -> anyhow::Result<()> {
         let [request, response] =
             [&self.request, &self.response].map(|message| (message.head, message.bytes.len() - message.head));
         let bytes = [request.0, request.1, response.0, response.1];

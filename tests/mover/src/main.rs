@@ -4,6 +4,7 @@
 //! ```text
 //! rotrace-mover ways KIND    each way to send with each way to receive
 //! rotrace-mover joined KIND  the same; with connections in mid-response it says `ready` and waits for a line
+//! rotrace-mover mixed CASE   exchanges of which something goes by io_uring, the rest by system calls
 //! rotrace-mover many N       N exchanges on one connection
 //! rotrace-mover crowd N      N connections at one time
 //! rotrace-mover storm N      N programs with a connection each
@@ -19,6 +20,7 @@ mod crowd;
 mod hand;
 mod ktls;
 mod log;
+mod mixed;
 mod receive;
 mod ring;
 mod send;
@@ -47,6 +49,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
     match *words {
         ["ways", kind] => each(kind, Connection::run),
         ["joined", kind] => joined(kind),
+        ["mixed", case] => mixed::run(case),
         ["many", count] => connection::many(number(count)?),
         ["crowd", count] => crowd::at_one_time(number(count)?),
         ["storm", count] => crowd::of_programs(number(count)?),

@@ -42,7 +42,7 @@ type Row = (&'static str, [With; KERNELS.len()]);
 
 /// Of each way to move bytes, to share a socket, to come late and to speak TLS, one test or more.
 #[rustfmt::skip]
-const TESTS: [Row; 27] = [
+const TESTS: [Row; 30] = [
     // All ways to move bytes, by which the families differ: the heart of it.
     ("matrix::every_way_to_send_with_every_way_to_receive", [Both, Both, Both, Both]),
     // Targets come and go by tracepoints, whose arguments and locks are each kernel's own.
@@ -62,6 +62,10 @@ const TESTS: [Row; 27] = [
     ("matrix::io_uring_of_old_kernels_is_seen_or_counted", [Both, Neither, Neither, Neither]),
     ("matrix::io_uring_is_seen_or_counted", [Neither, Syscall, Neither, Socket]),
     ("matrix::ktls_is_plaintext", [Neither, Socket, Syscall, Neither]),
+    // What moves unseen is found by TCP's own numbers; a connection's end has one, too.
+    ("mixed::the_middle_of_bodies", [Syscall, Both, Syscall, Both]),
+    ("mixed::a_whole_exchange", [Syscall, Neither, Syscall, Neither]),
+    ("mixed::the_last_response", [Neither, Syscall, Neither, Syscall]),
     // A pidfd is another thing from 6.9 on.
     ("namespaces::a_tracer_in_a_pid_namespace_takes_and_shows_its_pids", [Neither, Syscall, Neither, Socket]),
     // From 7.0 on the kernel is preempted within programs, and those run for others meanwhile are not run.
