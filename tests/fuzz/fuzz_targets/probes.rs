@@ -4,7 +4,8 @@
 //! nothing. Refuses to know: what a call carries.
 //!
 //! The first byte of the input says whether the connection was joined late, and how much of the rest is memory. Then four
-//! bytes make a call: its shape and direction, an address, how many entries, and how many bytes were moved.
+//! bytes make a call: its direction, shape, and how many bytes went by before it that no call showed; an address, how many entries,
+//! and how many bytes were moved.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -79,6 +80,9 @@ fuzz_target!(|input: &[u8]| {
         let [control, address, entries, size] = [call[0], call[1], call[2], call[3]];
         let (address, entries, size) = (number(address), number(entries), moved(size));
         let direction = control % 2;
+        let messages = messages_total(&memory, address, entries);
+        tracked.hide(direction, u64::from(control / 8));
+        tracked.place(direction, if control / 2 % 4 == 3 { messages } else { size });
         match control / 2 % 4 {
             0 => tracked.piece(&memory, direction, address, size),
             1 => tracked.vector(&memory, direction, Vector { address, entries }, size),
@@ -106,7 +110,10 @@ fn cuts_decide_nothing(input: &[u8]) {
                 }
                 (connection.protocol, connection.flows[0].position)
             };
-            assert_eq!(connection(&[left, right]), connection(&[input]));
+            let (cut, whole) = (connection(&[left, right]), connection(&[input]));
+            // Frames in the middle of a connection are known by that they fill a piece.
+            let is_http2 = [cut, whole].iter().any(|&(speaks, _)| speaks == protocol::HTTP2);
+            assert!(is_http2 || cut == whole);
         }
     }
     assert!(known == whole);
@@ -126,6 +133,10 @@ fn messages_total(memory: &Bytes<'_>, address: u64, messages: u64) -> u64 {
 /// A connection, and what was seen of it.
 struct Tracked {
     connection: Connection,
+    /// Number of the byte that TCP sends and receives next.
+    next: [u32; 2],
+    /// Bytes that no call has shown yet.
+    hidden: [u64; 2],
     streams: [Stream; 2],
     /// Bytes and gaps that the streams gave.
     given: [u64; 2],
@@ -138,10 +149,35 @@ impl Tracked {
     fn new(from_start: bool) -> Self {
         Tracked {
             connection: Connection::new(1, role::UNKNOWN, from_start),
+            next: [u32::MAX; 2],
+            hidden: [0; 2],
             streams: [Stream::default(), Stream::default()],
             given: [0; 2],
             large: [0; 2],
             last: None,
+        }
+    }
+
+    /// Bytes that TCP counts and no call shows.
+    fn hide(&mut self, direction: u8, size: u64) {
+        let at = usize::from(direction);
+        self.next[at] = self.next[at].wrapping_add(size as u32);
+        self.hidden[at] += size;
+    }
+
+    /// A call that moved bytes: what no call has shown before is a gap of its length, unless the connection is met only now.
+    fn place(&mut self, direction: u8, moved: u64) {
+        let at = usize::from(direction);
+        self.next[at] = self.next[at].wrapping_add(moved as u32);
+        if moved == 0 || self.connection.protocol == protocol::IGNORED {
+            return;
+        }
+        let gap = self.connection.flows[at].sequence.unseen_before(moved as u32, self.next[at]);
+        let hidden = std::mem::take(&mut self.hidden[at]);
+        if gap > 0 {
+            assert_eq!(u64::from(gap), hidden);
+            self.connection.pass_over(direction, hidden);
+            self.large[at] = 0;
         }
     }
 
@@ -190,9 +226,12 @@ impl Tracked {
         let first = if is_read { Prefix::of(words, length) } else { Prefix::EMPTY };
         let position = self.connection.flows[at].position;
         let admitted = self.connection.admit(direction, size, &first);
+        if admitted == Admit::Frames {
+            return self.parts(memory, direction, address, size);
+        }
         assert_eq!(self.connection.flows[at].position, position + size);
         let (reported, copied) = match admitted {
-            Admit::Ignore => return,
+            Admit::Ignore | Admit::Frames => return,
             Admit::Copy { bytes, turn } => {
                 assert_eq!(turn, turned);
                 (size, u64::from(bytes))
@@ -205,6 +244,21 @@ impl Tracked {
         self.large[at] += if size > ALWAYS_COPIED_BYTES { copied } else { 0 };
         assert!(self.large[at] <= CREDIT_BYTES);
         self.record(at, position + size - reported, copied, reported);
+    }
+
+    /// The records of a piece of HTTP/2.
+    fn parts(&mut self, memory: &Bytes<'_>, direction: u8, address: u64, size: u64) {
+        let at = usize::from(direction);
+        let mut done = 0;
+        while done < size {
+            let position = self.connection.flows[at].position;
+            let place = if address == 0 { 0 } else { address.wrapping_add(done) };
+            let (part, _) = self.connection.part(direction, memory, place, size - done);
+            assert!(part.size > 0 && part.size <= size - done && part.captured <= part.size);
+            self.record(at, position, part.captured, part.size);
+            done += part.size;
+        }
+        assert_eq!(done, size);
     }
 
     /// The stream of a direction gives each byte once, or a gap in its place.
