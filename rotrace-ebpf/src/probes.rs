@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 
@@ -86,6 +86,13 @@ use global;
 /// functions of a program too little, which have 512 bytes for all that call each other (all of them before 6.13).
 #[unsafe(no_mangle)]
 static FRESH: Connection = Connection::new(0, role::UNKNOWN, false);
+
+/// Whether the current process is a target.
+#[inline(always)]
+fn is_target() -> bool {
+    // SAFETY: the helper has no preconditions; the value is not used.
+    unsafe { TARGETS.get(&((bpf_get_current_pid_tgid() >> 32) as u32)) }.is_some()
+}
 
 #[inline(always)]
 fn count(stat: Stat, by: u64) {

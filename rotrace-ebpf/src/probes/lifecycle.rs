@@ -12,8 +12,8 @@ use rotrace_ebpf::stats::Stat;
 
 use super::piece::Traits;
 use super::socket::{self, Socket};
-use super::twice::{self, Copy, Hook};
-use super::{SOCKETS, TARGETS, count, emit, global, kernel, position, tls};
+use super::twice::{self, Copy, Hook, twice};
+use super::{SOCKETS, TARGETS, count, emit, global, is_target, kernel, position, tls};
 
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
@@ -23,20 +23,15 @@ const TCP_LAST_ACK: i32 = 9;
 /// RCV_SHUTDOWN | SEND_SHUTDOWN (include/net/sock.h): set before the state changes when the process has closed.
 const SHUTDOWN_MASK: u8 = 3;
 
-/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`: trace/events/sock.h.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn on_state(ctx: BtfTracePointContext) -> i32 {
-    changed(&ctx)
-}
-
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn again_state(ctx: BtfTracePointContext) -> i32 {
-    changed(&ctx)
+twice! {
+    /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`: trace/events/sock.h.
+    #[btf_tracepoint(function = "inet_sock_set_state")]
+    fn on_state, again_state: BtfTracePointContext => changed
 }
 
 /// The second copy finds what the first one has done, and does no more.
 #[inline(always)]
-fn changed(ctx: &BtfTracePointContext) -> i32 {
+fn changed(ctx: &BtfTracePointContext, _: Copy) -> i32 {
     let sk: u64 = ctx.arg(0);
     let new: i32 = ctx.arg(2);
     if new == TCP_SYN_SENT {
@@ -72,19 +67,15 @@ fn changed(ctx: &BtfTracePointContext) -> i32 {
     0
 }
 
-/// `tcp_destroy_sock(struct sock *sk)`: trace/events/tcp.h. The last that is heard of any TCP socket.
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-fn on_destroy(ctx: BtfTracePointContext) -> i32 {
-    destroyed(ctx.arg(0))
-}
-
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-fn again_destroy(ctx: BtfTracePointContext) -> i32 {
-    destroyed(ctx.arg(0))
+twice! {
+    /// `tcp_destroy_sock(struct sock *sk)`: trace/events/tcp.h. The last that is heard of any TCP socket.
+    #[btf_tracepoint(function = "tcp_destroy_sock")]
+    fn on_destroy, again_destroy: BtfTracePointContext => destroyed
 }
 
 #[inline(always)]
-fn destroyed(sk: u64) -> i32 {
+fn destroyed(ctx: &BtfTracePointContext, _: Copy) -> i32 {
+    let sk: u64 = ctx.arg(0);
     if let Some(known) = SOCKETS.get_ptr_mut(&sk) {
         // SAFETY: a value of the map, which stays valid while the program runs.
         over(sk, unsafe { &mut *known });
@@ -143,15 +134,10 @@ fn over(sk: u64, connection: &mut Connection) {
     let _ = SOCKETS.remove(&sk);
 }
 
-/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: trace/events/sched.h.
-#[btf_tracepoint(function = "sched_process_fork")]
-fn on_fork(ctx: BtfTracePointContext) -> i32 {
-    forked(&ctx, Copy::First)
-}
-
-#[btf_tracepoint(function = "sched_process_fork")]
-fn again_fork(ctx: BtfTracePointContext) -> i32 {
-    forked(&ctx, Copy::Second)
+twice! {
+    /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: trace/events/sched.h.
+    #[btf_tracepoint(function = "sched_process_fork")]
+    fn on_fork, again_fork: BtfTracePointContext => forked
 }
 
 #[inline(always)]
@@ -180,28 +166,19 @@ fn forked(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     0
 }
 
-/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: trace/events/sched.h.
-#[btf_tracepoint(function = "sched_process_exec")]
-fn on_exec(_ctx: BtfTracePointContext) -> i32 {
-    executed(Copy::First)
-}
-
-#[btf_tracepoint(function = "sched_process_exec")]
-fn again_exec(_ctx: BtfTracePointContext) -> i32 {
-    executed(Copy::Second)
+twice! {
+    /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: trace/events/sched.h.
+    #[btf_tracepoint(function = "sched_process_exec")]
+    fn on_exec, again_exec: BtfTracePointContext => executed
 }
 
 #[inline(always)]
-fn executed(copy: Copy) -> i32 {
-    // SAFETY: the helper has no preconditions.
-    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
-    // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy, Hook::Tracepoint)
-    {
+fn executed(_: &BtfTracePointContext, copy: Copy) -> i32 {
+    if !is_target() || !twice::records(copy, Hook::Tracepoint) {
         return 0;
     }
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
+    // SAFETY: the helpers have no preconditions.
+    let (pid_tid, task) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_task()) };
     let memory: u64 = kernel(task, global!(OFFSETS.task_mm));
     let start: u64 = kernel(memory, global!(OFFSETS.mm_arg_start));
     let end: u64 = kernel(memory, global!(OFFSETS.mm_arg_end));
@@ -210,20 +187,15 @@ fn executed(copy: Copy) -> i32 {
     0
 }
 
-/// `sched_process_exit(struct task_struct *p, …)`: trace/events/sched.h; once for each thread.
-#[btf_tracepoint(function = "sched_process_exit")]
-fn on_exit(ctx: BtfTracePointContext) -> i32 {
-    exited(&ctx)
-}
-
-#[btf_tracepoint(function = "sched_process_exit")]
-fn again_exit(ctx: BtfTracePointContext) -> i32 {
-    exited(&ctx)
+twice! {
+    /// `sched_process_exit(struct task_struct *p, …)`: trace/events/sched.h; once for each thread.
+    #[btf_tracepoint(function = "sched_process_exit")]
+    fn on_exit, again_exit: BtfTracePointContext => exited
 }
 
 /// The second copy finds no target any more.
 #[inline(always)]
-fn exited(ctx: &BtfTracePointContext) -> i32 {
+fn exited(ctx: &BtfTracePointContext, _: Copy) -> i32 {
     let task: u64 = ctx.arg(0);
     let pid: u32 = kernel(task, global!(OFFSETS.task_tgid));
     // SAFETY: the value is not used.

@@ -6,7 +6,6 @@
 //! net/ipv6/af_inet6.c). At the return the message says how far the kernel has come in its buffers; the first byte is as many
 //! before that as the call moved.
 
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::fexit;
 use aya_ebpf::programs::FExitContext;
 
@@ -15,99 +14,59 @@ use rotrace_ebpf::syscalls::{PROT_EXEC, flag};
 
 use super::piece::Traits;
 use super::socket::{self, SOCK_STREAM, Socket};
-use super::twice::{self, Copy, Hook};
-use super::{TARGETS, buffers, emit, global, kernel};
+use super::twice::{self, Copy, Hook, twice};
+use super::{buffers, emit, global, is_target, kernel};
 
-/// `int inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
-#[fexit(function = "inet_sendmsg")]
-fn on_send(ctx: FExitContext) -> i32 {
-    sent(&ctx, Copy::First)
+twice! {
+    /// `int inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
+    #[fexit(function = "inet_sendmsg")]
+    fn on_send, again_send: FExitContext => sent
 }
 
-#[fexit(function = "inet_sendmsg")]
-fn again_send(ctx: FExitContext) -> i32 {
-    sent(&ctx, Copy::Second)
+twice! {
+    /// `int inet6_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
+    #[fexit(function = "inet6_sendmsg")]
+    fn on_send6, again_send6: FExitContext => sent
 }
 
-/// `int inet6_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
-#[fexit(function = "inet6_sendmsg")]
-fn on_send6(ctx: FExitContext) -> i32 {
-    sent(&ctx, Copy::First)
+twice! {
+    /// `int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
+    #[fexit(function = "inet_recvmsg")]
+    fn on_receive, again_receive: FExitContext => received
 }
 
-#[fexit(function = "inet6_sendmsg")]
-fn again_send6(ctx: FExitContext) -> i32 {
-    sent(&ctx, Copy::Second)
+twice! {
+    /// `int inet6_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
+    #[fexit(function = "inet6_recvmsg")]
+    fn on_receive6, again_receive6: FExitContext => received
 }
 
-/// `int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
-#[fexit(function = "inet_recvmsg")]
-fn on_receive(ctx: FExitContext) -> i32 {
-    received(&ctx, Copy::First)
+twice! {
+    /// `ssize_t inet_sendpage(struct socket *sock, struct page *page, int offset, size_t size, int flags)`: how `sendfile` and
+    /// `splice` send before 6.5, which has it no more.
+    #[fexit(function = "inet_sendpage")]
+    fn on_send_page, again_send_page: FExitContext => sent_page
 }
 
-#[fexit(function = "inet_recvmsg")]
-fn again_receive(ctx: FExitContext) -> i32 {
-    received(&ctx, Copy::Second)
+twice! {
+    /// `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`
+    /// (net/ipv4/tcp.c): from a socket to a pipe.
+    #[fexit(function = "tcp_splice_read")]
+    fn on_splice, again_splice: FExitContext => spliced
 }
 
-/// `int inet6_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
-#[fexit(function = "inet6_recvmsg")]
-fn on_receive6(ctx: FExitContext) -> i32 {
-    received(&ctx, Copy::First)
+twice! {
+    /// `int inet_accept(struct socket *sock, struct socket *newsock, …)` (net/ipv4/af_inet.c), whose other arguments changed in
+    /// 6.10. The new socket has a `struct sock` when it succeeded.
+    #[fexit(function = "inet_accept")]
+    fn on_accept, again_accept: FExitContext => accepted
 }
 
-#[fexit(function = "inet6_recvmsg")]
-fn again_receive6(ctx: FExitContext) -> i32 {
-    received(&ctx, Copy::Second)
-}
-
-/// `ssize_t inet_sendpage(struct socket *sock, struct page *page, int offset, size_t size, int flags)`: how `sendfile` and
-/// `splice` send before 6.5, which has it no more.
-#[fexit(function = "inet_sendpage")]
-fn on_send_page(ctx: FExitContext) -> i32 {
-    sent_page(&ctx, Copy::First)
-}
-
-#[fexit(function = "inet_sendpage")]
-fn again_send_page(ctx: FExitContext) -> i32 {
-    sent_page(&ctx, Copy::Second)
-}
-
-/// `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`
-/// (net/ipv4/tcp.c): from a socket to a pipe.
-#[fexit(function = "tcp_splice_read")]
-fn on_splice(ctx: FExitContext) -> i32 {
-    spliced(&ctx, Copy::First)
-}
-
-#[fexit(function = "tcp_splice_read")]
-fn again_splice(ctx: FExitContext) -> i32 {
-    spliced(&ctx, Copy::Second)
-}
-
-/// `int inet_accept(struct socket *sock, struct socket *newsock, …)` (net/ipv4/af_inet.c), whose other arguments changed in
-/// 6.10. The new socket has a `struct sock` when it succeeded.
-#[fexit(function = "inet_accept")]
-fn on_accept(ctx: FExitContext) -> i32 {
-    accepted(&ctx, Copy::First)
-}
-
-#[fexit(function = "inet_accept")]
-fn again_accept(ctx: FExitContext) -> i32 {
-    accepted(&ctx, Copy::Second)
-}
-
-/// `unsigned long vm_mmap_pgoff(struct file *file, unsigned long addr, unsigned long len, unsigned long prot, …)`
-/// (mm/util.c): code of a file may hold a TLS library.
-#[fexit(function = "vm_mmap_pgoff")]
-fn on_map(ctx: FExitContext) -> i32 {
-    mapped(&ctx, Copy::First)
-}
-
-#[fexit(function = "vm_mmap_pgoff")]
-fn again_map(ctx: FExitContext) -> i32 {
-    mapped(&ctx, Copy::Second)
+twice! {
+    /// `unsigned long vm_mmap_pgoff(struct file *file, unsigned long addr, unsigned long len, unsigned long prot, …)`
+    /// (mm/util.c): code of a file may hold a TLS library.
+    #[fexit(function = "vm_mmap_pgoff")]
+    fn on_map, again_map: FExitContext => mapped
 }
 
 #[inline(always)]
@@ -141,22 +100,22 @@ fn received(ctx: &FExitContext, copy: Copy) -> i32 {
 
 #[inline(always)]
 fn sent_page(ctx: &FExitContext, copy: Copy) -> i32 {
-    let result: i64 = ctx.arg(5);
-    if result > 0
-        && let Some(socket) = of_target(ctx.arg(0), copy)
-    {
-        buffers::moved_unseen(socket, Traits::new(direction::SENT, 0), result as u64);
-    }
-    0
+    piped(ctx, copy, direction::SENT)
 }
 
 #[inline(always)]
 fn spliced(ctx: &FExitContext, copy: Copy) -> i32 {
+    piped(ctx, copy, direction::RECEIVED)
+}
+
+/// Pages that no buffer of the process has: both functions that move them have the result behind five arguments.
+#[inline(always)]
+fn piped(ctx: &FExitContext, copy: Copy, direction: u8) -> i32 {
     let result: i64 = ctx.arg(5);
     if result > 0
         && let Some(socket) = of_target(ctx.arg(0), copy)
     {
-        buffers::moved_unseen(socket, Traits::new(direction::RECEIVED, 0), result as u64);
+        buffers::moved_unseen(socket, Traits::new(direction, 0), result as u64);
     }
     0
 }
@@ -194,12 +153,6 @@ fn moved(socket: Socket, direction: u8, message: u64, total: u64) {
         // Pages of a file, of a pipe, or registered with io_uring.
         buffers::moved_unseen(socket, traits, total);
     }
-}
-
-#[inline(always)]
-fn is_target() -> bool {
-    // SAFETY: the helper has no preconditions; the value is not used.
-    unsafe { TARGETS.get(&((bpf_get_current_pid_tgid() >> 32) as u32)) }.is_some()
 }
 
 /// The stream socket behind a `struct socket`, when the current process is a target and this copy records the call. That it

@@ -7,7 +7,6 @@
 //! At the end of a call `pt_regs` still holds the arguments of its beginning, so one program suffices: no entry program,
 //! no map from thread to arguments, and a read that was blocked before the tracer came is seen.
 
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -20,8 +19,8 @@ use rotrace_ebpf::syscalls::{PROT_EXEC, SOCKETCALL_ACCEPT, SYSCALLS, flag, recei
 
 use super::piece::Traits;
 use super::socket;
-use super::twice::{self, Copy, Hook};
-use super::{SHAPES, TARGETS, User, buffers, count, emit, global};
+use super::twice::{self, Copy, Hook, twice};
+use super::{SHAPES, User, buffers, count, emit, global, is_target};
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
 #[inline(always)]
@@ -30,15 +29,10 @@ fn register(registers: *const u8, offset: u32) -> u64 {
     unsafe { core::ptr::read_volatile(registers.add(offset as usize).cast::<u64>()) }
 }
 
-/// `sys_exit(struct pt_regs *regs, long ret)`: trace/events/syscalls.h, the same from 5.10 to 7.3.
-#[btf_tracepoint(function = "sys_exit")]
-fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
-    ended(&ctx, Copy::First)
-}
-
-#[btf_tracepoint(function = "sys_exit")]
-fn again_sys_exit(ctx: BtfTracePointContext) -> i32 {
-    ended(&ctx, Copy::Second)
+twice! {
+    /// `sys_exit(struct pt_regs *regs, long ret)`: trace/events/syscalls.h, the same from 5.10 to 7.3.
+    #[btf_tracepoint(function = "sys_exit")]
+    fn on_sys_exit, again_sys_exit: BtfTracePointContext => ended
 }
 
 #[inline(always)]
@@ -58,11 +52,7 @@ fn ended(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     if shape == shape::NONE || result == 0 && !receives(shape) {
         return 0;
     }
-    // SAFETY: the helper has no preconditions.
-    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
-    // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() || !twice::records(copy, Hook::Tracepoint)
-    {
+    if !is_target() || !twice::records(copy, Hook::Tracepoint) {
         return 0;
     }
     match shape {

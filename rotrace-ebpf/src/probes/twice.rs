@@ -16,6 +16,23 @@ use rotrace_ebpf::limits;
 #[unsafe(no_mangle)]
 static TWICE: u64 = 0;
 
+/// Both copies of a program, with what they are attached to: each gives its context, and which copy it is, to the function that
+/// stands last.
+macro_rules! twice {
+    ($(#[$attribute:meta])+ fn $first:ident, $second:ident: $context:ty => $function:ident) => {
+        $(#[$attribute])+
+        fn $first(ctx: $context) -> i32 {
+            $function(&ctx, $crate::probes::twice::Copy::First)
+        }
+
+        $(#[$attribute])+
+        fn $second(ctx: $context) -> i32 {
+            $function(&ctx, $crate::probes::twice::Copy::Second)
+        }
+    };
+}
+pub(super) use twice;
+
 /// Threads of targets, and whether the first copy was run for the call that the thread is in.
 #[map]
 static NOTES: HashMap<u64, u64> = HashMap::with_max_entries(limits::NOTES_MAX, 0);
