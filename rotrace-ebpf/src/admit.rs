@@ -38,6 +38,8 @@ const NO_DIRECTION: u8 = 2;
 pub struct Flow {
     /// Bytes so far, those included that no call has shown but TCP has counted: the position of the next.
     pub position: u64,
+    /// Those of them that no call has shown.
+    pub unseen: u64,
     /// Where TCP stands.
     pub sequence: Sequence,
     /// Encrypted bytes that no record has reported yet.
@@ -112,6 +114,7 @@ impl Connection {
     pub const fn new(id: u64, role: u8, from_start: bool) -> Self {
         let flow = Flow {
             position: 0,
+            unseen: 0,
             sequence: Sequence::UNKNOWN,
             unreported: 0,
             credit: CREDIT_BYTES,
@@ -151,6 +154,7 @@ impl Connection {
     pub fn pass_over(&mut self, direction: u8, size: u64) {
         let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
         flow.position = flow.position.wrapping_add(size);
+        flow.unseen = flow.unseen.wrapping_add(size);
         flow.credit = CREDIT_BYTES;
         match self.protocol {
             protocol::NEW => {
@@ -160,6 +164,16 @@ impl Connection {
             protocol::HTTP2 => flow.frames.pass_over(&mut flow.prefix, size),
             _ => {}
         }
+    }
+
+    /// Goes back over `size` bytes that TCP had counted before their call has shown them, as far as they were passed over: then
+    /// positions are those of TCP again, and what stands at one twice is read once.
+    #[inline(always)]
+    pub fn step_back(&mut self, direction: u8, size: u64) {
+        let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
+        let back = if size < flow.unseen { size } else { flow.unseen };
+        flow.unseen -= back;
+        flow.position = flow.position.wrapping_sub(back);
     }
 
     /// Takes note of `size` bytes in `direction` (0 sent, 1 received), of which `first` holds the first.

@@ -26,17 +26,17 @@ impl Sequence {
         }
     }
 
-    /// TCP stands at `next`, behind a call that moved `moved` bytes. Gives how many bytes stand between those of the call and
-    /// what was known before: 0 when nothing was.
+    /// TCP stands at `next`, behind a call that moved `moved` bytes. Gives how many bytes stand between those of the call and what
+    /// was known before: 0 when nothing was.
     ///
-    /// When two threads send on one socket, the other's bytes may be counted in before its call has ended: then the first to
-    /// come finds a gap of that length, and the second finds TCP behind where it should be, which is no gap.
+    /// Where TCP had counted bytes of the call already, it is less than 0. When two threads send on one socket at once, the first
+    /// call to end may find the bytes of both counted, and a gap of those of the other; for the other it is as much less.
     #[inline(always)]
-    pub fn unseen_before(&mut self, moved: u32, next: u32) -> u32 {
-        let gap = next.wrapping_sub(moved).wrapping_sub(self.next);
-        let is_gap = self.is_known == 1 && (gap as i32) > 0;
+    pub fn distance(&mut self, moved: u32, next: u32) -> i32 {
+        let distance = next.wrapping_sub(moved).wrapping_sub(self.next) as i32;
+        let was_known = self.is_known == 1;
         *self = Sequence { next, is_known: 1 };
-        if is_gap { gap } else { 0 }
+        if was_known { distance } else { 0 }
     }
 }
 
@@ -49,9 +49,9 @@ mod tests {
     #[test]
     fn what_is_met_late_has_no_gap_before_it() {
         let mut sequence = Sequence::UNKNOWN;
-        assert_eq!(sequence.unseen_before(10, 5000), 0);
-        assert_eq!(sequence.unseen_before(10, 5017), 7);
-        assert_eq!(sequence.unseen_before(0, 5017), 0);
+        assert_eq!(sequence.distance(10, 5000), 0);
+        assert_eq!(sequence.distance(10, 5017), 7);
+        assert_eq!(sequence.distance(0, 5017), 0);
     }
 
     #[test]
@@ -59,17 +59,17 @@ mod tests {
         let mut sequence = Sequence::UNKNOWN;
         sequence.begin_at(u32::MAX);
         sequence.begin_at(77);
-        assert_eq!(sequence.unseen_before(3, 9), 7, "numbers wrap around");
+        assert_eq!(sequence.distance(3, 9), 7, "numbers wrap around");
     }
 
     /// Both threads' bytes have been sent when the first call ends.
     #[test]
-    fn calls_at_one_time_are_a_gap_and_then_none() {
+    fn calls_at_one_time_are_a_gap_and_then_as_much_less() {
         let mut sequence = Sequence::UNKNOWN;
         sequence.begin_at(0);
         assert_eq!(
-            [(100, 130), (30, 130), (5, 135)].map(|(size, next)| sequence.unseen_before(size, next)),
-            [30, 0, 0]
+            [(100, 130), (30, 130), (5, 135)].map(|(size, next)| sequence.distance(size, next)),
+            [30, -30, 0]
         );
     }
 
@@ -78,8 +78,8 @@ mod tests {
     fn bytes_that_are_counted_before_their_call_ends_are_no_gap() {
         let mut sequence = Sequence::UNKNOWN;
         sequence.begin_at(1100);
-        assert_eq!(sequence.unseen_before(100, 1100), 0);
-        assert_eq!(sequence.unseen_before(20, 1120), 0);
+        assert_eq!(sequence.distance(100, 1100), -100);
+        assert_eq!(sequence.distance(20, 1120), 0);
     }
 
     proptest! {
@@ -90,15 +90,15 @@ mod tests {
         ) {
             let mut sequence = Sequence::UNKNOWN;
             sequence.begin_at(first);
-            let (mut next, mut hidden) = (first, 0);
+            let (mut next, mut hidden) = (first, 0_i32);
             let mut gaps = Vec::new();
             for (is_seen, size) in calls {
                 next = next.wrapping_add(size);
                 if is_seen {
-                    gaps.push((sequence.unseen_before(size, next), hidden));
+                    gaps.push((sequence.distance(size, next), hidden));
                     hidden = 0;
                 } else {
-                    hidden += size;
+                    hidden += size as i32;
                 }
             }
             for (found, expected) in gaps {

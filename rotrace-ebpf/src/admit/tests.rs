@@ -266,6 +266,20 @@ fn a_connection_whose_first_bytes_no_call_has_shown_is_one_that_is_joined_late()
     assert_eq!(connection.protocol, protocol::HTTP1);
 }
 
+/// Two calls at one time: the first to end finds the bytes of both counted.
+#[test]
+fn bytes_that_were_passed_over_and_then_shown_are_gone_back_over() {
+    let mut connection = from_start();
+    text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n");
+    connection.pass_over(SENT, 30);
+    body(&mut connection, SENT, 100);
+    connection.step_back(SENT, 30);
+    body(&mut connection, SENT, 30);
+    assert_eq!(connection.flows[0].position, 148, "as many as TCP has counted");
+    connection.step_back(SENT, 30);
+    assert_eq!(connection.flows[0].position, 148, "no byte was passed over");
+}
+
 #[test]
 fn frames_of_http2_go_on_behind_a_gap_that_ends_in_one() {
     use frames::kind::{DATA, HEADERS, SETTINGS};

@@ -42,11 +42,15 @@ pub(super) fn place(sk: u64, connection: &mut Connection, traits: Traits) -> u64
     } else {
         &mut connection.flows[1]
     };
-    let gap = flow.sequence.unseen_before(traits.number() as u32, next);
-    if gap == 0 {
+    let distance = flow.sequence.distance(traits.number() as u32, next);
+    if distance == 0 {
         return 0;
     }
-    let unseen = unseen_bytes(sk, direction as u64, next as u64, gap as u64);
+    if distance < 0 {
+        connection.step_back(direction, distance.unsigned_abs() as u64);
+        return 0;
+    }
+    let unseen = unseen_bytes(sk, direction as u64, next as u64, distance as u64);
     if unseen == 0 {
         return 0;
     }

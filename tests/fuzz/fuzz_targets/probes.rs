@@ -172,10 +172,10 @@ impl Tracked {
         if moved == 0 || self.connection.protocol == protocol::IGNORED {
             return;
         }
-        let gap = self.connection.flows[at].sequence.unseen_before(moved as u32, self.next[at]);
+        let gap = self.connection.flows[at].sequence.distance(moved as u32, self.next[at]);
         let hidden = std::mem::take(&mut self.hidden[at]);
         if gap > 0 {
-            assert_eq!(u64::from(gap), hidden);
+            assert_eq!(gap as u64, hidden);
             self.connection.pass_over(direction, hidden);
             self.large[at] = 0;
         }
