@@ -3,7 +3,10 @@
 //! other frames say, and how memory is read. The daemon finds frames by the same lines.
 
 use crate::classify::Prefix;
-use crate::limits::{ALWAYS_COPIED_BYTES, DATA_COPIED_BYTES, DATA_WHOLE_BYTES, FRAMES_IN_RECORD};
+use crate::limits::{
+    ALWAYS_COPIED_BYTES, BODIES_COPIED_BYTES, BODY_COPIED_BYTES, DATA_COPIED_BYTES, DATA_WHOLE_BYTES,
+    FRAMES_IN_RECORD,
+};
 use crate::memory::Memory;
 
 /// Bytes of a frame's header (RFC 9113 §4.1).
@@ -72,10 +75,14 @@ pub struct Frame {
 pub struct Frames {
     /// Bytes of the payload that are still to come.
     left: u64,
-    /// 1 when they are copied.
+    /// How many of them are copied.
     copies: u32,
     /// 1 while it is not known where a frame begins.
     lost: u32,
+    /// Bytes of DATA that may still be copied of what HEADERS frames have opened.
+    credit: u32,
+    /// Not used.
+    reserved: u32,
 }
 
 /// The first bytes of a piece, which become a record.
@@ -185,14 +192,14 @@ pub fn show_with(bytes: &[u8]) -> bool {
 
 impl Frames {
     /// Nothing has gone by: a frame begins with the next byte.
-    pub const START: Frames = Frames { left: 0, copies: 0, lost: 0 };
+    pub const START: Frames = Frames { left: 0, copies: 0, lost: 0, credit: 0, reserved: 0 };
 
     /// Where a frame begins is not known.
-    pub const LOST: Frames = Frames { left: 0, copies: 0, lost: 1 };
+    pub const LOST: Frames = Frames { lost: 1, ..Frames::START };
 
     /// So many bytes of the client preface are still to come.
     pub const fn preface(left: u64) -> Frames {
-        Frames { left, copies: 1, lost: 0 }
+        Frames { left, copies: left as u32, ..Frames::START }
     }
 
     /// The next part of a piece of `size` bytes, which is at `address`, or nowhere when that is 0. `held` keeps the first
@@ -225,10 +232,12 @@ impl Frames {
                 let step = if self.left < rest { self.left } else { rest };
                 self.left -= step;
                 part.size += step;
-                if self.copies == 0 {
+                let copied = if step < self.copies as u64 { step as u32 } else { self.copies };
+                self.copies -= copied;
+                part.captured += copied as u64;
+                if (copied as u64) < step {
                     return;
                 }
-                part.captured = part.size;
             }
             if part.size >= size {
                 return;
@@ -249,16 +258,27 @@ impl Frames {
             let Some(frame) = Frame::of(held) else { return };
             *held = Prefix::EMPTY;
             self.left = frame.length as u64;
-            self.copies = frame.is_copied() as u32;
-            if self.copies == 0 && self.left > 0 {
-                let rest = size - part.size;
-                let step = if self.left < rest { self.left } else { rest };
-                self.left -= step;
-                part.size += step;
-                part.captured += if step < DATA_COPIED_BYTES { step } else { DATA_COPIED_BYTES };
-                return;
-            }
+            self.copies = self.copies_of(&frame);
         }
+    }
+
+    /// How many of the first bytes of a frame's payload are copied. Of DATA, as many as HEADERS frames before it allow, so that
+    /// the begin of a body is there however it is cut into frames, and nothing of what follows.
+    #[inline(always)]
+    fn copies_of(&mut self, frame: &Frame) -> u32 {
+        if frame.kind == kind::HEADERS {
+            let credit = self.credit + BODY_COPIED_BYTES;
+            self.credit = if credit < BODIES_COPIED_BYTES { credit } else { BODIES_COPIED_BYTES };
+        }
+        if frame.is_copied() {
+            return frame.length;
+        }
+        if frame.kind != kind::DATA || self.credit < DATA_COPIED_BYTES {
+            return DATA_COPIED_BYTES;
+        }
+        let copied = if frame.length < self.credit { frame.length } else { self.credit };
+        self.credit -= copied;
+        copied
     }
 
     /// Bytes that cannot be looked at.
@@ -266,6 +286,8 @@ impl Frames {
     pub fn pass_over(&mut self, held: &mut Prefix, size: u64) {
         if self.lost == 0 && self.left >= size {
             self.left -= size;
+            // What follows on bytes that nobody has seen is of no use.
+            self.copies = 0;
         } else {
             *self = Frames::LOST;
             *held = Prefix::EMPTY;

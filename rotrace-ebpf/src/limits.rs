@@ -15,9 +15,14 @@ pub const CREDIT_BYTES: u64 = 20 * 1024;
 /// keeps the framing of bodies that are sent in small chunks.
 pub const ALWAYS_COPIED_BYTES: u64 = PAYLOAD_CLASSES[0] as u64;
 
-/// Bytes of a DATA frame's payload that are copied with its header: the length of its padding, and the prefix of a gRPC
-/// message.
-pub const DATA_COPIED_BYTES: u64 = 6;
+/// Bytes of a DATA frame's payload that are copied in any case: the length of its padding, and the prefix of a gRPC message.
+pub const DATA_COPIED_BYTES: u32 = 6;
+
+/// Bytes of DATA that are copied for each HEADERS frame before it: the first of a body, by which answers are compared.
+pub const BODY_COPIED_BYTES: u32 = 520;
+
+/// The same, of all HEADERS frames that no DATA has followed yet: of streams that are opened at one time.
+pub const BODIES_COPIED_BYTES: u32 = 4 * BODY_COPIED_BYTES;
 
 /// A DATA frame with so small a payload is copied whole: it is no more than the header of the next record would be.
 pub const DATA_WHOLE_BYTES: u32 = 56;

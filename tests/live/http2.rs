@@ -1,10 +1,10 @@
 //! Given: clients and servers of HTTP/2 and gRPC. Gives: proof that the calls are those of the server's log, however many are
 //! under way at one time, that bodies are not copied, and that who joins late invents nothing. Refuses to know: frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access_log::{self, Served};
-use crate::call::{Call, Seen};
+use crate::call::{self, Call, Seen};
 use crate::clients;
 use crate::compare::{assert_equal, assert_equal_but_times};
 use crate::needs;
@@ -141,6 +141,24 @@ fn a_hundred_streams_at_one_time() {
     let log = nginx.quit();
     assert_eq!(log.len(), 119);
     assert_equal_in_any_order(&seen.calls, &log);
+}
+
+/// Its server says nothing of it by which it could be known.
+#[test]
+fn an_answer_that_comes_again_is_known_by_its_body() {
+    let answer = "a".repeat(400);
+    let nginx = Nginx::with(1, &format!("location /same {{ return 200 '{answer}'; }}"));
+    let port = nginx.http2_port.to_string();
+    let seen = trace(Running::hold(needs::venv_python(), script(&["same", "127.0.0.1", &port])));
+    assert_equal_in_any_order(&seen.calls, &nginx.quit());
+    let findings = seen.lines.iter().filter(|line| call::kind(line) == "finding");
+    let known_by = findings.filter_map(|line| {
+        let finding: serde_json::Value = serde_json::from_str(line).unwrap();
+        let is_wanted = finding["pattern"] == "duplicate_request";
+        is_wanted.then(|| finding["evidence"]["facts"]["same_by"].clone())
+    });
+    let known_by: BTreeSet<String> = known_by.map(|strength| strength.to_string()).collect();
+    assert_eq!(known_by, BTreeSet::from(["\"body\"".to_owned()]));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frames::tests::Bytes;
+use crate::limits::BODY_COPIED_BYTES;
 use crate::record::role;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -139,14 +140,15 @@ fn frame(kind: u8, size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn of_http2_all_is_copied_but_data() {
+fn of_http2_all_is_copied_but_data_behind_its_first_bytes() {
     use frames::kind::{DATA, HEADERS, SETTINGS};
     for mut connection in [from_start(), joined_late()] {
         let begin = [PREFACE, &frame(SETTINGS, 12), &frame(HEADERS, 300)].concat();
         assert_eq!(parts(&mut connection, SENT, &begin), Ok(std::vec![(354, 354)]));
         let answer =
             [frame(SETTINGS, 0), frame(HEADERS, 100), frame(DATA, 16_384), frame(DATA, 500)].concat();
-        let expect = std::vec![(9 + 109 + 9 + 16_384, 9 + 109 + 9 + 6), (509, 15)];
+        let body = BODY_COPIED_BYTES as u64;
+        let expect = std::vec![(9 + 109 + 9 + 16_384, 9 + 109 + 9 + body), (509, 15)];
         assert_eq!(parts(&mut connection, RECEIVED, &answer), Ok(expect));
         assert_eq!(connection.flows[1].position, answer.len() as u64);
     }

@@ -135,7 +135,7 @@ impl Http2 {
         *next = next_ordinal;
         if let Some(exchange) = exchange {
             authority.clone_from(&exchange.authority);
-            let mut call = Call { is_asked: true, ..Call::of(exchange) };
+            let mut call = Call { is_asked: true, ..Call::of(exchange, &key) };
             call.request.take(call.exchange.request_body_bytes.unwrap_or(0), &[]);
             call.request.is_over = call.exchange.request_body_bytes.is_some();
             // The first of all fits.
@@ -323,7 +323,7 @@ impl Streams {
         }
         let answered = self.calls.remove(stream);
         let role = self.role.unwrap_or(Role::Client);
-        let mut call = answered.unwrap_or_else(|| Call::new(0, role));
+        let mut call = answered.unwrap_or_else(|| Call::new(0, role, &self.key));
         call.is_asked = true;
         let exchange = &mut *call.exchange;
         exchange.ordinal = self.next_ordinal;
@@ -403,7 +403,7 @@ impl Streams {
     fn expect(&mut self, stream: u32) -> bool {
         let may_come =
             self.role == Some(Role::Client) && self.requests_are_certain && stream > self.last_stream;
-        may_come && self.calls.insert(stream, Call::new(0, Role::Client)).is_ok()
+        may_come && self.calls.insert(stream, Call::new(0, Role::Client, &self.key)).is_ok()
     }
 
     fn end_request(&mut self, stream: u32) {

@@ -24,15 +24,23 @@ impl Print {
 
     /// Takes the next bytes of a body, which is as it was before them.
     pub(super) fn take(&mut self, body: &Body, bytes: &[u8]) {
-        let Some(running) = &mut self.running else { return };
-        if running.bytes() >= FINGERPRINT_BYTES {
-            return;
+        if self.wants_more() {
+            payload(body, bytes, |part| {
+                self.write(part);
+                self.wants_more()
+            });
         }
-        payload(body, bytes, |part| {
-            let room = (FINGERPRINT_BYTES - running.bytes()) as usize;
-            running.write(part.get(..room).unwrap_or(part));
-            running.bytes() < FINGERPRINT_BYTES
-        });
+    }
+
+    /// Takes the next bytes of a payload.
+    pub(super) fn write(&mut self, payload: &[u8]) {
+        let Some(running) = &mut self.running else { return };
+        let room = FINGERPRINT_BYTES.saturating_sub(running.bytes()) as usize;
+        running.write(payload.get(..room).unwrap_or(payload));
+    }
+
+    fn wants_more(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.bytes() < FINGERPRINT_BYTES)
     }
 
     /// Some bytes of the body were not seen.

@@ -73,6 +73,13 @@ def many():
     connection.wait([connection.ask(b"/echo/body/%03d" % n, b"POST", b"x" * n * 100) for n in range(1, 20)])
 
 
+def same():
+    """The same call again and again."""
+    connection = Plain()
+    for _ in range(30):
+        connection.call(b"/same")
+
+
 def given_up():
     """A download that its client ends in the middle, by a reset."""
     import h2.events

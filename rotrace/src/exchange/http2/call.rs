@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::messages::Messages;
+use crate::exchange::print::Print;
 use crate::exchange::signals::Signals;
 use crate::exchange::{Exchange, Grpc, Outcome, Role};
 use crate::http::Protocol;
+use crate::keyed::Key;
 
 /// Streams of one connection that may be open at one time. Servers allow 100 to 250 by default, and those that allow any
 /// number have seldom more than a few hundred.
@@ -34,6 +36,7 @@ pub(super) struct Body {
     is_unknown: bool,
     pub(super) is_over: bool,
     messages: Messages,
+    print: Print,
 }
 
 /// The streams of a connection, by number.
@@ -47,7 +50,7 @@ pub(super) struct Calls {
 
 impl Call {
     /// Nothing is known of it.
-    pub(super) fn new(ordinal: u64, role: Role) -> Self {
+    pub(super) fn new(ordinal: u64, role: Role, key: &Key) -> Self {
         let exchange = Exchange {
             ordinal,
             role,
@@ -70,13 +73,14 @@ impl Call {
             unnamed: None,
             fields: Vec::new(),
         };
-        Call::of(Box::new(exchange))
+        Call::of(Box::new(exchange), key)
     }
 
-    /// That of a request, if it is filled in.
-    pub(super) fn of(exchange: Box<Exchange>) -> Self {
-        let (request, response) = (Body::default(), Body::default());
-        Call { exchange, is_asked: false, ended_ns: None, request, response }
+    /// That of a request, if it is filled in. Bodies of calls that the process makes are compared.
+    pub(super) fn of(exchange: Box<Exchange>, key: &Key) -> Self {
+        let print = if exchange.role == Role::Client { Print::new(key) } else { Print::default() };
+        let body = Body { print, ..Body::default() };
+        Call { exchange, is_asked: false, ended_ns: None, request: body, response: body }
     }
 
     /// True when the head of the final response has been seen.
@@ -93,6 +97,15 @@ impl Call {
         exchange.request_body_bytes = request.known().filter(|_| is_sent);
         let is_received = outcome == Outcome::Complete || outcome == Outcome::Aborted && is_answered;
         exchange.response_body_bytes = response.known().filter(|_| is_received);
+        if request.is_over {
+            // That of a request which asked for the upgrade was seen before.
+            let print = exchange.request_body_bytes.and_then(|bytes| request.print.finish(bytes));
+            exchange.signals.request.body = print.or(exchange.signals.request.body);
+        }
+        if outcome == Outcome::Complete {
+            exchange.signals.response.body =
+                exchange.response_body_bytes.and_then(|bytes| response.print.finish(bytes));
+        }
         if let Some(grpc) = &mut exchange.grpc {
             let Grpc { request_messages, response_messages, .. } = grpc;
             *request_messages = request.messages.count().filter(|_| is_sent);
@@ -119,12 +132,17 @@ impl Body {
     pub(super) fn take(&mut self, size: u64, shown: &[u8]) {
         self.bytes += size;
         self.messages.take(size, shown);
+        self.print.write(shown);
+        if (shown.len() as u64) < size {
+            self.print.skip();
+        }
     }
 
     /// Some bytes went by, and nobody knows how many.
     pub(super) fn lose(&mut self) {
         self.is_unknown = true;
         self.messages.lose();
+        self.print.skip();
     }
 
     fn known(&self) -> Option<u64> {

@@ -3,9 +3,10 @@
 //!
 //! A transcript is one of [`crate::exchange::tests`] whose bytes are frames: `preface`;
 //! `headers STREAM [end] name=value …`, `trailers` and `push` likewise, with `62=` for an index; `data STREAM [end] BYTES`;
-//! `rst STREAM`; `goaway STREAM`; `settings`; `text …`.
+//! `begin STREAM BYTES SHOWN` for a frame that ends its stream, of whose payload the first bytes are there; `rst STREAM`; `goaway STREAM`; `settings`; `text …`.
 
 use super::*;
+use crate::exchange::signals::Fingerprint;
 use crate::exchange::tests::{Op, What, assert_events, decode, each_cut, parse, show};
 use crate::http::h2::tests::frame;
 use proptest::prelude::*;
@@ -46,6 +47,12 @@ fn bytes(line: &str) -> Vec<u8> {
             let end = u8::from(words.next_if_eq(&"end").is_some());
             let size: usize = words.next().expect("a size").parse().expect("a size");
             frame(0, end, stream, &vec![0; size])
+        }
+        "begin" => {
+            let (stream, size, shown) = (number(), number() as usize, number() as usize);
+            let mut bytes = frame(0, 1, stream, &vec![0; size]);
+            bytes.truncate(bytes.len() - size + shown);
+            bytes
         }
         "headers" => {
             let stream = number();
@@ -315,6 +322,55 @@ fn a_gap_in_data_harms_nothing() {
          <gap 20",
         "#0 GET /a a -> 200 request 46+0 response 22+20 at 2 3 5 Complete",
     );
+}
+
+/// Of each exchange, what its request and its response are recognised by, and whether that is all of them.
+fn prints(role: Role, transcript: &str) -> Vec<[Option<(u64, bool)>; 2]> {
+    let (ops, late) = parse(transcript, bytes);
+    let exchanges = decode(&ops, late, role).into_iter().filter_map(|event| match event {
+        Event::Exchange(exchange) => Some(exchange),
+        _ => None,
+    });
+    let print = |body: Option<Fingerprint>| body.map(|body| (body.hash, body.is_whole));
+    exchanges
+        .map(|exchange| [exchange.signals.request.body, exchange.signals.response.body].map(print))
+        .collect()
+}
+
+#[test]
+fn bodies_are_recognised_by_their_first_bytes() {
+    let check = |role: Role, request: &str, response: &str, expect: [Option<(usize, bool)>; 2]| {
+        let transcript = format!(
+            "> preface
+             > headers 1 :method=POST :path=/a :authority=a
+             {request}
+             < headers 1 :status=200
+             {response}"
+        );
+        let of_zeros = |(bytes, is_whole): (usize, bool)| {
+            let mut running = Key::default().running();
+            running.write(&vec![0; bytes]);
+            (running.finish(), is_whole)
+        };
+        assert_eq!(
+            prints(role, &transcript),
+            [expect.map(|body| body.map(of_zeros))],
+            "{request} {response}"
+        );
+    };
+    let none = "> data 1 end 0";
+    check(
+        Role::Client,
+        "> data 1 30\n> data 1 end 20",
+        "< data 1 end 300",
+        [Some((50, true)), Some((300, true))],
+    );
+    check(Role::Client, none, "< data 1 500\n< data 1 end 500", [None, Some((512, false))]);
+    check(Role::Client, none, "< begin 1 900 520\n<gap 380", [None, Some((512, false))]);
+    // What is missing of the first bytes may have been anything.
+    check(Role::Client, none, "< begin 1 900 500\n<gap 400", [None, None]);
+    check(Role::Client, none, "< data 1 end 0", [None, None]);
+    check(Role::Server, "> data 1 end 50", "< data 1 end 300", [None, None]);
 }
 
 #[test]
