@@ -31,7 +31,7 @@ pub mod abi;
 pub mod bpf;
 pub mod btf;
 pub mod host;
-mod iterators;
+pub mod iterators;
 pub mod library;
 pub mod program;
 mod ring;
@@ -419,7 +419,7 @@ fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
 }
 
 /// Offsets of this kernel, or which member it lacks.
-fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
+pub fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
     let mut values = [ABSENT; MEMBERS.len()];
     for (value, (structure, member)) in values.iter_mut().zip(MEMBERS) {
         match btf.offset(structure, member) {

@@ -101,8 +101,11 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         kernel: Option<String>,
         /// The command
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        #[arg(required_unless_present = "foreign", trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+        /// Run nothing: look whether the types of kernels of arm64 have what the probes need
+        #[arg(long, conflicts_with_all = ["kernel", "command"])]
+        foreign: bool,
     },
     /// Run three games against an API server, with the daemon watching (needs root)
     Demo {
@@ -133,7 +136,8 @@ fn main() -> ExitCode {
             };
             steps::run(wanted, vm.unwrap_or(vm::Extent::Some))
         }
-        Command::Vm { kernel, command } => vm::run(kernel.as_deref(), &command),
+        Command::Vm { foreign: true, .. } => vm::foreign(),
+        Command::Vm { kernel, command, .. } => vm::run(kernel.as_deref(), &command),
         Command::Bench { bench } => bench::run(bench),
         Command::Lab { lab } => lab::run(lab),
         Command::Demo { keep, seconds } => {

@@ -5,6 +5,7 @@
 //! files of this one read-only and writes to its own memory, so the tests run there as they were built here.
 
 mod archive;
+mod foreign;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -34,6 +35,15 @@ pub(crate) fn run(name: Option<&str>, command: &[String]) -> anyhow::Result<()> 
     }
     if !failed.is_empty() {
         bail!("`{}` failed on {}", command.join(" "), failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Looks at the types of kernels of another architecture.
+pub(crate) fn foreign() -> anyhow::Result<()> {
+    let faults = foreign::check();
+    if !faults.is_empty() {
+        bail!("{}", faults.join("\n"));
     }
     Ok(())
 }

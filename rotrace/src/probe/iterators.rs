@@ -5,7 +5,7 @@ use rotrace_ebpf::offsets::{ABSENT, Iterators};
 use super::btf::Btf;
 
 /// How messages keep their buffers; `None` when the kernel's types are not as on any kernel that is known.
-pub(super) fn iterators(btf: &Btf<'_>) -> Option<Iterators> {
+pub fn iterators(btf: &Btf<'_>) -> Option<Iterators> {
     let message = btf.offset("msghdr", "msg_iter")?;
     let within = |member| Some(message + btf.offset("iov_iter", member)?);
     // Up to 5.13 one word holds the kind, a bit for each, and the direction below them.

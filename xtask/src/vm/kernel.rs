@@ -20,14 +20,32 @@ pub(crate) struct Kernel {
     suite: &'static str,
     /// The package that depends on the newest build of it.
     package: &'static str,
+    /// As Debian calls it.
+    pub(super) architecture: &'static str,
 }
 
 /// Oldest first. The first three are those of Debian 11, 12 and 13; the last moves by itself.
 pub(crate) const KERNELS: [Kernel; 4] = [
-    Kernel { name: "5.10", suite: "bullseye", package: "linux-image-amd64" },
-    Kernel { name: "6.1", suite: "bookworm", package: "linux-image-amd64" },
-    Kernel { name: "6.12", suite: "bookworm-security", package: "linux-image-6.12-amd64" },
-    Kernel { name: "newest", suite: "trixie-backports", package: "linux-image-amd64" },
+    Kernel { name: "5.10", suite: "bullseye", package: "linux-image-amd64", architecture: "amd64" },
+    Kernel { name: "6.1", suite: "bookworm", package: "linux-image-amd64", architecture: "amd64" },
+    Kernel {
+        name: "6.12",
+        suite: "bookworm-security",
+        package: "linux-image-6.12-amd64",
+        architecture: "amd64",
+    },
+    Kernel { name: "newest", suite: "trixie-backports", package: "linux-image-amd64", architecture: "amd64" },
+];
+
+/// Those of another architecture, of which only the types are looked at.
+pub(super) const FOREIGN: [Kernel; 2] = [
+    Kernel { name: "arm64 6.1", suite: "bookworm", package: "linux-image-arm64", architecture: "arm64" },
+    Kernel {
+        name: "arm64 newest",
+        suite: "trixie-backports",
+        package: "linux-image-arm64",
+        architecture: "arm64",
+    },
 ];
 
 /// What is unpacked of the packages: the image, and modules of these names.
@@ -49,6 +67,10 @@ const COMPRESSIONS: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f
 
 const ELF: &[u8] = b"\x7fELF";
 
+/// What an image of arm64 has in its header (Documentation/arch/arm64/booting.rst): the kernel itself, mostly not compressed.
+const ARM64: &[u8] = b"ARM\x64";
+const ARM64_AT: usize = 56;
+
 /// The files of a kernel.
 pub(super) struct Files {
     /// Where they are.
@@ -60,7 +82,7 @@ pub(super) struct Files {
 impl Kernel {
     /// The files of the kernel, which are fetched when they are not there.
     pub(super) fn files(&self) -> anyhow::Result<Files> {
-        let directory = root().join("target/vm").join(self.name);
+        let directory = root().join("target/vm").join(self.name.replace(' ', "-"));
         let complete = directory.join("build");
         let kept = fs::read_to_string(&complete).unwrap_or_default();
         if let Some(build) = whole(&kept) {
@@ -75,21 +97,28 @@ impl Kernel {
         Ok(Files { directory, build })
     }
 
+    /// Only its types are looked at.
+    fn is_foreign(&self) -> bool {
+        FOREIGN.iter().any(|foreign| foreign.name == self.name)
+    }
+
     fn fetch(&self, directory: &Path) -> anyhow::Result<String> {
         if directory.exists() {
             fs::remove_dir_all(directory).with_context(|| format!("clear {}", directory.display()))?;
         }
         let unpacked = directory.join("root");
         fs::create_dir_all(&unpacked).with_context(|| format!("make {}", unpacked.display()))?;
-        let suite = Suite::open(self.suite, &root().join("target/vm/apt"))?;
+        let suite = Suite::open(self.suite, self.architecture, &root().join("target/vm/apt"))?;
         let newest = suite.depends(self.package)?;
         let build = newest
             .into_iter()
             .find(|name| is_build(name, &["linux-image-"]))
             .with_context(|| format!("{} depends on no kernel", self.package))?;
-        // Since 7.0 the package of an image is empty and depends on one with the image and one with the modules.
-        let parts = suite.depends(&build)?;
-        let parts = parts.into_iter().filter(|name| is_build(name, &["linux-binary-", "linux-modules-"]));
+        // Since 7.0 the package of an image is empty and depends on one with the image and one with the modules, which are for
+        // machines that run.
+        let wanted: &[&str] =
+            if self.is_foreign() { &["linux-binary-"] } else { &["linux-binary-", "linux-modules-"] };
+        let parts = suite.depends(&build)?.into_iter().filter(|name| is_build(name, wanted));
         let packages: Vec<String> = [build.clone()].into_iter().chain(parts).collect();
         println!("vm: fetching {}", packages.join(" "));
         for file in suite.download(&packages, directory)? {
@@ -136,6 +165,9 @@ fn unpack(package: &Path, into: &Path) -> anyhow::Result<()> {
 
 /// The kernel in an image. It boots without its own loader, which would take the emulated processor seconds.
 fn uncompressed(image: &[u8]) -> anyhow::Result<Vec<u8>> {
+    if image.get(ARM64_AT..).is_some_and(|header| header.starts_with(ARM64)) {
+        return Ok(image.to_vec());
+    }
     for (mark, program) in COMPRESSIONS {
         // The mark may stand in the loader by chance, so each place is tried.
         for at in image.windows(mark.len()).enumerate().filter(|(_, bytes)| *bytes == mark).map(|(at, _)| at)
@@ -193,5 +225,7 @@ mod tests {
     #[test]
     fn an_image_without_a_kernel_is_no_kernel() {
         assert!(uncompressed(b"MZ and nothing else").is_err());
+        let arm64 = [&[0; ARM64_AT][..], b"ARM\x64 and more"].concat();
+        assert_eq!(uncompressed(&arm64).expect("a kernel"), arm64);
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::foreign;
 use super::kernel::{KERNELS, Kernel};
 use super::machine::{Ended, Machine, Ran};
 use super::selection::{Extent, FAMILIES, tests};
@@ -66,7 +67,9 @@ pub(crate) fn run(extent: Extent) -> anyhow::Result<()> {
     let mut rows = rows.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     rows.sort_by_key(|row| KERNELS.iter().position(|kernel| kernel.name == row.kernel));
     print!("{}", table(&rows));
-    if rows.iter().any(|row| !row.faults.is_empty()) {
+    let foreign = foreign::check();
+    foreign.iter().for_each(|fault| println!("{fault}"));
+    if rows.iter().any(|row| !row.faults.is_empty()) || !foreign.is_empty() {
         bail!("the probes do not do on every kernel what they should");
     }
     if rows.iter().all(|row| row.release.is_empty()) {

@@ -22,12 +22,13 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// A suite whose lists are there.
 pub(super) struct Suite {
     directory: PathBuf,
+    architecture: String,
 }
 
 impl Suite {
-    /// Fetches the lists of a suite, to a directory of its own below `cache`.
-    pub(super) fn open(name: &str, cache: &Path) -> anyhow::Result<Suite> {
-        let directory = cache.join(name);
+    /// Fetches the lists of a suite for an architecture, to a directory of their own below `cache`.
+    pub(super) fn open(name: &str, architecture: &str, cache: &Path) -> anyhow::Result<Suite> {
+        let directory = cache.join(format!("{name}-{architecture}"));
         for part in ["lists/partial", "cache/archives/partial", "sources", "preferences"] {
             let part = directory.join(part);
             fs::create_dir_all(&part).with_context(|| format!("make {}", part.display()))?;
@@ -41,7 +42,7 @@ impl Suite {
             let file = directory.join(file);
             fs::write(&file, content).with_context(|| format!("write {}", file.display()))?;
         }
-        let suite = Suite { directory };
+        let suite = Suite { directory, architecture: architecture.to_owned() };
         run(suite.apt("apt-get").arg("update")).with_context(|| format!("fetch the lists of {name}"))?;
         Ok(suite)
     }
@@ -79,6 +80,8 @@ impl Suite {
             ("Dir::Etc::sourceparts", path("sources")),
             ("Dir::Etc::preferencesparts", path("preferences")),
             ("Acquire::Languages", "none".to_owned()),
+            ("APT::Architecture", self.architecture.clone()),
+            ("APT::Architectures", self.architecture.clone()),
         ] {
             apt.arg("-o").arg(format!("{option}={value}"));
         }
