@@ -17,7 +17,7 @@ use aya_obj::btf::BtfKind;
 
 use rotrace_ebpf::admit::{Connection, protocol};
 use rotrace_ebpf::limits::{NOTES_MAX, PAYLOAD_MAX};
-use rotrace_ebpf::offsets::{ABSENT, Iterators, MEMBERS, Offsets};
+use rotrace_ebpf::offsets::Iterators;
 use rotrace_ebpf::record::{HEADER_BYTES, Record, kind};
 use rotrace_ebpf::stats::STATS;
 
@@ -33,6 +33,7 @@ pub mod btf;
 pub mod host;
 pub mod iterators;
 pub mod library;
+pub mod members;
 pub mod program;
 mod ring;
 pub mod tls;
@@ -84,18 +85,6 @@ fn recordings(family: Family) -> &'static [Recording] {
         Family::Syscall => &SYSCALL_PROGRAMS,
     }
 }
-
-/// Members that the probes can do without.
-const OPTIONAL: [(&str, &str); 8] = [
-    ("inet_connection_sock", "icsk_ulp_ops"),
-    ("sock", "sk_shutdown"),
-    ("sock", "sk_user_data"),
-    ("task_struct", "thread_info"),
-    ("tcp_sock", "copied_seq"),
-    ("tcp_sock", "rcv_nxt"),
-    ("tcp_sock", "write_seq"),
-    ("thread_info", "status"),
-];
 
 /// Update a map entry only if it is there (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;
@@ -151,7 +140,7 @@ impl Probes {
         raise_memlock();
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").context("read /sys/kernel/btf/vmlinux")?;
         let btf = Btf::parse(&bytes).map_err(|why| anyhow!("the kernel's BTF is malformed: {why:?}"))?;
-        let offsets = offsets(&btf)?;
+        let offsets = members::offsets(&btf)?;
         let iterators = iterators::values(iterators::iterators(&btf).unwrap_or(Iterators::UNKNOWN));
         drop(btf);
         drop(bytes);
@@ -418,19 +407,6 @@ fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))
 }
 
-/// Offsets of this kernel, or which member it lacks.
-pub fn offsets(btf: &Btf<'_>) -> anyhow::Result<Offsets> {
-    let mut values = [ABSENT; MEMBERS.len()];
-    for (value, (structure, member)) in values.iter_mut().zip(MEMBERS) {
-        match btf.offset(structure, member) {
-            Some(offset) => *value = offset,
-            None if OPTIONAL.contains(&(structure, member)) => {}
-            None => bail!("this kernel's BTF has no {structure}.{member}, which the probes need"),
-        }
-    }
-    Ok(Offsets::from_values(values))
-}
-
 /// A number that no other program passes as an unused argument.
 fn question() -> u64 {
     let random = random().map_or(0, u64::from_ne_bytes);
@@ -485,17 +461,5 @@ fn verifier_tail(why: &(dyn std::error::Error + 'static)) -> String {
             format!("{first}\n[…]\n{}", rest[rest.len() - LINES..].join("\n"))
         }
         _ => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_member_the_probes_need_is_in_this_kernels_btf() {
-        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("this test needs a kernel with BTF");
-        let btf = Btf::parse(&bytes).expect("the kernel's own BTF");
-        offsets(&btf).expect("all members");
     }
 }

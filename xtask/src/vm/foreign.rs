@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, bail};
 use rotrace::probe::btf::Btf;
-use rotrace::probe::{iterators, offsets};
+use rotrace::probe::{iterators, members};
 use rotrace_ebpf::offsets::{ABSENT, GoRegisters, MEMBERS, Offsets, Registers};
 
 use super::kernel::{FOREIGN, Kernel};
@@ -50,7 +50,7 @@ fn types(image: &[u8]) -> Option<Btf<'_>> {
 
 /// `struct pt_regs` of arm64 begins with the numbered registers, 8 bytes each (arch/arm64/include/asm/ptrace.h).
 fn of_types(types: &Btf<'_>, registers: &Registers, go: &GoRegisters) -> anyhow::Result<String> {
-    let values = offsets(types).map(|found: Offsets| found.values())?;
+    let values = members::offsets(types).map(|found: Offsets| found.values())?;
     let lacking =
         values.iter().zip(MEMBERS).filter(|(value, member)| **value == ABSENT && *member != ONLY_X86);
     let lacking: Vec<String> = lacking.map(|(_, (of, member))| format!("{of}.{member}")).collect();
