@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use super::pipeline::REPLAYED;
 use crate::repository::{command, output, program};
 
-/// Instructions for an exchange of `cargo xtask bench pipeline`, every path a new one: some 3 % above what was last
+/// Instructions for an exchange of `cargo xtask bench pipeline`, every path a new one: some 5 % above what was last
 /// counted. What the machine's libraries and processor add or take is within that.
 const MOST: u64 = 15_600;
 
