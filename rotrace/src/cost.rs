@@ -61,7 +61,7 @@ impl MicroCu {
 
     /// `number` of `whole` parts, to the nearest millionth; nothing of no parts.
     pub(crate) fn ratio(self, number: u64, whole: u64) -> Self {
-        // Nearly always there is room, and the division is a fifth of what it is else.
+        // Nearly always there is room, and the processor divides such numbers by itself.
         let product = self.0.checked_mul(number).and_then(|product| product.checked_add(whole / 2));
         if let Some(product) = product {
             return Self(product.checked_div(whole).unwrap_or_default());

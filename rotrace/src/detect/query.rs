@@ -77,7 +77,7 @@ impl Parts {
         let path = whole_path.strip_suffix(b"/").unwrap_or(whole_path);
         let last = path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
         let place = Place { here: key.name(path), above: key.name(path.get(..last).unwrap_or_default()) };
-        template.open(path, |index, is_parameter, segment| {
+        template.open(whole_path, |index, is_parameter, segment| {
             // A path is shown as it is, so its parts need not withstand whoever tries values.
             let number = key.name(segment);
             parts.path = combine(parts.path, number);

@@ -44,8 +44,8 @@ fn of_image(kernel: &Kernel, image: &std::path::Path) -> anyhow::Result<String> 
 /// The types that an image carries.
 fn types(image: &[u8]) -> Option<Btf<'_>> {
     let begins = image.windows(TYPES_BEGIN.len()).enumerate().filter(|(_, bytes)| *bytes == TYPES_BEGIN);
-    let parsed = begins.filter_map(|(at, _)| Btf::parse(image.get(at..)?).ok());
-    parsed.into_iter().find(|types| types.offset("task_struct", "files").is_some())
+    let mut parsed = begins.filter_map(|(at, _)| Btf::parse(image.get(at..)?).ok());
+    parsed.find(|types| types.offset("task_struct", "files").is_some())
 }
 
 /// `struct pt_regs` of arm64 begins with the numbered registers, 8 bytes each (arch/arm64/include/asm/ptrace.h).

@@ -39,9 +39,9 @@ pub(crate) const KERNELS: [Kernel; 4] = [
 
 /// Those of another architecture, of which only the types are looked at.
 pub(super) const FOREIGN: [Kernel; 2] = [
-    Kernel { name: "arm64 6.1", suite: "bookworm", package: "linux-image-arm64", architecture: "arm64" },
+    Kernel { name: "arm64-6.1", suite: "bookworm", package: "linux-image-arm64", architecture: "arm64" },
     Kernel {
-        name: "arm64 newest",
+        name: "arm64-newest",
         suite: "trixie-backports",
         package: "linux-image-arm64",
         architecture: "arm64",
@@ -82,7 +82,7 @@ pub(super) struct Files {
 impl Kernel {
     /// The files of the kernel, which are fetched when they are not there.
     pub(super) fn files(&self) -> anyhow::Result<Files> {
-        let directory = root().join("target/vm").join(self.name.replace(' ', "-"));
+        let directory = root().join("target/vm").join(self.name);
         let complete = directory.join("build");
         let kept = fs::read_to_string(&complete).unwrap_or_default();
         if let Some(build) = whole(&kept) {
