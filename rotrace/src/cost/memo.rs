@@ -3,13 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Cache, address_hash, is_word};
+use crate::cache::{Cache, Word, address_hash};
 
 /// Operations that are remembered at most; there are fewer labels of endpoints than half of it by default.
 const PLACES: usize = 4096;
-
-/// Bytes of a method that is remembered at most: methods that exist are shorter.
-const METHOD_BYTES: usize = 16;
 
 /// The classes of the last operations.
 #[derive(Debug)]
@@ -20,7 +17,7 @@ pub(super) struct Memo {
 #[derive(Debug)]
 struct Place {
     endpoint: Arc<str>,
-    method: Box<str>,
+    method: Word,
     class: usize,
 }
 
@@ -32,12 +29,10 @@ impl Default for Memo {
 
 impl Memo {
     pub(super) fn class(&mut self, endpoint: &Arc<str>, method: &str, find: impl FnOnce() -> usize) -> usize {
-        if method.len() > METHOD_BYTES {
-            return find();
-        }
+        let Some(word) = Word::new(method) else { return find() };
         // A name is kept together with its memory, so another one cannot have the same address.
-        let is_it = |known: &Place| Arc::ptr_eq(&known.endpoint, endpoint) && is_word(&known.method, method);
-        let make = || Place { endpoint: Arc::clone(endpoint), method: method.into(), class: find() };
+        let is_it = |known: &Place| Arc::ptr_eq(&known.endpoint, endpoint) && known.method.is(method);
+        let make = || Place { endpoint: Arc::clone(endpoint), method: word, class: find() };
         let letter = method.as_bytes().first().map_or(0, |&letter| letter.into());
         self.places.of(address_hash(endpoint) ^ letter, is_it, make).class
     }
@@ -50,7 +45,7 @@ mod tests {
     #[test]
     fn remembers_and_confuses_nothing() {
         let mut memo = Memo::default();
-        let long = "M".repeat(METHOD_BYTES + 1);
+        let long = "M".repeat(Word::BYTES_MAX + 1);
         let operations = (0..2 * PLACES).flat_map(|number| {
             let endpoint: Arc<str> = format!("a.x/{number}").into();
             ["GET", "POST", &long].map(|method| (endpoint.clone(), method.to_owned()))
@@ -66,6 +61,6 @@ mod tests {
         }
         // What was not found was found anew, and has taken the place of something.
         assert!(found > 0 && found <= PLACES, "{found}");
-        assert!(memo.places.iter().all(|place| place.method.len() <= METHOD_BYTES));
+        assert!(memo.places.iter().all(|place| !place.method.is(&long)));
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::observation::Verb;
 use super::template::Template;
-use crate::cache::{Cache, address_hash, is_word};
+use crate::cache::{Cache, Word, address_hash};
 use crate::call::Call;
 use crate::endpoint::canonical::divided;
 use crate::keyed::{Key, combine};
 use crate::summary::UNKNOWN_GAME;
 
-/// Names whose numbers are kept; a game has some dozens of endpoints. Each takes some 150 bytes.
+/// Names whose numbers are kept; a game has some dozens of endpoints. Each takes some 240 bytes.
 const KEPT: usize = 8192;
 
 /// The names of calls, and their numbers.
@@ -27,7 +27,8 @@ pub struct Labels {
 pub struct Label {
     label: Arc<str>,
     game_name: Option<Arc<str>>,
-    method_name: Box<str>,
+    /// `None` for one that is too long to be found again.
+    method_name: Option<Word>,
     /// Bytes of the authority, with which the label begins.
     authority_bytes: usize,
     /// The game.
@@ -69,7 +70,7 @@ impl Label {
         Label {
             label: Arc::clone(&call.endpoint),
             game_name: call.game.clone(),
-            method_name: method_name.into(),
+            method_name: Word::new(method_name),
             authority_bytes: authority.len(),
             game,
             endpoint: combine(label, combine(method, game)),
@@ -92,7 +93,7 @@ impl Label {
         };
         is_game
             && Arc::ptr_eq(&self.label, &call.endpoint)
-            && is_word(&self.method_name, &call.exchange.method)
+            && self.method_name.is_some_and(|word| word.is(&call.exchange.method))
     }
 }
 
