@@ -86,7 +86,7 @@ impl Accounts {
     }
 
     /// It is now so late: findings that are new, have gone on or are over.
-    pub fn advance(&mut self, now_ns: u64) -> Vec<Finding> {
+    pub fn advance(&mut self, now_ns: u64) -> Vec<Arc<Finding>> {
         if now_ns < self.next_tick_ns {
             return Vec::new();
         }
@@ -100,7 +100,7 @@ impl Accounts {
     }
 
     /// Nothing more will come: findings end.
-    pub fn finish(&mut self) -> Vec<Finding> {
+    pub fn finish(&mut self) -> Vec<Arc<Finding>> {
         self.detectors.finish()
     }
 

@@ -209,9 +209,11 @@ impl Detectors {
         cost_ucu: u64,
         api: &mut dyn FnMut(&Names) -> Arc<Api>,
     ) -> Option<u64> {
-        // Borrowed where it was made: it is large.
-        let seen = Observation::of(call, self.next_seq, cost_ucu, &mut self.labels);
-        let observation = seen.as_ref()?;
+        let observation = self.order.next();
+        if !observation.fill(call, self.next_seq, cost_ucu, &mut self.labels) {
+            return None;
+        }
+        let (observation, seq) = (&*observation, self.next_seq);
         self.next_seq += 1;
         let Desk { subjects, ledger, spent_ucu, now_ns, .. } = &mut self.desk;
         let apis = &mut self.apis;
@@ -232,11 +234,11 @@ impl Detectors {
         subject.record(observation);
         // Nobody asks too often whether a service is up.
         if subject.is_probe || subject.is_loopback && !self.loopback {
-            return Some(observation.seq);
+            return Some(seq);
         }
         ledger.push(observation);
-        self.in_order(|order, out| order.push(observation, out));
-        Some(observation.seq)
+        self.in_order(Order::push);
+        Some(seq)
     }
 
     /// From now on CLOCK_REALTIME is so far from CLOCK_MONOTONIC. Before it is known, no phases are counted.
@@ -267,7 +269,7 @@ impl Detectors {
     }
 
     /// Time has passed: findings that are new, have gone on or are over.
-    pub fn tick(&mut self, now_ns: u64) -> Vec<Finding> {
+    pub fn tick(&mut self, now_ns: u64) -> Vec<Arc<Finding>> {
         self.in_order(|order, out| order.advance(now_ns, out));
         let Detectors { detectors, desk, .. } = self;
         detectors.iter_mut().for_each(|(_, detector)| detector.tick(now_ns, desk));
@@ -289,7 +291,7 @@ impl Detectors {
     }
 
     /// Nothing more will come: everything that is open ends.
-    pub fn finish(&mut self) -> Vec<Finding> {
+    pub fn finish(&mut self) -> Vec<Arc<Finding>> {
         self.in_order(|order, out| order.finish(out));
         let Detectors { detectors, desk, .. } = self;
         let now_ns = desk.now_ns;
@@ -352,10 +354,10 @@ impl Detectors {
         State::of([(subjects.len(), subjects.evicted()), (requests.entries, requests.evicted)])
     }
 
-    fn changes(&mut self) -> Vec<Finding> {
+    fn changes(&mut self) -> Vec<Arc<Finding>> {
         let changes = self.desk.take_changes();
         for finding in &changes {
-            let from = self.told.insert(finding.id, Arc::new(finding.clone())).map(|told| told.severity);
+            let from = self.told.insert(finding.id, Arc::clone(finding)).map(|told| told.severity);
             for severity in Severity::ALL {
                 if severity <= finding.severity && from.is_none_or(|from| severity > from) {
                     self.episodes.count(&finding.game, finding.pattern, severity, self.desk.now_ns);

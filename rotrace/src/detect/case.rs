@@ -181,7 +181,7 @@ impl Case {
         spent_ucu: u64,
         calls: Option<u64>,
         lost_share: Option<f64>,
-    ) -> Option<Finding> {
+    ) -> Option<Arc<Finding>> {
         if let Some(share) = lost_share {
             self.is_lossy = true;
             self.finding.evidence.set("lost_share", Fact::Ratio(share));
@@ -197,7 +197,7 @@ impl Case {
         }
         self.told = Some(now);
         self.finding.is_over = is_over;
-        Some(self.finding.clone())
+        Some(Arc::new(self.finding.clone()))
     }
 
     /// It has to be looked at again though nothing more happens to it: something is told later, or it matters more as soon as

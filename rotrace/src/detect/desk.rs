@@ -51,7 +51,7 @@ pub struct Desk {
     touched: Vec<CaseId>,
     /// When each case may be over: at that time, or later if something was added since.
     idle_at: BinaryHeap<Reverse<(u64, CaseId)>>,
-    changes: Vec<Finding>,
+    changes: Vec<Arc<Finding>>,
     evicted_cases: u64,
     pub(super) loss: Loss,
     pub(super) now_ns: u64,
@@ -275,13 +275,13 @@ impl Desk {
         cases.sort_unstable_by_key(|&(id, _)| id);
         for (_, mut case) in cases {
             case.finding.is_over = true;
-            self.changes.push(case.finding);
+            self.changes.push(Arc::new(case.finding));
         }
         self.ledger.settle(u64::MAX);
     }
 
     /// Findings that are new, have gone on, or are over, since the last time.
-    pub(super) fn take_changes(&mut self) -> Vec<Finding> {
+    pub(super) fn take_changes(&mut self) -> Vec<Arc<Finding>> {
         std::mem::take(&mut self.changes)
     }
 
@@ -300,7 +300,7 @@ impl Desk {
         for (_, id) in cases.into_iter().take(CASES_MAX / 16) {
             let Some(mut case) = self.cases.remove(&id) else { continue };
             case.finding.is_over = true;
-            self.changes.push(case.finding);
+            self.changes.push(Arc::new(case.finding));
             self.evicted_cases += 1;
         }
         // Those that were ended would stand there until then, and again when they are opened anew.

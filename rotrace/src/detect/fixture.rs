@@ -154,8 +154,10 @@ impl Made {
 
     /// What detectors see of it.
     pub(crate) fn observation(&self) -> Observation {
-        Observation::of(&self.call(), self.seq, self.cost_ucu, &mut Labels::new(Key::default()))
-            .expect("a call that was made")
+        let mut seen = Observation::default();
+        let is_one = seen.fill(&self.call(), self.seq, self.cost_ucu, &mut Labels::new(Key::default()));
+        assert!(is_one, "a call that was made");
+        seen
     }
 }
 
@@ -182,8 +184,8 @@ pub(crate) fn found(calls: impl IntoIterator<Item = Made>, api: impl Fn(&Names) 
     let mut ends = ends.into_iter().peekable();
     let mut detectors = Detectors::new(&Settings::default());
     let mut told: Vec<Finding> = Vec::new();
-    let mut tell = |changes: Vec<Finding>| {
-        for finding in changes {
+    let mut tell = |changes: Vec<Arc<Finding>>| {
+        for finding in changes.into_iter().map(Arc::unwrap_or_clone) {
             match told.iter_mut().find(|known| known.id == finding.id) {
                 Some(known) => *known = finding,
                 None => told.push(finding),

@@ -7,11 +7,11 @@ use crate::exchange::{Exchange, Outcome, Role, Signals};
 use crate::http::Protocol;
 use crate::keyed::combine;
 
-use super::labels::{Label, Labels};
+use super::labels::Labels;
 use super::query::Parts;
 
 /// A call, as detectors see it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Observation {
     /// Its number: calls are numbered in the order in which they ended.
     pub seq: u64,
@@ -85,7 +85,7 @@ pub struct Observation {
 }
 
 /// What a call does (RFC 9110 §9.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verb {
     /// `GET`, `HEAD`.
     Read,
@@ -94,6 +94,7 @@ pub enum Verb {
     /// `POST`, `PATCH` and what is not known.
     Write,
     /// `OPTIONS`, `TRACE`.
+    #[default]
     Other,
 }
 
@@ -110,9 +111,10 @@ impl Verb {
 }
 
 /// How a call was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reply {
     /// Not, or not that anybody saw.
+    #[default]
     None,
     /// 2xx.
     Success,
@@ -202,73 +204,69 @@ impl Strength {
 }
 
 impl Observation {
-    /// Of a call that the process made; `None` for one that it served, and for one of which some fields are not known: it may
-    /// have been conditional, or another player's.
-    #[inline]
-    pub fn of(call: &Call, seq: u64, cost_ucu: u64, labels: &mut Labels) -> Option<Observation> {
+    /// Becomes what is seen of a call that the process made. False, and nothing, for one that it served, and for one of which
+    /// some fields are not known: it may have been conditional, or another player's.
+    ///
+    /// It is large, so it is made where it will stand, field by field.
+    pub fn fill(&mut self, call: &Call, seq: u64, cost_ucu: u64, labels: &mut Labels) -> bool {
         let exchange = &call.exchange;
         if exchange.role != Role::Client || exchange.unnamed.is_some() || exchange.signals.is_partial {
-            return None;
+            return false;
         }
-        let Exchange { started_ns, signals, .. } = *exchange;
+        let Exchange { started_ns, ref signals, .. } = *exchange;
         let (key, label) = labels.of(call);
-        let Label { game, endpoint, endpoint_of_any_game, authority, verb, .. } = *label;
-        let (parts, place) = Parts::of(&exchange.target, &call.path, &label.template, key);
-        let process = combine(u64::from(call.process.pid), call.process.start_ticks);
-        let resource = combine(endpoint, parts.path);
-        let has_no_body = matches!(verb, Verb::Read | Verb::Other) || exchange.request_body_bytes == Some(0);
+        let seen_ns = [exchange.ended_ns, exchange.first_byte_ns].into_iter().flatten().next();
+        let ended_ns = seen_ns.unwrap_or(started_ns).max(started_ns);
+        let is_aborted = exchange.outcome == Outcome::Aborted;
+        let given_up_ns = is_aborted.then_some(ended_ns - started_ns);
+        let status = exchange.status_of_call();
+
+        self.seq = seq;
+        self.started_ns = started_ns;
+        self.ended_ns = ended_ns;
+        self.server_ns = exchange.ttfb_ns().or(given_up_ns).unwrap_or(0);
+        self.pid = call.process.pid;
+        self.process = combine(u64::from(call.process.pid), call.process.start_ticks);
+        self.process_age_ns = age_ns(call.process.start_ticks, started_ns);
+        self.game = label.game;
+        self.endpoint = label.endpoint;
+        self.endpoint_of_any_game = label.endpoint_of_any_game;
+        self.scope = combine(self.endpoint, self.process);
+        self.authority = label.authority;
+        self.url = match exchange.authority.as_deref() {
+            Some(other) if other != label.authority_name() => url(other, &exchange.target, key),
+            // The label has it as an URL would, so its number is known.
+            _ => combine(label.authority, key.name(exchange.target.as_bytes())),
+        };
+        let place = self.parts.fill(&exchange.target, &call.path, &label.template, key);
+        self.place = combine(self.authority, place.here);
+        self.place_above = combine(self.authority, place.above);
+        self.verb = label.verb;
+        let has_no_body =
+            matches!(self.verb, Verb::Read | Verb::Other) || exchange.request_body_bytes == Some(0);
+        self.is_body_known = signals.request.body.is_some() || has_no_body;
         let body = match signals.request.body {
             Some(body) => body.hash,
             None if has_no_body => 0,
             None => combine(seq, u64::MAX),
         };
-        let url = match exchange.authority.as_deref() {
-            Some(other) if other != label.authority_name() => url(other, &exchange.target, key),
-            // The label has it as an URL would, so its number is known.
-            _ => combine(authority, key.name(exchange.target.as_bytes())),
-        };
-        let request_of_anyone = combine(combine(resource, parts.query), body);
-        let request = combine(request_of_anyone, signals.request.credentials.unwrap_or(0));
-        let seen_ns = [exchange.ended_ns, exchange.first_byte_ns].into_iter().flatten().next();
-        let ended_ns = seen_ns.unwrap_or(started_ns).max(started_ns);
-        let is_aborted = exchange.outcome == Outcome::Aborted;
-        let given_up_ns = is_aborted.then_some(ended_ns - started_ns);
-        Some(Observation {
-            seq,
-            started_ns,
-            ended_ns,
-            server_ns: exchange.ttfb_ns().or(given_up_ns).unwrap_or(0),
-            pid: call.process.pid,
-            process,
-            process_age_ns: age_ns(call.process.start_ticks, started_ns),
-            game,
-            endpoint,
-            endpoint_of_any_game,
-            scope: combine(endpoint, process),
-            authority,
-            url,
-            resource,
-            request,
-            request_of_anyone,
-            is_body_known: signals.request.body.is_some() || has_no_body,
-            place: combine(authority, place.here),
-            place_above: combine(authority, place.above),
-            parts,
-            verb,
-            reply: reply(exchange.status_of_call()),
-            status: exchange.status_of_call().unwrap_or(0),
-            signals,
-            request_head_bytes: exchange.request_head_bytes.min(u32::MAX.into()) as u32,
-            request_body_bytes: exchange.request_body_bytes.unwrap_or(0),
-            response_head_bytes: exchange.response_head_bytes.unwrap_or(0).min(u32::MAX.into()) as u32,
-            response_body_bytes: exchange.response_body_bytes.unwrap_or(0),
-            cost_ucu,
-            conn: call.conn,
-            ordinal: exchange.ordinal,
-            is_aborted,
-            is_late: false,
-            is_h1: exchange.protocol != Protocol::Http2,
-        })
+        self.resource = combine(self.endpoint, self.parts.path);
+        self.request_of_anyone = combine(combine(self.resource, self.parts.query), body);
+        self.request = combine(self.request_of_anyone, signals.request.credentials.unwrap_or(0));
+        self.reply = reply(status);
+        self.status = status.unwrap_or(0);
+        self.signals = *signals;
+        self.request_head_bytes = exchange.request_head_bytes.min(u32::MAX.into()) as u32;
+        self.request_body_bytes = exchange.request_body_bytes.unwrap_or(0);
+        self.response_head_bytes = exchange.response_head_bytes.unwrap_or(0).min(u32::MAX.into()) as u32;
+        self.response_body_bytes = exchange.response_body_bytes.unwrap_or(0);
+        self.cost_ucu = cost_ucu;
+        self.conn = call.conn;
+        self.ordinal = exchange.ordinal;
+        self.is_aborted = is_aborted;
+        self.is_late = false;
+        self.is_h1 = exchange.protocol != Protocol::Http2;
+        true
     }
 }
 
@@ -287,5 +285,30 @@ fn reply(status: Option<u16>) -> Reply {
         Some(400..500) => Reply::ClientError,
         Some(500..) => Reply::ServerError,
         _ => Reply::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::fixture::{get, send};
+    use crate::keyed::Key;
+
+    #[test]
+    fn nothing_of_the_call_before_is_left() {
+        let before = send("POST", "/v1/items/17?t=5&page=2").status(503).at_ms(700).cost(3.0).pid(7);
+        let calls = [get("/v1/users/1").answer(1).max_age(5), send("PUT", "/v1/save").status(429), get("/")];
+        for call in calls {
+            let mut labels = Labels::new(Key::default());
+            let mut reused =
+                Observation { is_late: true, ordinal: 9, is_aborted: true, ..before.observation() };
+            let mut fresh = Observation::default();
+            for seen in [&mut reused, &mut fresh] {
+                assert!(seen.fill(&call.call(), 3, 5, &mut labels));
+            }
+            assert!(reused.parts.iter().eq(fresh.parts.iter()));
+            let but_parts = |seen: Observation| format!("{:?}", Observation { parts: fresh.parts, ..seen });
+            assert_eq!(but_parts(reused), but_parts(fresh));
+        }
     }
 }

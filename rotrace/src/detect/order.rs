@@ -26,8 +26,11 @@ const _: () = assert!(WAITING < u16::MAX as usize);
 #[derive(Debug)]
 pub struct Order {
     waiting: BinaryHeap<Reverse<Turn>>,
+    /// Those that wait, and the one that is made.
     places: Vec<Observation>,
     free: Vec<u16>,
+    /// The place of the one that is made.
+    next: u16,
     most: usize,
     /// How long calls last.
     lasting: Times,
@@ -62,14 +65,16 @@ impl Turn {
 
 impl Order {
     /// Memory that it takes when it is full.
-    pub const FULL_BYTES: usize = WAITING * (size_of::<Observation>() + size_of::<Turn>() + size_of::<u16>());
+    pub const FULL_BYTES: usize =
+        (WAITING + 1) * (size_of::<Observation>() + size_of::<Turn>() + size_of::<u16>());
 
     /// As many calls wait as the budget has room for.
     pub fn new(budget: Budget) -> Self {
         Order {
             waiting: BinaryHeap::new(),
-            places: Vec::new(),
+            places: vec![Observation::default()],
             free: Vec::new(),
+            next: 0,
             most: budget.entries(WAITING),
             lasting: Times::default(),
             wait_ns: *WAIT_NS.start(),
@@ -80,29 +85,30 @@ impl Order {
         }
     }
 
-    /// Takes a call, and lets go on whatever has waited long enough.
-    pub fn push(&mut self, call: &Observation, out: &mut dyn FnMut(&Observation)) {
+    /// The place of the next call, to be filled; what is there is of no use.
+    pub fn next(&mut self) -> &mut Observation {
+        &mut self.places[usize::from(self.next)]
+    }
+
+    /// Takes the call that was put into the next place, and lets go on whatever has waited long enough.
+    pub fn push(&mut self, out: &mut dyn FnMut(&Observation)) {
+        let call = &mut self.places[usize::from(self.next)];
         self.now_ns = self.now_ns.max(call.ended_ns);
         self.lasting.record(call.ended_ns - call.started_ns);
         if call.started_ns < self.passed_ns {
-            // Its place has been passed.
+            // Its turn has been passed.
             self.late += 1;
-            out(&Observation { is_late: true, ..*call });
+            call.is_late = true;
+            out(call);
         } else {
-            let at = match self.free.pop() {
-                Some(at) => {
-                    self.places[usize::from(at)] = *call;
-                    at
-                }
-                None => {
-                    self.places.push(*call);
-                    self.places.len() as u16 - 1
-                }
-            };
-            self.waiting.push(Reverse(Turn::new(call, at)));
+            self.waiting.push(Reverse(Turn::new(call, self.next)));
             if self.waiting.len() > self.most {
                 self.pop(out);
             }
+            self.next = self.free.pop().unwrap_or_else(|| {
+                self.places.push(Observation::default());
+                self.places.len() as u16 - 1
+            });
         }
         self.release(self.now_ns, out);
     }
@@ -162,7 +168,8 @@ mod tests {
         let epoch_ns = get("/").observation().started_ns;
         let mut out = |call: &Observation| seen.push(((call.started_ns - epoch_ns) / MS, call.is_late));
         for (seq, &(start, duration)) in calls.iter().enumerate() {
-            order.push(&get("/").seq(seq as u64).at_ms(start).lasting_ms(duration).observation(), &mut out);
+            *order.next() = get("/").seq(seq as u64).at_ms(start).lasting_ms(duration).observation();
+            order.push(&mut out);
         }
         order.finish(&mut out);
         assert_eq!(seen, expect);
@@ -189,7 +196,8 @@ mod tests {
         calls.sort_by_key(|call| call.ended_ns);
         for call in calls {
             let now_ns = call.ended_ns;
-            order.push(&call, &mut |call| starts.push((call.started_ns, call.is_late)));
+            *order.next() = call;
+            order.push(&mut |call| starts.push((call.started_ns, call.is_late)));
             order.advance(now_ns, &mut |call| starts.push((call.started_ns, call.is_late)));
         }
         order.finish(&mut |call| starts.push((call.started_ns, call.is_late)));
@@ -203,7 +211,8 @@ mod tests {
         let mut order = Order::new(Budget { share: 0.0 });
         let mut seen = 0;
         for n in 0..100 {
-            order.push(&get("/").seq(n).at_ms(n).lasting_ms(0).observation(), &mut |_| seen += 1);
+            *order.next() = get("/").seq(n).at_ms(n).lasting_ms(0).observation();
+            order.push(&mut |_| seen += 1);
             assert!(order.places.len() <= 17);
         }
         assert_eq!((seen, order.late()), (84, 0));

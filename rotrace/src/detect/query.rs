@@ -48,8 +48,9 @@ pub struct Part {
 }
 
 /// The parts of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Parts {
+    /// Behind `length`, those of another request may be left.
     parts: [Part; PARTS_MAX],
     length: u8,
     /// All keys and values of the query that are not there to get past a cache, in any order.
@@ -70,9 +71,9 @@ pub struct Place {
 }
 
 impl Parts {
-    /// Of a request target, and of the path in the form that the template was made of; and where the path is.
-    pub fn of(target: &str, path: &str, template: &Template, key: &Key) -> (Parts, Place) {
-        let mut parts = Parts::default();
+    /// Becomes those of a request target, and of the path in the form that the template was made of; gives where the path is.
+    pub fn fill(&mut self, target: &str, path: &str, template: &Template, key: &Key) -> Place {
+        (self.length, self.query, self.listing, self.path) = (0, 0, 0, 0);
         let whole_path = path.as_bytes();
         let path = whole_path.strip_suffix(b"/").unwrap_or(whole_path);
         let last = path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
@@ -80,7 +81,7 @@ impl Parts {
         template.open(whole_path, |index, is_parameter, segment| {
             // A path is shown as it is, so its parts need not withstand whoever tries values.
             let number = key.name(segment);
-            parts.path = combine(parts.path, number);
+            self.path = combine(self.path, number);
             if is_parameter {
                 let (kind, name, value) = (PartKind::Path, index as u32 + 1, number as u32);
                 let id = ids::first(segment);
@@ -88,14 +89,14 @@ impl Parts {
                     Some(id) if id.len() < segment.len() => ids::number(key, id),
                     _ => value,
                 };
-                parts.push(Part { kind, name, value, token, is_id: id.is_some(), number: None }, segment);
+                self.push(Part { kind, name, value, token, is_id: id.is_some(), number: None }, segment);
             }
         });
         let query = query(target.as_bytes(), whole_path);
         // They are short, so looking at each byte is the fastest.
         let pairs = query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
-        pairs.for_each(|pair| parts.add_pair(pair, key));
-        (parts, place)
+        pairs.for_each(|pair| self.add_pair(pair, key));
+        place
     }
 
     /// Each of them.
@@ -184,13 +185,19 @@ mod tests {
 
     fn parts(target: &str, template: &str) -> Parts {
         let path = target.split('?').next().unwrap_or_default();
-        Parts::of(target, path, &Template::new(template), &Key::default()).0
+        // What is left of another request makes no difference.
+        let mut parts = Parts::default();
+        for target in ["/v1/other/17?and=more&page=7&t=1", target] {
+            parts.fill(target, path, &Template::new(template), &Key::default());
+        }
+        parts
     }
 
     #[test]
     fn a_path_is_below_another_whatever_is_a_parameter() {
-        let place =
-            |path: &str, template: &str| Parts::of(path, path, &Template::new(template), &Key::default()).1;
+        let place = |path: &str, template: &str| {
+            Parts::default().fill(path, path, &Template::new(template), &Key::default())
+        };
         let (item, list) = (place("/v1/items/7", "/v1/items/{id}"), place("/v1/items", "/v1/items"));
         assert_eq!((item.above, list.above), (list.here, place("/v1", "").here));
         assert_eq!(place("/v1/items/7", ""), item);

@@ -38,8 +38,7 @@ proptest! {
     fn no_more_is_wasted_than_was_called(calls in prop::collection::vec(any_call(), 0..600)) {
         let mut all = Amount { cost_ucu: 1_000_000 * calls.len() as u64, ..Amount::default() };
         for made in &calls {
-            let call = made.call();
-            let call = Observation::of(&call, 0, 0, &mut Labels::new(Key::default())).expect("a call that was made");
+            let call = made.observation();
             all = all.plus(Amount { calls: 1, bytes: call.bytes(), server_ns: call.server_ns, cost_ucu: 0 });
         }
         let found = found(calls, |_| Api::default());

@@ -1,6 +1,7 @@
 //! Given: a plan. Gives: what the product makes of its calls, and how fast. Refuses to know: what is true of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -121,9 +122,10 @@ pub(crate) fn play(
         summary: Summary::default(),
         accounts: Accounts::new(prices()?, &detect),
         told: BTreeMap::new(),
+        changes: Vec::new(),
         next_ns: EPOCH_NS,
         calls: 0,
-        truths: BTreeMap::new(),
+        truths: Vec::new(),
         claims: Claims::new(),
         spent: Duration::ZERO,
         ticking: Duration::ZERO,
@@ -170,10 +172,13 @@ struct Player {
     summary: Summary,
     accounts: Accounts,
     told: BTreeMap<FindingId, Told>,
+    /// What was told and when, until nobody measures.
+    changes: Vec<(u64, Arc<Finding>)>,
     next_ns: u64,
     calls: u64,
-    /// Of calls that nobody has claimed so far, by the number that detectors know them by.
-    truths: BTreeMap<u64, Truth>,
+    /// Of calls that nobody has claimed so far, by the number that detectors know them by. Numbers follow on each other, so this
+    /// takes little of the memory that is near to the processor: what is measured is the product.
+    truths: Vec<Option<Truth>>,
     claims: Claims,
     spent: Duration,
     ticking: Duration,
@@ -193,6 +198,7 @@ impl Player {
                 (*at_ns, event, call)
             }));
             self.measure(&mut made);
+            self.tell();
             self.claim();
         }
     }
@@ -220,13 +226,16 @@ impl Player {
             }
         }
         self.spent += cpu() - before;
-        self.truths.extend(known);
+        for (seq, truth) in known {
+            self.truths.resize(self.truths.len().max(seq as usize), None);
+            self.truths.push(Some(truth));
+        }
     }
 
     /// Writes down which calls have been claimed.
     fn claim(&mut self) {
         for (seq, pattern) in self.accounts.take_claims() {
-            if let Some(truth) = self.truths.remove(&seq) {
+            if let Some(truth) = self.truths.get_mut(seq as usize).and_then(Option::take) {
                 *self.claims.entry((truth, Some(pattern))).or_default() += 1;
             }
         }
@@ -234,7 +243,7 @@ impl Player {
 
     fn advance(&mut self) {
         let changes = self.accounts.advance(self.next_ns);
-        self.tell(changes);
+        self.changes.extend(changes.into_iter().map(|finding| (self.next_ns, finding)));
         self.next_ns += SECOND;
     }
 
@@ -243,16 +252,17 @@ impl Player {
             self.advance();
         }
         let changes = self.accounts.finish();
-        self.tell(changes);
+        self.changes.extend(changes.into_iter().map(|finding| (self.next_ns, finding)));
+        self.tell();
         self.claim();
-        for truth in std::mem::take(&mut self.truths).into_values() {
+        for truth in std::mem::take(&mut self.truths).into_iter().flatten() {
             *self.claims.entry((truth, None)).or_default() += 1;
         }
     }
 
-    fn tell(&mut self, changes: Vec<Finding>) {
-        for finding in changes {
-            let now_ns = self.next_ns;
+    fn tell(&mut self) {
+        for (now_ns, finding) in std::mem::take(&mut self.changes) {
+            let finding = Arc::unwrap_or_clone(finding);
             let told = self
                 .told
                 .entry(finding.id)

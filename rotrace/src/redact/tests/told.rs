@@ -46,20 +46,21 @@ pub(super) fn told(records: &[Vec<u8>]) -> Vec<String> {
 }
 
 fn line(call: &Call, classes: &mut Classes) -> String {
-    let compared =
-        Observation::of(call, classes.next_seq(), 0, &mut Labels::new(Key::default())).map(|seen| {
-            // Credentials with a `?` in them look like a query.
-            let kinds = seen.parts.iter().map(|part| part.kind).filter(|kind| *kind != PartKind::Query);
-            let kinds: Vec<_> = kinds.collect();
-            let numbers = [
-                ("url", seen.url),
-                ("request", seen.request),
-                ("request of anyone", seen.request_of_anyone),
-                ("query", seen.parts.query),
-                ("listing", seen.parts.listing),
-            ];
-            (kinds, numbers.map(|(what, number)| (what, classes.of(what, number))))
-        });
+    let mut seen = Observation::default();
+    let is_seen = seen.fill(call, classes.next_seq(), 0, &mut Labels::new(Key::default()));
+    let compared = is_seen.then(|| {
+        // Credentials with a `?` in them look like a query.
+        let kinds = seen.parts.iter().map(|part| part.kind).filter(|kind| *kind != PartKind::Query);
+        let kinds: Vec<_> = kinds.collect();
+        let numbers = [
+            ("url", seen.url),
+            ("request", seen.request),
+            ("request of anyone", seen.request_of_anyone),
+            ("query", seen.parts.query),
+            ("listing", seen.parts.listing),
+        ];
+        (kinds, numbers.map(|(what, number)| (what, classes.of(what, number))))
+    });
     let mut call = call.clone();
     call.exchange.target = (&*call.path).into();
     classes.replace(&mut call.exchange.signals);
