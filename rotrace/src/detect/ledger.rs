@@ -45,7 +45,9 @@ pub struct Ledger {
     pub too_late: u64,
 }
 
+/// Fills a line of memory, so that no two have to be fetched for one call.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Entry {
     seq: u64,
     owner: Owner,
@@ -79,6 +81,8 @@ pub enum Outcome {
     /// The call is no longer there.
     TooLate,
 }
+
+const _: () = assert!(size_of::<Entry>() == 64);
 
 impl Ledger {
     /// Memory that it takes when it is full.

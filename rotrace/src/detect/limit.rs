@@ -78,9 +78,14 @@ impl Limits {
     /// made room.
     pub fn record(&mut self, call: &Observation, limit: Limit, share: f32, desk: &Desk) {
         let Some(subject) = desk.subject(call) else { return };
-        let (game, authority) = (Arc::clone(&subject.names.game), Arc::clone(&subject.names.authority));
+        let names = &subject.names;
         let key = combine(combine(call.game, call.authority), limit as u64);
-        let used = self.uses.of(key, || Use { game, authority, limit, minutes: Window::default() });
+        let used = self.uses.of(key, || Use {
+            game: Arc::clone(&names.game),
+            authority: Arc::clone(&names.authority),
+            limit,
+            minutes: Window::default(),
+        });
         let Some(greatest) = used.minutes.at(call.started_ns) else { return };
         *greatest = Some(greatest.map_or(share, |greatest| greatest.max(share)));
     }

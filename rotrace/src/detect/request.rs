@@ -6,7 +6,7 @@
 //! few of them (intervals, failures in a row) is kept by the detector that looks for it.
 //!
 //! A server that says how long an answer holds is taken at its word (RFC 9111 §4.2). One that says nothing is taken to
-//! mean [`IMPLICIT_NS`], which is what data stores of game platforms cache by themselves; then a repeat after a pause may
+//! mean [`IMPLICIT_S`], which is what data stores of game platforms cache by themselves; then a repeat after a pause may
 //! be a poll as well as a careless duplicate, and only its pace can tell ([`Requests::is_paced`]).
 
 use super::detector::{Budget, State};
@@ -16,8 +16,8 @@ use super::table::Table;
 use crate::exchange::signals::Content;
 use crate::keyed::combine;
 
-/// How long an answer can be used again when the server says nothing of it.
-pub const IMPLICIT_NS: u64 = 4_000_000_000;
+/// How many seconds an answer can be used again when the server says nothing of it.
+pub const IMPLICIT_S: u32 = 4;
 
 /// A repeat that begins sooner than this after the last one was over is no poll.
 pub const NO_POLL_NS: u64 = 50_000_000;
@@ -133,8 +133,9 @@ struct Memory {
 struct Kept {
     started_ns: u64,
     ended_ns: u64,
-    fresh_until_ns: u64,
     print: u64,
+    /// For so many seconds it can be used again.
+    holds_s: u32,
     strength: Strength,
     is_explicit: bool,
     no_store: bool,
@@ -236,7 +237,7 @@ impl Memory {
     /// No detector would make anything of a call of the same request.
     fn is_over(&self, now_ns: u64) -> bool {
         let Some(last) = self.last else { return true };
-        let fresh_until_ns = self.kept.map_or(0, |kept| kept.fresh_until_ns);
+        let fresh_until_ns = self.kept.map_or(0, |kept| kept.fresh_until_ns());
         let is_spent =
             matches!(last.status, 200..300 | 304) && self.validator == 0 && fresh_until_ns < now_ns;
         let over_ns = if is_spent { SPENT_NS } else { OVER_NS };
@@ -270,7 +271,7 @@ impl Memory {
         let is_busted = bust(call) != self.bust;
         let reuse = |freshness, may_be_poll| Reuse {
             freshness,
-            holds_ns: kept.fresh_until_ns - kept.ended_ns,
+            holds_ns: kept.holds_ns(),
             strength,
             is_busted,
             no_store: kept.no_store,
@@ -279,7 +280,7 @@ impl Memory {
         if call.started_ns < kept.ended_ns {
             return (call.ended_ns > kept.started_ns).then(|| reuse(Freshness::InFlight, false));
         }
-        if call.started_ns >= kept.fresh_until_ns {
+        if call.started_ns >= kept.fresh_until_ns() {
             return None;
         }
         if kept.is_explicit {
@@ -330,7 +331,6 @@ impl Kept {
             }
             _ => None,
         };
-        let holds_ns = fresh_s.map_or(IMPLICIT_NS, |fresh_s| u64::from(fresh_s) * 1_000_000_000);
         // A 304 says that what the client has is still right.
         let confirmed = before.filter(|_| call.reply == Reply::NotModified);
         let (strength, print) = match confirmed {
@@ -340,12 +340,20 @@ impl Kept {
         Some(Kept {
             started_ns: call.started_ns,
             ended_ns: call.ended_ns,
-            fresh_until_ns: call.ended_ns.saturating_add(holds_ns),
             print,
+            holds_s: fresh_s.unwrap_or(IMPLICIT_S),
             strength,
             is_explicit: fresh_s.is_some(),
             no_store: response.no_store,
         })
+    }
+
+    fn holds_ns(&self) -> u64 {
+        u64::from(self.holds_s) * 1_000_000_000
+    }
+
+    fn fresh_until_ns(&self) -> u64 {
+        self.ended_ns.saturating_add(self.holds_ns())
     }
 }
 

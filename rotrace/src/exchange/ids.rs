@@ -24,8 +24,8 @@ const BITS: u32 = WORDS as u32 * u64::BITS;
 /// With more of its bits than this, a sketch says of one id in four or more that it holds it, though it does not.
 const CROWDED_BITS: u32 = BITS / 2;
 
-/// What a byte is to an id.
-const SEPARATES: u8 = 0;
+/// What a byte is to an id: bits, so that one look at all that was seen says what was among it.
+const SEPARATES: u8 = 4;
 const JOINS: u8 = 1;
 const DIGIT: u8 = 2;
 
@@ -109,6 +109,11 @@ pub fn number(key: &Key, id: &[u8]) -> u32 {
 
 /// The first id in a value.
 pub fn first(value: &[u8]) -> Option<&[u8]> {
+    // Mostly the value as a whole is one, or is not.
+    let seen = value.iter().fold(0, |seen, &byte| seen | KINDS[usize::from(byte)]);
+    if seen & SEPARATES == 0 {
+        return is_id(value.len(), seen & DIGIT != 0).then_some(value);
+    }
     let mut first = None;
     let (last, has_digit) = runs(value, &mut |run| first = first.or(Some(run)));
     first.or_else(|| is_id(last.len(), has_digit).then_some(last))
@@ -117,7 +122,7 @@ pub fn first(value: &[u8]) -> Option<&[u8]> {
 /// Calls `each` with every id that is over within `bytes`; gives the run that may go on behind them, and whether it has a
 /// digit.
 fn runs<'a>(bytes: &'a [u8], each: &mut impl FnMut(&'a [u8])) -> (&'a [u8], bool) {
-    let (mut begin, mut seen) = (0, SEPARATES);
+    let (mut begin, mut seen) = (0, 0);
     for (at, &byte) in bytes.iter().enumerate() {
         let kind = KINDS[usize::from(byte)];
         seen |= kind;
@@ -125,7 +130,7 @@ fn runs<'a>(bytes: &'a [u8], each: &mut impl FnMut(&'a [u8])) -> (&'a [u8], bool
             if is_id(at - begin, seen & DIGIT != 0) {
                 each(bytes.get(begin..at).unwrap_or_default());
             }
-            (begin, seen) = (at + 1, SEPARATES);
+            (begin, seen) = (at + 1, 0);
         }
     }
     (bytes.get(begin..).unwrap_or_default(), seen & DIGIT != 0)
