@@ -133,41 +133,40 @@ impl GoRegisters {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Registers {
-    /// The number of the system call.
+    /// The number of the system call, of four bytes at least.
     pub number: u32,
     /// The six arguments.
     pub arguments: [u32; 6],
     /// The first two arguments of a 32-bit call.
     pub arguments_32: [u32; 2],
-    /// The code segment; [`ABSENT`] where the architecture has none.
-    pub code_segment: u32,
-    /// The code segment of 64-bit user space.
-    pub code_segment_64: u32,
+    /// What tells the code of 32-bit programs apart.
+    pub mode: u32,
+    /// Which of its bits do.
+    pub mode_mask: u32,
+    /// What these are in 64-bit code.
+    pub mode_64: u32,
 }
 
 impl Registers {
     /// Before the daemon has filled them in.
-    pub const UNKNOWN: Registers = Registers {
-        number: 0,
-        arguments: [0; 6],
-        arguments_32: [0; 2],
-        code_segment: ABSENT,
-        code_segment_64: 0,
-    };
+    pub const UNKNOWN: Registers =
+        Registers { number: 0, arguments: [0; 6], arguments_32: [0; 2], mode: 0, mode_mask: 0, mode_64: 0 };
     /// x86-64: `orig_ax`, then `di si dx r10 r8 r9`, `bx cx`, `cs`, and `__USER_CS`.
     pub const X86_64: Registers = Registers {
         number: 120,
         arguments: [112, 104, 96, 56, 72, 64],
         arguments_32: [40, 88],
-        code_segment: 136,
-        code_segment_64: 0x33,
+        mode: 136,
+        mode_mask: u32::MAX,
+        mode_64: 0x33,
     };
-    /// arm64: `syscallno`, then `orig_x0 x1 x2 x3 x4 x5`.
+    /// arm64: `syscallno`, then `orig_x0 x1 x2 x3 x4 x5`, `orig_x0 x1`, `pstate`, and `PSR_MODE32_BIT`.
     pub const ARM64: Registers = Registers {
         number: 280,
         arguments: [272, 8, 16, 24, 32, 40],
-        arguments_32: [0; 2],
-        code_segment: ABSENT,
-        code_segment_64: 0,
+        arguments_32: [272, 8],
+        mode: 264,
+        mode_mask: 0x10,
+        mode_64: 0,
     };
 }

@@ -449,10 +449,15 @@ fn refused(why: aya::EbpfError) -> anyhow::Error {
 /// The error with the end of the verifier's log, where the reason stands.
 fn verifier_tail(why: &(dyn std::error::Error + 'static)) -> String {
     const LINES: usize = 12;
+    /// Of the kernel alone, so the library of C has no words for it (include/linux/errno.h).
+    const ENOTSUPP: i32 = 524;
     let mut text = why.to_string();
     let mut source = why.source();
     while let Some(inner) = source {
-        text = format!("{text}: {inner}");
+        text = match inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            Some(ENOTSUPP) => format!("{text}: this kernel cannot do that on this architecture (ENOTSUPP)"),
+            _ => format!("{text}: {inner}"),
+        };
         source = inner.source();
     }
     let lines: Vec<_> = text.lines().collect();

@@ -97,15 +97,12 @@ enum Command {
     },
     /// Run a command as root on another kernel, in a virtual machine that sees the files of this one read-only
     Vm {
-        /// Only this kernel: 5.10, 6.1, 6.12 or newest
+        /// Only this kernel: 5.10, 6.1, 6.12, newest, arm64-6.1 or arm64-newest
         #[arg(long, value_name = "NAME")]
         kernel: Option<String>,
         /// The command
-        #[arg(required_unless_present = "foreign", trailing_var_arg = true, allow_hyphen_values = true)]
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
-        /// Run nothing: look whether the types of kernels of arm64 have what the probes need
-        #[arg(long, conflicts_with_all = ["kernel", "command"])]
-        foreign: bool,
     },
     /// Run three games against an API server, with the daemon watching (needs root)
     Demo {
@@ -136,7 +133,6 @@ fn main() -> ExitCode {
             };
             steps::run(wanted, vm.unwrap_or(vm::Extent::Some))
         }
-        Command::Vm { foreign: true, .. } => vm::foreign(),
         Command::Vm { kernel, command, .. } => vm::run(kernel.as_deref(), &command),
         Command::Bench { bench } => bench::run(bench),
         Command::Lab { lab } => lab::run(lab),

@@ -15,8 +15,9 @@ mod selection;
 
 use anyhow::{Context, bail};
 
+use kernel::FOREIGN;
 pub(crate) use kernel::{KERNELS, Kernel};
-pub(crate) use matrix::run as matrix;
+pub(crate) use matrix::{FOREIGN_TARGET, run as matrix};
 pub(crate) use selection::Extent;
 
 use machine::Machine;
@@ -39,19 +40,14 @@ pub(crate) fn run(name: Option<&str>, command: &[String]) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Looks at the types of kernels of another architecture.
-pub(crate) fn foreign() -> anyhow::Result<()> {
-    let faults = foreign::check();
-    if !faults.is_empty() {
-        bail!("{}", faults.join("\n"));
-    }
-    Ok(())
-}
-
-/// The kernel of this name, or all.
+/// The kernel of this name, or all of this architecture.
 pub(crate) fn named(name: Option<&str>) -> anyhow::Result<Vec<&'static Kernel>> {
     let Some(name) = name else { return Ok(KERNELS.iter().collect()) };
-    let found = KERNELS.iter().find(|kernel| kernel.name == name);
-    let known = || KERNELS.map(|kernel| kernel.name).join(", ");
-    Ok(vec![found.with_context(|| format!("no kernel {name}; there are {}", known()))?])
+    let all = || KERNELS.iter().chain(&FOREIGN);
+    let known = || all().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ");
+    Ok(vec![
+        all()
+            .find(|kernel| kernel.name == name)
+            .with_context(|| format!("no kernel {name}; there are {}", known()))?,
+    ])
 }

@@ -11,7 +11,6 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use rotrace_ebpf::memory::Memory;
-use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::direction;
 use rotrace_ebpf::segments::Vector;
 use rotrace_ebpf::stats::Stat;
@@ -21,6 +20,13 @@ use super::piece::Traits;
 use super::socket;
 use super::twice::{self, Copy, Hook, twice};
 use super::{SHAPES, User, buffers, count, emit, global, is_target};
+
+/// Reads the first four bytes of a member of `pt_regs`, which may have no more (`syscallno` of arm64).
+#[inline(always)]
+fn half_register(registers: *const u8, offset: u32) -> u32 {
+    // SAFETY: the verifier holds the offset to the size of `struct pt_regs`.
+    unsafe { core::ptr::read_volatile(registers.add(offset as usize).cast::<u32>()) }
+}
 
 /// Reads a word of `pt_regs`. The pointer is typed and the offset a constant to the verifier, so this is one load.
 #[inline(always)]
@@ -42,7 +48,7 @@ fn ended(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
     if result < 0 {
         return 0;
     }
-    let number = register(registers, global!(REGISTERS.number)) as u32 as usize;
+    let number = half_register(registers, global!(REGISTERS.number)) as usize;
     if number >= SYSCALLS {
         return 0;
     }
@@ -67,8 +73,8 @@ fn ended(ctx: &BtfTracePointContext, copy: Copy) -> i32 {
 
 #[inline(always)]
 fn is_32_bit_code(registers: *const u8) -> bool {
-    let code_segment = global!(REGISTERS.code_segment);
-    code_segment != ABSENT && register(registers, code_segment) as u32 != global!(REGISTERS.code_segment_64)
+    let mode = half_register(registers, global!(REGISTERS.mode)) & global!(REGISTERS.mode_mask);
+    mode != global!(REGISTERS.mode_64)
 }
 
 /// A 32-bit call of a target: looking for its socket counts it if it has one.

@@ -7,11 +7,11 @@ use rotrace_ebpf::offsets::{GoRegisters, Registers};
 use rotrace_ebpf::syscalls::{SYSCALLS, shape};
 
 /// Where this architecture keeps the arguments of a system call, in the order of [`Registers`].
-pub fn registers() -> anyhow::Result<[u32; 11]> {
-    let Registers { number, arguments, arguments_32: [x, y], code_segment, code_segment_64 } =
+pub fn registers() -> anyhow::Result<[u32; 12]> {
+    let Registers { number, arguments, arguments_32: [x, y], mode, mode_mask, mode_64 } =
         of_this_architecture(Registers::X86_64, Registers::ARM64)?;
     let [a, b, c, d, e, f] = arguments;
-    Ok([number, a, b, c, d, e, f, x, y, code_segment, code_segment_64])
+    Ok([number, a, b, c, d, e, f, x, y, mode, mode_mask, mode_64])
 }
 
 /// Where this architecture keeps what Go passes, in the order of [`GoRegisters`].
@@ -29,14 +29,25 @@ fn of_this_architecture<T>(x86_64: T, arm64: T) -> anyhow::Result<T> {
     }
 }
 
-/// 32-bit system calls of x86 that move stream bytes (arch/x86/entry/syscalls/syscall_32.tbl): `read` to `writev`, both
-/// `sendfile`, `splice`, `recvmmsg` to `accept4`, `sendto` to `recvmsg`, `preadv2`, `pwritev2`, `recvmmsg_time64`.
-const COMPAT_CALLS: [usize; 17] =
-    [3, 4, 145, 146, 187, 239, 313, 337, 345, 364, 369, 370, 371, 372, 378, 379, 417];
-/// `socketcall`.
+/// 32-bit system calls that move stream bytes: `read`, `write`, `readv`, `writev`, both `sendfile`, `splice`, `recvmmsg`,
+/// `sendmmsg`, `accept4`, `sendto` and what belongs to it, `preadv2`, `pwritev2`, `recvmmsg_time64`; of x86
+/// (arch/x86/entry/syscalls/syscall_32.tbl) and of arm (arch/arm/tools/syscall.tbl), which has `accept`, `send` and `recv` too.
+const COMPAT_CALLS_X86: &[usize] =
+    &[3, 4, 145, 146, 187, 239, 313, 337, 345, 364, 369, 370, 371, 372, 378, 379, 417];
+const COMPAT_CALLS_ARM: &[usize] =
+    &[3, 4, 145, 146, 187, 239, 285, 289, 290, 291, 292, 296, 297, 340, 365, 366, 374, 392, 393, 417];
+/// `socketcall` of x86; arm has given up its own before there was 64-bit code.
 const COMPAT_SOCKETCALL: usize = 102;
 
-/// The table from system call number to shape: 64-bit calls of this architecture, then 32-bit ones of x86.
+/// The numbers of this architecture's 32-bit calls, and whether it has `socketcall`.
+fn compat_calls() -> (&'static [usize], bool) {
+    match std::env::consts::ARCH {
+        "aarch64" => (COMPAT_CALLS_ARM, false),
+        _ => (COMPAT_CALLS_X86, true),
+    }
+}
+
+/// The table from system call number to shape: 64-bit calls of this architecture, then its 32-bit ones.
 pub fn shapes() -> [u8; 2 * SYSCALLS] {
     let mut table = [shape::NONE; 2 * SYSCALLS];
     let calls = [
@@ -60,13 +71,15 @@ pub fn shapes() -> [u8; 2 * SYSCALLS] {
         (libc::SYS_accept, shape::ACCEPT),
         (libc::SYS_accept4, shape::ACCEPT),
     ];
-    let compat = COMPAT_CALLS.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
-    // These have the same numbers for 32-bit calls (arch/x86/entry/syscalls/syscall_32.tbl).
+    let (compat, has_socketcall) = compat_calls();
+    let compat = compat.iter().map(|number| (SYSCALLS + number, shape::COMPAT));
+    // These have the same numbers on all architectures.
     let rings = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter];
     let rings = rings.map(|number| (SYSCALLS + number as usize, shape::IO_URING));
     let socketcall = (SYSCALLS + COMPAT_SOCKETCALL, shape::COMPAT_SOCKETCALL);
+    let socketcall = has_socketcall.then_some(socketcall);
     let native = calls.map(|(number, shape)| (number as usize, shape)).into_iter();
-    for (index, shape) in native.chain(compat).chain(rings).chain([socketcall]) {
+    for (index, shape) in native.chain(compat).chain(rings).chain(socketcall) {
         if let Some(slot) = table.get_mut(index) {
             *slot = shape;
         }
@@ -80,6 +93,8 @@ mod tests {
 
     #[test]
     fn the_shapes_of_all_calls_fit_the_table() {
-        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), 19 + 17 + 1 + 2);
+        let (compat, has_socketcall) = compat_calls();
+        let expect = 19 + compat.len() + usize::from(has_socketcall) + 2;
+        assert_eq!(shapes().iter().filter(|&&shape| shape != shape::NONE).count(), expect);
     }
 }

@@ -113,7 +113,7 @@ fn messages(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Vec<u8>> {
             // SAFETY: zeroes are a message without address, pieces and control data.
             let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
             header.msg_hdr.msg_iov = pieces.as_mut_ptr();
-            header.msg_hdr.msg_iovlen = pieces.len();
+            header.msg_hdr.msg_iovlen = pieces.len() as _;
             header
         })
         .collect();

@@ -128,7 +128,7 @@ fn message(pieces: &mut [libc::iovec]) -> libc::msghdr {
     // SAFETY: zeroes are a message without address, pieces and control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = pieces.as_mut_ptr();
-    message.msg_iovlen = pieces.len();
+    message.msg_iovlen = pieces.len() as _;
     message
 }
 

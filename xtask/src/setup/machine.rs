@@ -6,11 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::repository::{command, program, run};
+use crate::repository::{command, output, program, run};
+use crate::vm::FOREIGN_TARGET;
 
 /// Debian's packages, and a program of each.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 5] = [
     ("qemu-system-x86", "qemu-system-x86_64"),
+    ("qemu-system-arm", "qemu-system-aarch64"),
     ("busybox-static", "busybox"),
     ("xz-utils", "xz"),
     ("zstd", "zstd"),
@@ -22,6 +24,7 @@ const SOURCES: &str = "/etc/apt/sources.list.d/debian.sources";
 /// Installs what is missing. Nothing that is there is removed for it: where a part of QEMU is there from the backports, the
 /// suite of this machine has none that fits it, and the backports have.
 pub(super) fn set_up() -> anyhow::Result<()> {
+    foreign_target()?;
     let missing: Vec<&str> =
         PACKAGES.iter().filter(|(_, name)| program(name).is_none()).map(|(package, _)| *package).collect();
     if missing.is_empty() {
@@ -32,6 +35,18 @@ pub(super) fn set_up() -> anyhow::Result<()> {
     }
     println!("set-up: apt-get install {} (they run other kernels)", missing.join(" "));
     install(&missing, &[]).or_else(|_| from_backports(&missing))
+}
+
+/// The standard library for machines of another architecture, by rustup where it is missing.
+fn foreign_target() -> anyhow::Result<()> {
+    let libraries = output(command("rustc").args(["--print", "target-libdir", "--target", FOREIGN_TARGET]))?;
+    if Path::new(libraries.trim()).is_dir() {
+        return Ok(());
+    }
+    println!("set-up: rustup target add {FOREIGN_TARGET} (what is built with it runs on kernels of arm64)");
+    run(command("rustup").args(["target", "add", FOREIGN_TARGET])).with_context(|| {
+        format!("add {FOREIGN_TARGET}; without rustup, install its standard library as rustc was installed")
+    })
 }
 
 fn install(packages: &[&str], options: &[String]) -> anyhow::Result<()> {

@@ -1,14 +1,15 @@
-//! Given: kernels of an architecture that no machine here has. Gives: whether their types have what the probes need, and the
-//! registers where the probes take them to be. Refuses to know: whether the probes would load there.
+//! Given: a kernel of another architecture than this machine. Gives: whether its types have what the probes need, and the
+//! registers where the probes take them to be. Refuses to know: whether the probes load there.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use rotrace::probe::btf::Btf;
 use rotrace::probe::{iterators, members};
 use rotrace_ebpf::offsets::{ABSENT, GoRegisters, MEMBERS, Offsets, Registers};
 
-use super::kernel::{FOREIGN, Kernel};
+use super::kernel::Kernel;
 
 /// How the types of a kernel begin: the magic number, version 1, no flags, and the bytes of the header
 /// (Documentation/bpf/btf.rst of the kernel).
@@ -17,22 +18,8 @@ const TYPES_BEGIN: [u8; 8] = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
 /// A member that only kernels of x86 have; there it tells 32-bit calls apart, of which arm64 makes another kind of task.
 const ONLY_X86: (&str, &str) = ("thread_info", "status");
 
-/// Looks at each, prints what it found, and gives what was not as it should be.
-pub(super) fn check() -> Vec<String> {
-    let mut faults = Vec::new();
-    for kernel in &FOREIGN {
-        match kernel.files() {
-            Err(error) => println!("{}: NOT TRIED: it could not be had: {error:#}", kernel.name),
-            Ok(files) => match of_image(kernel, &files.directory.join("vmlinux")) {
-                Ok(found) => println!("{} ({}): {found}", kernel.name, files.build),
-                Err(error) => faults.push(format!("{} ({}): {error:#}", kernel.name, files.build)),
-            },
-        }
-    }
-    faults
-}
-
-fn of_image(kernel: &Kernel, image: &std::path::Path) -> anyhow::Result<String> {
+/// Looks at the types of a kernel, and says what it found.
+pub(super) fn check(kernel: &Kernel, image: &Path) -> anyhow::Result<String> {
     let image = fs::read(image).with_context(|| format!("read {}", image.display()))?;
     let types = types(&image).context("no types are found in its image")?;
     match kernel.architecture {
@@ -66,6 +53,9 @@ fn of_types(types: &Btf<'_>, registers: &Registers, go: &GoRegisters) -> anyhow:
     let expected = [
         ("the number of a system call", registers.number, place("syscallno")?),
         ("its first argument", first, place("orig_x0")?),
+        ("the first argument of a 32-bit one", registers.arguments_32[0], place("orig_x0")?),
+        ("the second argument of a 32-bit one", registers.arguments_32[1], of_number(1)),
+        ("what tells 32-bit code apart", registers.mode, place("pstate")?),
         ("the stack pointer", go.stack, place("sp")?),
         ("the goroutine", go.goroutine, of_number(28)),
     ];

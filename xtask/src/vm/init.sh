@@ -5,7 +5,15 @@ export PATH=/bin HOME=/root TERM=dumb
 mount -t devtmpfs none /dev
 mount -t proc none /proc
 mount -t sysfs none /sys
-exec < /dev/null > /dev/ttyS1 2>&1
+for word in $(cat /proc/cmdline); do
+    case $word in
+        rotrace.job=*) job=${word#*=} ;;
+        rotrace.out=*) out=/dev/${word#*=} ;;
+        rotrace.log=*) log=/dev/${word#*=} ;;
+        rotrace.stand_in=*) stand_in=${word#*=} ;;
+    esac
+done
+exec < /dev/null > "$log" 2>&1
 
 give_up() {
     echo "vm: cannot $1"
@@ -15,9 +23,6 @@ give_up() {
 
 for module in /modules/*.ko; do
     insmod "$module" || echo "vm: no module $module"
-done
-for word in $(cat /proc/cmdline); do
-    case $word in rotrace.job=*) job=${word#*=} ;; esac
 done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose,access=any host /host || give_up "mount the host's files"
 mount -t tmpfs -o size=75% none /memory
@@ -43,12 +48,16 @@ slice=sys/kernel/debug/sched/base_slice_ns
 [ ! -e $slice ] || echo 100000000 > $slice
 ip link set lo up
 echo "vm: up after $(cat /proc/uptime)"
-stty -F /dev/ttyS0 raw -echo
-chroot /root /bin/sh "$job" < /dev/null > /dev/ttyS0 2>&1
+# Where the host's programs are of another architecture, busybox stands in for these.
+for name in $(echo "$stand_in" | tr , ' '); do
+    cp -f /bin/busybox "bin/$name" || give_up "stand in for $name"
+done
+stty -F "$out" raw -echo
+chroot /root /bin/sh "$job" < /dev/null > "$out" 2>&1
 status=$?
 kill -9 -1
 # The last close of the port waits until all has been sent.
-exec 5> /dev/ttyS0
+exec 5> "$out"
 exec 5>&-
 echo "vm: status $status"
 sleep 0.1

@@ -9,15 +9,14 @@ use anyhow::Context;
 
 use super::archive::Archive;
 use super::kernel::{decompress, find};
-use crate::repository::program;
 
 /// The first program of the machine.
 const INIT: &str = include_str!("init.sh");
 
 /// Programs of busybox that it runs.
-const APPLETS: [&str; 13] = [
-    "cat", "chroot", "insmod", "ip", "kill", "ln", "mkdir", "mount", "poweroff", "sh", "sleep", "stty",
-    "uname",
+const APPLETS: [&str; 15] = [
+    "cat", "chroot", "cp", "insmod", "ip", "kill", "ln", "mkdir", "mount", "poweroff", "sh", "sleep", "stty",
+    "tr", "uname",
 ];
 
 /// Modules for the devices and file systems of the machine, and for what the tests use. A kernel that has one built in, or
@@ -38,14 +37,13 @@ const MODULES: [&str; 12] = [
     "gcm",
 ];
 
-/// The archive for a kernel whose modules are somewhere below `directory`.
-pub(super) fn make(directory: &Path) -> anyhow::Result<Vec<u8>> {
-    let busybox = program("busybox").context("there is no busybox; `cargo xtask setup` installs it")?;
+/// The archive for a kernel whose modules are somewhere below `directory`, with a busybox that runs on it.
+pub(super) fn make(directory: &Path, busybox: &Path) -> anyhow::Result<Vec<u8>> {
     let mut archive = Archive::new();
     for name in ["bin", "dev", "proc", "sys", "modules", "host", "memory", "root"] {
         archive.directory(name);
     }
-    let busybox = fs::read(&busybox).with_context(|| format!("read {}", busybox.display()))?;
+    let busybox = fs::read(busybox).with_context(|| format!("read {}", busybox.display()))?;
     archive.program("bin/busybox", &busybox);
     for applet in APPLETS {
         archive.link(&format!("bin/{applet}"), "busybox");

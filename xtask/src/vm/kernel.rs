@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 use super::package::Suite;
-use crate::repository::{command, output, root, words};
+use crate::repository::{command, output, program, root, words};
 
 /// A kernel of Debian.
 pub(crate) struct Kernel {
@@ -37,8 +37,8 @@ pub(crate) const KERNELS: [Kernel; 4] = [
     Kernel { name: "newest", suite: "trixie-backports", package: "linux-image-amd64", architecture: "amd64" },
 ];
 
-/// Those of another architecture, of which only the types are looked at.
-pub(super) const FOREIGN: [Kernel; 2] = [
+/// Those of another architecture than the machines that this is built on.
+pub(crate) const FOREIGN: [Kernel; 2] = [
     Kernel { name: "arm64-6.1", suite: "bookworm", package: "linux-image-arm64", architecture: "arm64" },
     Kernel {
         name: "arm64-newest",
@@ -61,6 +61,9 @@ const WANTED: [&str; 10] = [
     "kernel/crypto/*.ko*",
     "kernel/lib/crypto/*.ko*",
 ];
+
+/// The suite whose busybox runs on kernels of other architectures: it needs nothing of the rest of its suite.
+const BUSYBOX_SUITE: &str = "bookworm";
 
 /// Compressions that an image may carry its kernel in: the first bytes, and the program that undoes it.
 const COMPRESSIONS: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")];
@@ -97,9 +100,32 @@ impl Kernel {
         Ok(Files { directory, build })
     }
 
-    /// Only its types are looked at.
-    fn is_foreign(&self) -> bool {
+    /// It is of another architecture than the programs of this machine.
+    pub(super) fn is_foreign(&self) -> bool {
         FOREIGN.iter().any(|foreign| foreign.name == self.name)
+    }
+
+    /// A busybox that runs on the kernel, which has to have been fetched.
+    pub(super) fn busybox(&self) -> anyhow::Result<PathBuf> {
+        if !self.is_foreign() {
+            return program("busybox").context("there is no busybox; `cargo xtask setup` installs it");
+        }
+        let directory = root().join("target/vm").join(format!("busybox-{}", self.architecture));
+        let kept = directory.join("busybox");
+        if kept.is_file() {
+            return Ok(kept);
+        }
+        let unpacked = directory.join("root");
+        fs::create_dir_all(&unpacked).with_context(|| format!("make {}", unpacked.display()))?;
+        let suite = Suite::open(BUSYBOX_SUITE, self.architecture, &root().join("target/vm/apt"))?;
+        println!("vm: fetching busybox-static of {}", self.architecture);
+        for file in suite.download(&["busybox-static".to_owned()], &directory)? {
+            unpack(&file, &unpacked, &["busybox"])?;
+            fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
+        }
+        let found = find(&unpacked, &|name| name == "busybox")?.context("busybox-static has no busybox")?;
+        fs::rename(&found, &kept).with_context(|| format!("move {}", found.display()))?;
+        Ok(kept)
     }
 
     fn fetch(&self, directory: &Path) -> anyhow::Result<String> {
@@ -114,15 +140,13 @@ impl Kernel {
             .into_iter()
             .find(|name| is_build(name, &["linux-image-"]))
             .with_context(|| format!("{} depends on no kernel", self.package))?;
-        // Since 7.0 the package of an image is empty and depends on one with the image and one with the modules, which are for
-        // machines that run.
-        let wanted: &[&str] =
-            if self.is_foreign() { &["linux-binary-"] } else { &["linux-binary-", "linux-modules-"] };
-        let parts = suite.depends(&build)?.into_iter().filter(|name| is_build(name, wanted));
+        // Since 7.0 the package of an image is empty and depends on one with the image and one with the modules.
+        let wanted = ["linux-binary-", "linux-modules-"];
+        let parts = suite.depends(&build)?.into_iter().filter(|name| is_build(name, &wanted));
         let packages: Vec<String> = [build.clone()].into_iter().chain(parts).collect();
         println!("vm: fetching {}", packages.join(" "));
         for file in suite.download(&packages, directory)? {
-            unpack(&file, &unpacked)?;
+            unpack(&file, &unpacked, &WANTED)?;
             fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
         }
         let image = find(&unpacked, &|name| name.starts_with("vmlinuz"))?
@@ -147,13 +171,13 @@ fn is_build(name: &str, prefixes: &[&str]) -> bool {
 }
 
 /// Takes what is wanted out of a package.
-fn unpack(package: &Path, into: &Path) -> anyhow::Result<()> {
+fn unpack(package: &Path, into: &Path, wanted: &[&str]) -> anyhow::Result<()> {
     let mut list = command("dpkg-deb");
     list.arg("--fsys-tarfile").arg(package).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut list = list.spawn().context("run dpkg-deb")?;
     let files = list.stdout.take().context("dpkg-deb has an output")?;
     let mut tar = command("tar");
-    tar.arg("-x").arg("-C").arg(into).args(["--wildcards", "--no-anchored"]).args(WANTED);
+    tar.arg("-x").arg("-C").arg(into).args(["--wildcards", "--no-anchored"]).args(wanted);
     // It ends with an error when the archive lacks one of the names, as most do; what matters is looked for by name.
     tar.stdin(files).stderr(Stdio::null()).status().context("run tar")?;
     let status = list.wait().context("wait for dpkg-deb")?;

@@ -17,7 +17,6 @@ use super::initramfs;
 use super::kernel::{Files, Kernel};
 use crate::repository::{program, quoted, root, words};
 
-const QEMU: &str = "qemu-system-x86_64";
 /// Memory of a machine, of which what is written to files takes its part.
 const MEMORY: &str = "2048";
 /// Processors of a machine.
@@ -34,8 +33,49 @@ const VARIABLES: [&str; 3] = ["PATH", "HOME", "RUST_BACKTRACE"];
 /// Before the exit status of a command, on a line behind what that printed.
 const ENDED: &str = "vm: ended ";
 
+/// What QEMU makes up around a kernel of an architecture.
+struct Board {
+    /// The program.
+    qemu: &'static str,
+    /// The board, with a processor that its emulation is not slow with, and the ports.
+    hardware: &'static [&'static str],
+    /// Where the kernel's log goes, and what the machine says of itself.
+    log: &'static str,
+    /// Where goes what the job prints.
+    out: &'static str,
+    /// Programs of the host that busybox stands in for.
+    stand_in: &'static str,
+}
+
+const X86_64: Board = Board {
+    qemu: "qemu-system-x86_64",
+    hardware: &["-machine", "q35", "-cpu", "max", "-serial", "chardev:out", "-serial", "chardev:log"],
+    log: "ttyS1",
+    out: "ttyS0",
+    stand_in: "",
+};
+
+/// `virt` has one port of its own; `max` would sign pointers, which takes an emulator long.
+const ARM64: Board = Board {
+    qemu: "qemu-system-aarch64",
+    hardware: &[
+        "-machine",
+        "virt",
+        "-cpu",
+        "cortex-a76",
+        "-serial",
+        "chardev:log",
+        "-device",
+        "pci-serial,chardev=out",
+    ],
+    log: "ttyAMA0",
+    out: "ttyS0",
+    stand_in: "sh,env",
+};
+
 /// A kernel that can be booted.
 pub(super) struct Machine {
+    board: &'static Board,
     files: Files,
     initramfs: PathBuf,
 }
@@ -59,11 +99,20 @@ pub(super) struct Ran {
 impl Machine {
     /// Makes a kernel ready to be booted; it is fetched when it is not there.
     pub(super) fn new(kernel: &Kernel) -> anyhow::Result<Machine> {
+        let board = match kernel.architecture {
+            "arm64" => &ARM64,
+            _ => &X86_64,
+        };
         let files = kernel.files()?;
         let initramfs = files.directory.join("initramfs.cpio");
-        fs::write(&initramfs, initramfs::make(&files.directory.join("root"))?)
+        fs::write(&initramfs, initramfs::make(&files.directory.join("root"), &kernel.busybox()?)?)
             .with_context(|| format!("write {}", initramfs.display()))?;
-        Ok(Machine { files, initramfs })
+        Ok(Machine { board, files, initramfs })
+    }
+
+    /// The file of the kernel.
+    pub(super) fn image(&self) -> PathBuf {
+        self.files.directory.join("vmlinux")
     }
 
     /// The build of the kernel.
@@ -100,21 +149,26 @@ impl Machine {
     }
 
     fn qemu(&self, job: &Path, log: &Path) -> anyhow::Result<Command> {
+        let Board { qemu, hardware, log: log_port, out, stand_in } = self.board;
         let qemu =
-            program(QEMU).with_context(|| format!("there is no {QEMU}; `cargo xtask setup` installs it"))?;
+            program(qemu).with_context(|| format!("there is no {qemu}; `cargo xtask setup` installs it"))?;
         let mut command = Command::new(qemu);
         // `-accel tcg` outright: a machine whose own kernel has no real hardware below it may offer a /dev/kvm that hangs.
-        command.args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max"]);
-        command.args(["-m", MEMORY, "-smp", PROCESSORS]);
+        command.args(["-accel", "tcg,thread=multi", "-m", MEMORY, "-smp", PROCESSORS]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-serial", "stdio", "-serial"]).arg(format!("file:{}", log.display()));
+        command
+            .args(["-chardev", "stdio,id=out", "-chardev"])
+            .arg(format!("file,id=log,path={}", log.display()));
+        command.args(*hardware);
         command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
         command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
-        command.arg("-kernel").arg(self.files.directory.join("vmlinux"));
+        command.arg("-kernel").arg(self.image());
         command.arg("-initrd").arg(&self.initramfs);
-        command
-            .arg("-append")
-            .arg(format!("console=ttyS1 quiet panic=-1 {QUICK} rotrace.job={}", job.display()));
+        command.arg("-append").arg(format!(
+            "console={log_port} quiet panic=-1 {QUICK} rotrace.log={log_port} rotrace.out={out} \
+             rotrace.stand_in={stand_in} rotrace.job={}",
+            job.display()
+        ));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         // SAFETY: between fork and exec only prctl(2) is called, which allocates nothing and takes no lock.
         unsafe {

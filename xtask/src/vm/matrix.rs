@@ -14,9 +14,9 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::foreign;
-use super::kernel::{KERNELS, Kernel};
+use super::kernel::{FOREIGN, KERNELS, Kernel};
 use super::machine::{Ended, Machine, Ran};
-use super::selection::{Extent, FAMILIES, tests};
+use super::selection::{Extent, families, tests};
 use crate::repository::{cargo, output, run as run_command};
 
 /// Verified instructions: kernel, program and count on each line.
@@ -28,6 +28,9 @@ const FACTOR: u64 = 2;
 /// How long all machines together may take, where each test runs somewhere: what must hold before a change lands should be
 /// known in three quarters of an hour on a machine of two processors, of which the other steps take about a third.
 const SOME_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// What programs for kernels of another architecture are built for; `cargo xtask setup` adds it.
+pub(crate) const FOREIGN_TARGET: &str = "aarch64-unknown-linux-musl";
 
 /// Machines that run at one time: each keeps about one processor busy.
 const AT_ONCE: usize = 2;
@@ -48,28 +51,32 @@ struct Row {
     gaps: Vec<String>,
 }
 
-/// Tries every kernel, the newest first, on which it takes the longest.
+/// Every kernel, in the order in which they are told of.
+fn kernels() -> impl DoubleEndedIterator<Item = &'static Kernel> {
+    KERNELS.iter().chain(&FOREIGN)
+}
+
+/// Tries every kernel, the newest of each architecture first, on which it takes the longest.
 pub(crate) fn run(extent: Extent) -> anyhow::Result<()> {
     let deadline = (extent == Extent::Some).then(|| Instant::now() + SOME_LIMIT);
-    let built = Built::make()?;
+    let (own, foreign) = (Built::of(None)?, Built::of(Some(FOREIGN_TARGET)));
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(kernel) = KERNELS.iter().rev().nth(next.fetch_add(1, Ordering::Relaxed)) {
-                    let row = tried(kernel, &built, extent, deadline);
+                while let Some(kernel) = kernels().rev().nth(next.fetch_add(1, Ordering::Relaxed)) {
+                    let built = if kernel.is_foreign() { foreign.as_ref() } else { Ok(&own) };
+                    let row = tried(kernel, built, extent, deadline);
                     rows.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(row);
                 }
             });
         }
     });
     let mut rows = rows.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    rows.sort_by_key(|row| KERNELS.iter().position(|kernel| kernel.name == row.kernel));
+    rows.sort_by_key(|row| kernels().position(|kernel| kernel.name == row.kernel));
     print!("{}", table(&rows));
-    let foreign = foreign::check();
-    foreign.iter().for_each(|fault| println!("{fault}"));
-    if rows.iter().any(|row| !row.faults.is_empty()) || !foreign.is_empty() {
+    if rows.iter().any(|row| !row.faults.is_empty()) {
         bail!("the probes do not do on every kernel what they should");
     }
     if rows.iter().all(|row| row.release.is_empty()) {
@@ -85,9 +92,20 @@ struct Built {
 }
 
 impl Built {
-    fn make() -> anyhow::Result<Built> {
+    /// For this machine, or for another target, whose programs hold all that they need and are linked by what rustc has with it.
+    fn of(target: Option<&str>) -> anyhow::Result<Built> {
+        let build = |words: &[&str]| {
+            let mut cargo = cargo();
+            cargo.args(words);
+            if let Some(target) = target {
+                cargo
+                    .args(["--target", target, "--config"])
+                    .arg(format!("target.{target}.linker='rust-lld'"));
+            }
+            cargo
+        };
         let tests = ["test", "--quiet", "--package=rotrace", "--test=live"];
-        let told = output(cargo().args(tests).args(["--no-run", "--message-format=json"]))?;
+        let told = output(build(&tests).args(["--no-run", "--message-format=json"]))?;
         let messages: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let executable = |kind: &str, name: &str| {
             let is_it = |target: &Value| target["name"] == name && target["kind"][0] == kind;
@@ -97,14 +115,21 @@ impl Built {
         };
         let built = Built { daemon: executable("bin", "rotrace")?, live: executable("test", "live")? };
         // What the tests start besides; there is no compiler in the machines.
-        run_command(cargo().args(["build", "--quiet", "--package=rotrace-mover"]))?;
-        run_command(cargo().args(tests).args(["--", "--exact", "go::the_program_compiles"]))?;
+        run_command(&mut build(&["build", "--quiet", "--package=rotrace-mover"]))?;
+        if target.is_none() {
+            run_command(cargo().args(tests).args(["--", "--exact", "go::the_program_compiles"]))?;
+        }
         Ok(built)
     }
 }
 
 /// How a kernel does.
-fn tried(kernel: &'static Kernel, built: &Built, extent: Extent, deadline: Option<Instant>) -> Row {
+fn tried(
+    kernel: &'static Kernel,
+    built: Result<&Built, &anyhow::Error>,
+    extent: Extent,
+    deadline: Option<Instant>,
+) -> Row {
     println!("── vm {}", kernel.name);
     let started = Instant::now();
     let mut row = Row {
@@ -118,10 +143,23 @@ fn tried(kernel: &'static Kernel, built: &Built, extent: Extent, deadline: Optio
         row.gaps.push("time was up before it was fetched".to_owned());
         return row;
     }
+    let built = match built {
+        Ok(built) => built,
+        Err(error) => {
+            row.faults.push(format!("what runs there could not be built: {error:#}"));
+            return row;
+        }
+    };
     match Machine::new(kernel) {
         Err(error) => row.gaps.push(format!("it could not be had: {error:#}")),
         Ok(machine) => {
             machine.release().clone_into(&mut row.release);
+            if kernel.is_foreign() {
+                match foreign::check(kernel, &machine.image()) {
+                    Ok(found) => println!("{}: {found}", kernel.name),
+                    Err(error) => row.faults.push(format!("{error:#}")),
+                }
+            }
             let jobs = jobs(kernel, built, extent);
             let commands: Vec<_> = jobs.iter().map(|job| job.command.clone()).collect();
             let ran = machine.run(&commands, deadline, &mut |line| {
@@ -149,11 +187,11 @@ struct Job {
 
 /// What runs on a kernel; one boot does it all.
 fn jobs(kernel: &Kernel, built: &Built, extent: Extent) -> Vec<Job> {
-    let loads = FAMILIES.map(|family| {
+    let loads = families(kernel).iter().map(|&family| {
         let command = [&built.daemon, "check", "--load", "--probes", family, "--format", "json"];
         Job { family, command: command.map(str::to_owned).to_vec(), tests: Vec::new() }
     });
-    let lives = FAMILIES.map(|family| {
+    let lives = families(kernel).iter().map(|&family| {
         let tests = tests(kernel, family, extent);
         let variable = format!("ROTRACE_LIVE_PROBES={family}");
         let options = ["env", &variable, &built.live, "--test-threads=1", "--exact"];
@@ -161,7 +199,7 @@ fn jobs(kernel: &Kernel, built: &Built, extent: Extent) -> Vec<Job> {
         Job { family, command, tests }
     });
     // Without a name, all tests would run.
-    loads.into_iter().chain(lives.into_iter().filter(|job| !job.tests.is_empty())).collect()
+    loads.chain(lives.filter(|job| !job.tests.is_empty())).collect()
 }
 
 /// What is wrong on a kernel, and what is not known of it.
@@ -258,7 +296,7 @@ fn table(rows: &[Row]) -> String {
             (true, true, _) => "ok",
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{kernel:<8}{release:<24}{:>8.1} s  {word}", took.as_secs_f64());
+        let _ = writeln!(text, "{kernel:<14}{release:<20}{:>8.1} s  {word}", took.as_secs_f64());
     }
     for Row { kernel, faults, gaps, .. } in rows {
         for fault in faults {
@@ -280,7 +318,7 @@ mod tests {
         for line in EXPECTED.lines() {
             let words: Vec<_> = line.split_whitespace().collect();
             let [kernel, program, _] = words[..] else { panic!("{line}") };
-            assert!(KERNELS.iter().any(|known| known.name == kernel), "{line}");
+            assert!(kernels().any(|known| known.name == kernel), "{line}");
             assert!(expected(kernel, program).is_some(), "{line}");
         }
     }
@@ -300,10 +338,10 @@ mod tests {
         ];
         let expect = [
             "── kernels",
-            "5.10                                 0.0 s  NOT TRIED",
-            "6.1     6.1.0                        0.0 s  ok",
-            "6.12    6.12.0                       0.0 s  FAILED",
-            "newest  7.3                          0.0 s  NOT ALL TRIED",
+            "5.10                                   0.0 s  NOT TRIED",
+            "6.1           6.1.0                    0.0 s  ok",
+            "6.12          6.12.0                   0.0 s  FAILED",
+            "newest        7.3                      0.0 s  NOT ALL TRIED",
             "5.10: NOT TRIED: 404",
             "6.12: no",
             "newest: NOT TRIED: late",
