@@ -5,7 +5,7 @@ use crate::classify::{Beginning, Prefix};
 use crate::frames::{self, Frames, PREFACE_BYTES, Part};
 use crate::limits::{
     ALWAYS_COPIED_BYTES, CLIENT_HELLO_BYTES, CREDIT_BYTES, ENCRYPTED_REPORT_BYTES, PAYLOAD_MAX,
-    TURNS_BEFORE_IGNORED, UPGRADE_TURNS, UPGRADED_COPIED_BYTES,
+    TURNS_BEFORE_IGNORED, UPGRADED_COPIED_BYTES,
 };
 use crate::memory::Memory;
 use crate::sequence::Sequence;
@@ -22,12 +22,15 @@ pub mod protocol {
     pub const TLS: u8 = 3;
     /// Nothing that is traced.
     pub const IGNORED: u8 = 4;
-    /// What was HTTP/1 until its server switched protocols. Which one it is now, user space knows.
+    /// What was HTTP/1 until its server switched protocols: taken for a WebSocket until it shows to be none.
     pub const UPGRADED: u8 = 5;
-}
 
-/// The number of turns when the first answer has come.
-const ANSWER_TURN: u8 = 2;
+    /// Whether a piece of it is taken part by part.
+    #[inline(always)]
+    pub const fn has_frames(protocol: u8) -> bool {
+        matches!(protocol, HTTP2 | UPGRADED)
+    }
+}
 
 /// No direction has been seen yet.
 const NO_DIRECTION: u8 = 2;
@@ -46,9 +49,9 @@ pub struct Flow {
     pub unreported: u64,
     /// Bytes that may still be copied before the traffic turns round.
     pub credit: u64,
-    /// First bytes that did not suffice to classify; of HTTP/2, those of a frame's header.
+    /// First bytes that did not suffice to classify; of frames, those of a header.
     pub prefix: Prefix,
-    /// Of HTTP/2.
+    /// Of HTTP/2, and of what a server has switched to.
     pub frames: Frames,
 }
 
@@ -74,14 +77,16 @@ pub struct Connection {
     pub announced: u8,
     /// Direction of the last bytes.
     pub last_direction: u8,
-    /// Direction changes without a protocol, or the first ones of HTTP/1.
+    /// Direction changes without a protocol.
     pub turns: u8,
     /// What the first bytes of the last piece are that were asked for: a [`Beginning`].
     pub beginning: u8,
     /// 1 when the process has ended the direction that it sends in: TCP counts that as a byte.
     pub fin_sent: u8,
+    /// Direction of the answer that switched protocols.
+    pub answers: u8,
     /// Not used.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
     /// Sent and received bytes.
     pub flows: [Flow; 2],
 }
@@ -98,7 +103,7 @@ pub enum Admit {
         /// These bytes begin where the traffic turned round.
         turn: bool,
     },
-    /// They are HTTP/2: take them by [`Connection::part`], from the first.
+    /// They are frames: take them part by part, from the first.
     Frames,
     /// Write a record of encrypted bytes: so many in all since the last one, so many of them copied.
     Encrypted {
@@ -107,6 +112,17 @@ pub enum Admit {
         /// Bytes to copy (the ClientHello).
         bytes: u32,
     },
+}
+
+/// Who finds the next part of what a server has switched to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgraded {
+    /// [`Connection::part_of_answer`].
+    Answer,
+    /// [`Connection::part_of_header`].
+    Header,
+    /// [`Connection::part_of_frames`].
+    Frames,
 }
 
 impl Connection {
@@ -134,18 +150,16 @@ impl Connection {
             turns: 0,
             beginning: Beginning::Other as u8,
             fin_sent: 0,
-            reserved: [0; 4],
+            answers: 0,
+            reserved: [0; 3],
             flows: [flow, flow],
         }
     }
 
-    /// True when the first bytes of a piece in `direction` are asked for.
+    /// True when the first bytes of a piece are asked for.
     #[inline(always)]
-    pub fn asks(&self, direction: u8) -> bool {
-        let may_upgrade = matches!(self.protocol, protocol::HTTP1 | protocol::UPGRADED)
-            && self.turns < UPGRADE_TURNS
-            && self.last_direction != direction;
-        self.protocol == protocol::NEW || may_upgrade
+    pub fn asks(&self) -> bool {
+        self.protocol == protocol::NEW
     }
 
     /// Passes over `size` bytes of a direction that no call has shown. What they were is not known: a message may have begun in
@@ -161,7 +175,7 @@ impl Connection {
                 flow.prefix = Prefix::EMPTY;
                 self.from_start = 0;
             }
-            protocol::HTTP2 => flow.frames.pass_over(&mut flow.prefix, size),
+            protocol::HTTP2 | protocol::UPGRADED => flow.frames.pass_over(&mut flow.prefix, size),
             _ => {}
         }
     }
@@ -182,7 +196,7 @@ impl Connection {
     pub fn admit(&mut self, direction: u8, size: u64, first: &Prefix) -> Admit {
         let turn = self.last_direction != direction;
         // Once for all who ask: the stack of the probes is small.
-        let (joined, beginning) = if self.asks(direction) {
+        let (joined, beginning) = if self.asks() {
             let held = if direction == 0 { &self.flows[0].prefix } else { &self.flows[1].prefix };
             let joined = held.join(first);
             // The verifier knows nothing of a number that comes from a map: it walks what follows once, and not once for
@@ -192,14 +206,10 @@ impl Connection {
         } else {
             (Prefix::EMPTY, Beginning::Unfinished)
         };
-        if self.protocol == protocol::NEW && self.is_http2(direction, size, first, beginning)
-            || matches!(self.protocol, protocol::HTTP1 | protocol::UPGRADED)
-                && turn
-                && self.upgrades(direction, beginning)
-        {
+        if self.protocol == protocol::NEW && self.is_http2(direction, size, first, beginning) {
             self.protocol = protocol::HTTP2;
         }
-        if self.protocol == protocol::HTTP2 {
+        if protocol::has_frames(self.protocol) {
             return Admit::Frames;
         }
         self.last_direction = direction;
@@ -207,15 +217,10 @@ impl Connection {
         flow.position = flow.position.wrapping_add(size);
         if turn {
             flow.credit = CREDIT_BYTES;
-        } else if self.protocol == protocol::UPGRADED {
-            flow.credit = UPGRADED_COPIED_BYTES;
         }
         if self.protocol == protocol::NEW {
             match learn(flow, self.from_start == 0, turn, joined, beginning) {
-                Beginning::Request | Beginning::Response => {
-                    self.protocol = protocol::HTTP1;
-                    self.turns = 1;
-                }
+                Beginning::Request | Beginning::Response => self.protocol = protocol::HTTP1,
                 Beginning::ClientHello => {
                     self.protocol = protocol::TLS;
                     let bytes =
@@ -237,27 +242,26 @@ impl Connection {
             }
         }
         match self.protocol {
-            protocol::HTTP1 | protocol::NEW | protocol::UPGRADED => {
-                Admit::Copy { bytes: flow.spend(size), turn }
-            }
+            protocol::HTTP1 | protocol::NEW => Admit::Copy { bytes: flow.spend(size), turn },
             protocol::TLS => flow.count_encrypted(size),
             _ => Admit::Ignore,
         }
     }
 
-    /// True when a piece that was just admitted, and begins a turn, may be the answer to a request to upgrade; then
-    /// [`Connection::switch`] wants its first bytes. Asked apart: the stack of the probes is small.
+    /// A piece that was just admitted as one of HTTP/1 and begins a turn, at `position`, is an answer that switches protocols
+    /// ([`Prefix::is_switching_protocols`]): it is taken as [`Admit::Frames`] instead.
     #[inline(always)]
-    pub fn may_switch(&self) -> bool {
-        self.protocol == protocol::HTTP1 && self.turns == ANSWER_TURN
-    }
-
-    /// Takes note of the first bytes of such a piece.
-    #[inline(always)]
-    pub fn switch(&mut self, first: &Prefix) {
-        if first.is_switching_protocols() {
-            self.protocol = protocol::UPGRADED;
-        }
+    pub fn switch(&mut self, direction: u8, position: u64) {
+        self.protocol = protocol::UPGRADED;
+        self.answers = direction;
+        self.last_direction = NO_DIRECTION;
+        let [sent, received] = &mut self.flows;
+        let (flow, other) = if direction == 0 { (sent, received) } else { (received, sent) };
+        flow.position = position;
+        (flow.frames, flow.prefix) = (Frames::ANSWER, Prefix::EMPTY);
+        // The request may be recorded behind its answer, by another thread; then that direction begins with a head as well.
+        other.frames = if other.position == 0 { Frames::ANSWER } else { Frames::FIRST };
+        other.prefix = Prefix::EMPTY;
     }
 
     /// The next part of a piece of HTTP/2 of `size` bytes at `address`, and whether it begins a turn of the traffic; the
@@ -273,6 +277,80 @@ impl Connection {
         }
         flow.position = flow.position.wrapping_add(part.size);
         (part, turn)
+    }
+
+    // What a server has switched to is taken in two steps, since the stack of the probes is small: a part is found, by one of
+    // three functions, and then settled.
+
+    /// Which of them finds the next part of a direction.
+    #[inline(always)]
+    pub fn upgraded(&self, direction: u8) -> Upgraded {
+        let flow = if direction == 0 { &self.flows[0] } else { &self.flows[1] };
+        if flow.frames.is_answer() {
+            Upgraded::Answer
+        } else if flow.frames.is_in_header(&flow.prefix) {
+            Upgraded::Header
+        } else {
+            Upgraded::Frames
+        }
+    }
+
+    /// The next part of a piece of the answer that switches protocols.
+    #[inline(always)]
+    pub fn part_of_answer(&mut self, direction: u8, memory: &impl Memory, address: u64, size: u64) -> Part {
+        let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
+        flow.frames.part_of_answer(&mut flow.prefix, memory, address, size)
+    }
+
+    /// The next part of a piece that goes on with the header of a frame.
+    #[inline(always)]
+    pub fn part_of_header(&mut self, direction: u8, memory: &impl Memory, address: u64, size: u64) -> Part {
+        let is_masked = self.is_masked(direction);
+        let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
+        flow.frames.part_of_header(&mut flow.prefix, is_masked, memory, address, size)
+    }
+
+    /// The next part of any other piece of what has been switched to, and whether a frame begins with it.
+    #[inline(always)]
+    pub fn part_of_frames(
+        &mut self,
+        direction: u8,
+        memory: &impl Memory,
+        address: u64,
+        size: u64,
+    ) -> (Part, bool) {
+        let is_masked = self.is_masked(direction);
+        let flow = if direction == 0 { &mut self.flows[0] } else { &mut self.flows[1] };
+        flow.frames.part_of_frames(&mut flow.prefix, is_masked, memory, address, size)
+    }
+
+    /// 1 in the direction of the client of a WebSocket, which masks what it sends.
+    #[inline(always)]
+    fn is_masked(&self, direction: u8) -> u32 {
+        ((self.answers ^ direction) & 1) as u32
+    }
+
+    /// Corrects such a part where it has shown another protocol, and says whether it begins a turn of the traffic; the position of
+    /// the direction has moved behind it when this returns.
+    #[inline(always)]
+    pub fn settle(&mut self, direction: u8, part: &mut Part) -> bool {
+        let turn = self.last_direction != direction;
+        self.last_direction = direction;
+        let [sent, received] = &mut self.flows;
+        let (flow, other) = if direction == 0 { (sent, received) } else { (received, sent) };
+        if flow.frames.is_other() {
+            if flow.prefix.begins_http2() {
+                self.protocol = protocol::HTTP2;
+                part.size = if part.size < PREFACE_BYTES { part.size } else { PREFACE_BYTES };
+                flow.frames = Frames::preface(PREFACE_BYTES - part.size);
+                (other.frames, other.prefix) = (Frames::LOST, Prefix::EMPTY);
+            }
+            flow.prefix = Prefix::EMPTY;
+            flow.credit = if turn { CREDIT_BYTES } else { UPGRADED_COPIED_BYTES };
+            part.captured = flow.spend(part.size) as u64;
+        }
+        flow.position = flow.position.wrapping_add(part.size);
+        turn
     }
 
     /// Whether a piece shows that HTTP/2 is spoken: by the preface of the client, by that of the server where both are seen
@@ -297,22 +375,6 @@ impl Connection {
             }
             _ => self.from_start == 0 && frames::show(first, size, |end| Some(first.behind(end as usize))),
         }
-    }
-
-    /// Whether a piece of HTTP/1, of its first turns, is the preface of a client whose request to upgrade was granted.
-    #[inline(always)]
-    fn upgrades(&mut self, direction: u8, beginning: Beginning) -> bool {
-        if self.turns >= UPGRADE_TURNS {
-            return false;
-        }
-        self.turns += 1;
-        let is_preface = matches!(beginning, Beginning::Http2);
-        if is_preface {
-            let [sent, received] = &mut self.flows;
-            let flow = if direction == 0 { sent } else { received };
-            flow.frames = Frames::preface(PREFACE_BYTES);
-        }
-        is_preface
     }
 }
 

@@ -189,6 +189,12 @@ impl Prefix {
         }
     }
 
+    /// True when they begin as the client preface of HTTP/2 does, as far as its first word.
+    #[inline(always)]
+    pub fn begins_http2(&self) -> bool {
+        self.words[0] == HTTP2_PREFACE[0]
+    }
+
     /// True when they are a status line that says `101` (RFC 9110 §15.2.2): what follows is another protocol.
     #[inline(always)]
     pub fn is_switching_protocols(&self) -> bool {

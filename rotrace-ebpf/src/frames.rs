@@ -5,9 +5,10 @@
 use crate::classify::Prefix;
 use crate::limits::{
     ALWAYS_COPIED_BYTES, BODIES_COPIED_BYTES, BODY_COPIED_BYTES, DATA_COPIED_BYTES, DATA_WHOLE_BYTES,
-    FRAMES_IN_RECORD,
+    FRAMES_IN_RECORD, PREFIX_WORDS,
 };
 use crate::memory::Memory;
+use crate::websocket::stage;
 
 /// Bytes of a frame's header (RFC 9113 §4.1).
 pub const FRAME_HEADER_BYTES: usize = 9;
@@ -69,20 +70,21 @@ pub struct Frame {
     pub stream: u32,
 }
 
-/// What is known of the frames of one direction.
+/// What is known of the frames of one direction, be it of HTTP/2 or of what a server has switched to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Frames {
     /// Bytes of the payload that are still to come.
-    left: u64,
-    /// How many of them are copied.
-    copies: u32,
+    pub(crate) left: u64,
+    /// How many of them are copied. Of what a server has switched to: of its answer, how many words may still come, and then up to
+    /// where the record at hand is copied.
+    pub(crate) copies: u32,
     /// 1 while it is not known where a frame begins.
-    lost: u32,
+    pub(crate) lost: u32,
     /// Bytes of DATA that may still be copied of what HEADERS frames have opened.
-    credit: u32,
-    /// Not used.
-    reserved: u32,
+    pub(crate) credit: u32,
+    /// Of a connection whose server has switched protocols, one of [`crate::websocket::stage`].
+    pub(crate) stage: u32,
 }
 
 /// The first bytes of a piece, which become a record.
@@ -192,7 +194,7 @@ pub fn show_with(bytes: &[u8]) -> bool {
 
 impl Frames {
     /// Nothing has gone by: a frame begins with the next byte.
-    pub const START: Frames = Frames { left: 0, copies: 0, lost: 0, credit: 0, reserved: 0 };
+    pub const START: Frames = Frames { left: 0, copies: 0, lost: 0, credit: 0, stage: stage::NONE };
 
     /// Where a frame begins is not known.
     pub const LOST: Frames = Frames { lost: 1, ..Frames::START };
@@ -247,8 +249,7 @@ impl Frames {
             let there = if rest < wanted as u64 { rest as usize } else { wanted };
             let there = held.forgotten(there as u32) as usize;
             let Some(first) = read(memory, address + part.size, there) else {
-                *self = Frames::LOST;
-                *held = Prefix::EMPTY;
+                self.lose(held);
                 part.size = size;
                 return;
             };
@@ -289,9 +290,15 @@ impl Frames {
             // What follows on bytes that nobody has seen is of no use.
             self.copies = 0;
         } else {
-            *self = Frames::LOST;
-            *held = Prefix::EMPTY;
+            self.lose(held);
         }
+    }
+
+    /// From here on it is not known where a frame begins.
+    #[inline(always)]
+    pub(crate) fn lose(&mut self, held: &mut Prefix) {
+        *self = Frames { stage: self.stage, ..Frames::LOST };
+        *held = Prefix::EMPTY;
     }
 
     /// Looks whether frames surely begin with the piece.
@@ -310,9 +317,10 @@ impl Frames {
     }
 }
 
+/// The `length` bytes at `address`; `None` where they cannot be read.
 #[inline(always)]
-fn read(memory: &impl Memory, address: u64, length: usize) -> Option<Prefix> {
-    let mut words = [0; crate::limits::PREFIX_WORDS];
+pub(crate) fn read(memory: &impl Memory, address: u64, length: usize) -> Option<Prefix> {
+    let mut words = [0; PREFIX_WORDS];
     if memory.fill(address, length, &mut words) { Some(Prefix::of(words, length)) } else { None }
 }
 

@@ -25,3 +25,4 @@ pub mod segments;
 pub mod sequence;
 pub mod stats;
 pub mod syscalls;
+pub mod websocket;

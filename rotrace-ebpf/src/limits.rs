@@ -27,23 +27,17 @@ pub const BODIES_COPIED_BYTES: u32 = 4 * BODY_COPIED_BYTES;
 /// A DATA frame with so small a payload is copied whole: it is no more than the header of the next record would be.
 pub const DATA_WHOLE_BYTES: u32 = 56;
 
-/// Frames of HTTP/2 that one record carries. Only the last can be DATA that is not copied whole.
+/// Frames that one record carries. Only the last can be one that is not copied whole.
 pub const FRAMES_IN_RECORD: usize = 8;
 
 /// Rounds of a loop that the verifier walks one by one. Where more are needed, such a loop is in a function of its own that
 /// another such loop calls: the verifier then walks twice as many rounds and not their square.
 pub const ROUNDS: usize = 32;
 
-/// Records of one buffer of HTTP/2: enough for 64 KiB of frames of 8 bytes each. What lies behind them is length only, and
-/// frames are looked for again.
-pub const PARTS_MAX: usize = ROUNDS * ROUNDS;
+/// Records of one buffer of frames: enough for 128 KiB of frames of 8 bytes each, and for some 400 KiB of larger ones. What lies behind them is length only, and frames are looked for again.
+pub const PARTS_MAX: usize = 2 * ROUNDS * ROUNDS;
 
-/// Turns of the traffic of HTTP/1 at which another protocol may come: a request to upgrade, its answer, and then, where that
-/// is HTTP/2, the preface of the client (RFC 7540 §3.2).
-pub const UPGRADE_TURNS: u8 = 3;
-
-/// First bytes that are copied of each piece of a connection whose protocol was switched, turns of the traffic aside. Headers
-/// of WebSocket frames stand there, when each frame is written by itself; a read may bring many small ones.
+/// First bytes that are copied of each piece of a protocol that was switched to and is no WebSocket, turns of the traffic aside.
 pub const UPGRADED_COPIED_BYTES: u64 = PAYLOAD_CLASSES[2] as u64;
 
 /// First bytes of a direction that are kept to classify a start line which arrives in several calls. The longest

@@ -103,6 +103,8 @@ pub mod flag {
     pub const FAULT: u8 = 8;
     /// These bytes begin where the traffic of the connection turned round.
     pub const TURN: u8 = 16;
+    /// A frame begins with these bytes: what follows on a switch of protocols was walked to here as a WebSocket.
+    pub const FRAME: u8 = 32;
 }
 
 /// Who made a connection.

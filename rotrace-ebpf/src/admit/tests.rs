@@ -21,8 +21,11 @@ fn joined_late() -> Connection {
 fn text(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Admit {
     let first = Prefix::from_bytes(bytes);
     let admit = connection.admit(direction, bytes.len() as u64, &first);
-    if connection.may_switch() && matches!(admit, Admit::Copy { turn: true, .. }) {
-        connection.switch(&first);
+    let is_answer = connection.protocol == protocol::HTTP1 && first.is_switching_protocols();
+    if is_answer && matches!(admit, Admit::Copy { turn: true, .. }) {
+        let position = connection.flows[direction as usize].position - bytes.len() as u64;
+        connection.switch(direction, position);
+        return Admit::Frames;
     }
     admit
 }
@@ -111,7 +114,7 @@ fn of_tls_the_hello_is_copied_and_the_rest_counted() {
     assert_eq!(body(&mut connection, RECEIVED, 10), Admit::Ignore);
 }
 
-/// The records of a piece, as sizes and captured bytes; what the first says where it is no HTTP/2.
+/// The records of a piece, as sizes and captured bytes; what the first says where it is no frames.
 fn parts(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Result<Vec<(u64, u64)>, Admit> {
     let admit = text(connection, direction, bytes);
     if admit != Admit::Frames {
@@ -119,7 +122,7 @@ fn parts(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Result<Vec
     }
     let (mut parts, mut at) = (Vec::new(), 0);
     while at < bytes.len() as u64 {
-        let (part, turn) = connection.part(direction, &Bytes(bytes), 1 + at, bytes.len() as u64 - at);
+        let (part, turn) = next(connection, direction, &Bytes(bytes), 1 + at, bytes.len() as u64 - at);
         assert!(!turn || at == 0);
         assert!(part.size > 0 && part.captured <= part.size);
         parts.push((part.size, part.captured));
@@ -127,6 +130,26 @@ fn parts(connection: &mut Connection, direction: u8, bytes: &[u8]) -> Result<Vec
     }
     assert_eq!(at, bytes.len() as u64);
     Ok(parts)
+}
+
+/// The next part, as the probes take it.
+fn next(
+    connection: &mut Connection,
+    direction: u8,
+    memory: &Bytes<'_>,
+    address: u64,
+    size: u64,
+) -> (Part, bool) {
+    if connection.protocol == protocol::HTTP2 {
+        return connection.part(direction, memory, address, size);
+    }
+    let mut part = match connection.upgraded(direction) {
+        Upgraded::Answer => connection.part_of_answer(direction, memory, address, size),
+        Upgraded::Header => connection.part_of_header(direction, memory, address, size),
+        Upgraded::Frames => connection.part_of_frames(direction, memory, address, size).0,
+    };
+    let turn = connection.settle(direction, &mut part);
+    (part, turn)
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -210,38 +233,92 @@ fn a_switch_of_protocols_is_recognised() {
     check(b"GET /101 101", false);
 }
 
+const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+
+/// A connection whose server, which answers in this direction, has switched protocols in its call of this number.
+fn switched(mut connection: Connection, answers: u8, call: usize) -> Connection {
+    for _ in 0..call {
+        text(&mut connection, 1 - answers, b"GET / HTTP/1.1\r\n\r\n");
+        text(&mut connection, answers, b"HTTP/1.1 401 Unauthorized\r\n\r\n");
+    }
+    text(&mut connection, 1 - answers, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+    let size = ANSWER.len() as u64;
+    assert_eq!(parts(&mut connection, answers, ANSWER), Ok(std::vec![(size, size)]));
+    assert_eq!(connection.protocol, protocol::UPGRADED);
+    connection
+}
+
 #[test]
-fn of_a_protocol_that_was_switched_to_the_first_bytes_of_each_piece_are_copied() {
-    for mut connection in [from_start(), joined_late()] {
-        text(&mut connection, SENT, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
-        assert_eq!(connection.protocol, protocol::HTTP1);
-        text(&mut connection, RECEIVED, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
-        assert_eq!(connection.protocol, protocol::UPGRADED);
-        let whole = UPGRADED_COPIED_BYTES as u32;
-        for _ in 0..9 {
-            assert_eq!(body(&mut connection, RECEIVED, 60_000), Admit::Copy { bytes: whole, turn: false });
+fn of_a_websocket_headers_are_copied() {
+    for (answers, call) in [(SENT, 0), (RECEIVED, 0), (RECEIVED, 1), (SENT, 9)] {
+        for connection in [from_start(), joined_late()] {
+            let mut connection = switched(connection, answers, call);
+            let before = connection.flows[answers as usize].position;
+            let long = [b"\x82\x7e\xea\x60", &[b'.'; 60_000][..]].concat();
+            assert_eq!(parts(&mut connection, answers, &long), Ok(std::vec![(60_004, 4)]));
+            let masked = [b"\x81\xfe\x00\xc8mask", &[b'.'; 200][..], b"\x81\x81mask."].concat();
+            assert_eq!(parts(&mut connection, 1 - answers, &masked), Ok(std::vec![(208, 4), (7, 2)]));
+            let (cut, rest) = long.split_at(3);
+            assert_eq!(parts(&mut connection, answers, cut), Ok(std::vec![(3, 3)]));
+            assert_eq!(parts(&mut connection, answers, rest), Ok(std::vec![(1, 1), (60_000, 0)]));
+            assert_eq!(connection.flows[answers as usize].position, before + 2 * long.len() as u64);
         }
-        assert_eq!(body(&mut connection, SENT, 300), Admit::Copy { bytes: 300, turn: true });
-        let turned = CREDIT_BYTES as u32;
-        assert_eq!(body(&mut connection, RECEIVED, 60_000), Admit::Copy { bytes: turned, turn: true });
-        assert_eq!(body(&mut connection, RECEIVED, 60_000), Admit::Copy { bytes: whole, turn: false });
-        assert!(!connection.asks(SENT), "only the first turns cost a look");
     }
 }
 
 #[test]
-fn an_upgrade_is_seen_at_its_preface() {
+fn frames_may_stand_behind_their_answer() {
     let mut connection = from_start();
-    text(&mut connection, SENT, b"GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n");
-    text(&mut connection, RECEIVED, b"HTTP/1.1 101 \r\n\r\n");
-    assert!(connection.asks(SENT) && !connection.asks(RECEIVED));
-    assert_eq!(parts(&mut connection, SENT, PREFACE), Ok(std::vec![(24, 24)]));
-    let mut other = from_start();
-    for _ in 0..2 {
-        text(&mut other, SENT, b"GET / HTTP/1.1\r\n\r\n");
-        text(&mut other, RECEIVED, b"HTTP/1.1 200 \r\n\r\n");
+    text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n");
+    let size = ANSWER.len() as u64;
+    let bytes = [ANSWER, b"\x81\x02hi"].concat();
+    assert_eq!(parts(&mut connection, RECEIVED, &bytes), Ok(std::vec![(size, size), (4, 2)]));
+}
+
+/// Each of two threads records what it moved when its call ends.
+#[test]
+fn a_request_may_be_recorded_behind_its_answer() {
+    let mut connection = from_start();
+    parts(&mut connection, RECEIVED, &[ANSWER, b"\x81\x02hi"].concat()).expect("frames");
+    let request = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(parts(&mut connection, SENT, request), Ok(std::vec![(38, 38)]));
+    assert_eq!(parts(&mut connection, SENT, b"\x81\x82maskhi"), Ok(std::vec![(8, 2)]));
+}
+
+#[test]
+fn of_another_protocol_that_was_switched_to_the_first_bytes_of_each_piece_are_copied() {
+    let mut connection = switched(from_start(), RECEIVED, 0);
+    let words = [b'w'; 60_000];
+    let copied = |bytes| Ok(std::vec![(60_000, bytes)]);
+    for _ in 0..9 {
+        assert_eq!(parts(&mut connection, RECEIVED, &words), copied(UPGRADED_COPIED_BYTES));
     }
-    assert!(!other.asks(SENT), "only the first turns cost a look");
+    assert_eq!(parts(&mut connection, SENT, &words[..300]), Ok(std::vec![(300, 300)]));
+    assert_eq!(parts(&mut connection, RECEIVED, &words), copied(CREDIT_BYTES));
+    assert_eq!(parts(&mut connection, RECEIVED, &words), copied(UPGRADED_COPIED_BYTES));
+}
+
+#[test]
+fn an_upgrade_to_http2_is_seen_at_its_preface() {
+    let settings = frame(frames::kind::SETTINGS, 12);
+    for is_first in [true, false] {
+        let mut connection = switched(from_start(), RECEIVED, 0);
+        if is_first {
+            assert_eq!(parts(&mut connection, RECEIVED, &settings), Ok(std::vec![(21, 21)]));
+        }
+        let begin = [PREFACE, &settings].concat();
+        assert_eq!(parts(&mut connection, SENT, &begin), Ok(std::vec![(24, 24), (21, 21)]));
+        assert_eq!(connection.protocol, protocol::HTTP2);
+        assert_eq!(parts(&mut connection, RECEIVED, &settings), Ok(std::vec![(21, 21)]));
+    }
+}
+
+#[test]
+fn only_at_the_begin_the_first_bytes_are_asked_for() {
+    let mut connection = from_start();
+    assert!(connection.asks());
+    text(&mut connection, SENT, b"GET / HTTP/1.1\r\n\r\n");
+    assert!(!connection.asks());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rotrace_ebpf::rewind::{Start, Stretch};
 use rotrace_ebpf::segments::{self, IOVEC_BYTES, MMSGHDR_BYTES, Vector, total_of_messages};
 use rotrace_ebpf::stats::Stat;
 
-use super::piece::{Traits, http2_piece, socket_piece};
+use super::piece::{Traits, frames_piece, socket_piece};
 use super::socket::Socket;
 use super::{Kernel, User, count, tls};
 
@@ -20,7 +20,7 @@ use super::{Kernel, User, count, tls};
 #[inline(always)]
 pub(super) fn moved_buffer(socket: Socket, traits: Traits, address: u64, total: u64) {
     let speaks = socket_piece(socket.sk, socket.inode, traits.with_number(total).0, address, total);
-    http2_piece(socket.sk, 0, traits.with_number(speaks).0, address, total);
+    frames_piece(socket.sk, 0, traits.with_number(speaks).0, address, total);
     bind(socket.sk, speaks);
 }
 
@@ -110,13 +110,13 @@ fn pieces(socket: Socket, traits: Traits, vector: Vector, mut skip: u64, total: 
         left = left.wrapping_sub(size);
         let address = segment.address.wrapping_add(skip);
         speaks = socket_piece(sk, inode, traits.with_number(to_place).0, address, size);
-        http2_piece(sk, 0, traits.with_number(speaks).0, address, size);
+        frames_piece(sk, 0, traits.with_number(speaks).0, address, size);
         (skip, to_place) = (0, 0);
     }
     if left > 0 {
         count(Stat::SegmentsBeyond, left);
         speaks = socket_piece(sk, inode, traits.with_number(to_place).0, 0, left);
-        http2_piece(sk, 0, traits.with_number(speaks).0, 0, left);
+        frames_piece(sk, 0, traits.with_number(speaks).0, 0, left);
     }
     bind(sk, speaks);
 }
@@ -184,7 +184,7 @@ extern "C" fn some_message_bytes(messages: u64, count: u64) -> u64 {
 pub(super) fn moved_unseen(socket: Socket, traits: Traits, total: u64) {
     let to_place = traits.to_place(total);
     let speaks = socket_piece(socket.sk, socket.inode, traits.with_number(to_place).0, 0, total);
-    http2_piece(socket.sk, 0, traits.with_number(speaks).0, 0, total);
+    frames_piece(socket.sk, 0, traits.with_number(speaks).0, 0, total);
 }
 
 /// Ties a socket to the TLS object whose function the thread is in. Only now are the bytes known to be TLS: a library's

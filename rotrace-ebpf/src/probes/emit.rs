@@ -4,6 +4,7 @@
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 
+use rotrace_ebpf::classify::Prefix;
 use rotrace_ebpf::limits::{PAYLOAD_CLASSES, PAYLOAD_MAX};
 use rotrace_ebpf::record::{HEADER_BYTES, Header, OPEN_BYTES, Open, VERSION, flag, kind};
 use rotrace_ebpf::stats::Stat;
@@ -12,6 +13,9 @@ use super::{RECORDS, WAKE, count, unknown};
 
 /// User space drains on a timer: waking it would cost the traced thread far more than the record does.
 const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
+
+/// First bytes of an answer that are looked at: of a status line up to its code and what ends that.
+const FIRST_BYTES: usize = 16;
 
 #[repr(C)]
 struct Message<const N: usize> {
@@ -22,12 +26,17 @@ struct Message<const N: usize> {
 /// A data record in the making.
 #[repr(C)]
 pub(super) struct Draft {
+    /// Of a data record nothing extra is said: there 1 stands while it is not known whether the bytes are an answer that switches
+    /// protocols.
     pub(super) header: Header,
     /// Where the bytes are in the process.
     pub(super) address: u64,
     /// How many of them to copy.
     pub(super) captured: u64,
 }
+
+/// What [`data`] returns when the bytes that were asked about are such an answer.
+pub(super) const SWITCHES: u64 = 1;
 
 /// A header with the time of now.
 #[inline(always)]
@@ -49,29 +58,28 @@ pub(super) fn header(kind: u8, conn: u64, pid_tid: u64) -> Header {
     }
 }
 
-/// Writes a data record; returns 0 so that the verifier sees a scalar.
+/// Writes a data record, and returns 0; or writes none, and returns [`SWITCHES`].
 #[inline(never)]
 pub(super) fn data(draft: &mut Draft) -> u64 {
     let [small, medium, large, _] = PAYLOAD_CLASSES;
     let captured = unknown(draft.captured);
     if captured <= small as u64 {
-        class::<{ PAYLOAD_CLASSES[0] }>(draft);
+        class::<{ PAYLOAD_CLASSES[0] }>(draft)
     } else if captured <= medium as u64 {
-        class::<{ PAYLOAD_CLASSES[1] }>(draft);
+        class::<{ PAYLOAD_CLASSES[1] }>(draft)
     } else if captured <= large as u64 {
-        class::<{ PAYLOAD_CLASSES[2] }>(draft);
+        class::<{ PAYLOAD_CLASSES[2] }>(draft)
     } else {
-        class::<PAYLOAD_MAX>(draft);
+        class::<PAYLOAD_MAX>(draft)
     }
-    0
 }
 
 #[inline(always)]
-fn class<const N: usize>(draft: &mut Draft) {
+fn class<const N: usize>(draft: &mut Draft) -> u64 {
     let Some(mut message) = RECORDS.reserve::<Message<N>>(0) else {
         count(Stat::RingFull, 1);
         count(Stat::RingFullBytes, draft.header.size);
-        return;
+        return 0;
     };
     // The bound must stand right before the helper: the verifier loses it over a spill.
     let bound = unknown(draft.captured);
@@ -94,12 +102,24 @@ fn class<const N: usize>(draft: &mut Draft) {
             draft.header.flags |= flag::FAULT;
         }
     }
+    // Looked at where it has just been copied to: reading it once more would cost every call.
+    if draft.header.extra == 1 && copied >= FIRST_BYTES as u64 {
+        // SAFETY: the payload has room for more than two words, which any bytes are.
+        let [a, b] =
+            unsafe { core::ptr::read_unaligned((&raw const (*message_at).payload).cast::<[u64; 2]>()) };
+        if Prefix::of([a, b, 0], FIRST_BYTES).is_switching_protocols() {
+            message.discard(NO_WAKEUP);
+            return SWITCHES;
+        }
+    }
+    draft.header.extra = 0;
     draft.header.length = HEADER_BYTES as u32 + copied as u32;
     // SAFETY: the record has room for a header.
     unsafe { core::ptr::write(&raw mut (*message_at).header, draft.header) };
     message.submit(NO_WAKEUP);
     count(Stat::Records, 1);
     count(Stat::CapturedBytes, copied);
+    0
 }
 
 /// Writes a record that is its header alone.

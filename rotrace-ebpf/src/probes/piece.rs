@@ -3,8 +3,9 @@
 
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 
-use rotrace_ebpf::admit::{Admit, Connection, protocol};
+use rotrace_ebpf::admit::{Admit, Connection, Upgraded, protocol};
 use rotrace_ebpf::classify::Prefix;
+use rotrace_ebpf::frames::Part;
 use rotrace_ebpf::limits::{PARTS_MAX, PREFIX_BYTES, PREFIX_WORDS};
 use rotrace_ebpf::memory::Memory;
 use rotrace_ebpf::record::{flag, kind};
@@ -16,7 +17,7 @@ use super::{SOCKETS, User, count, position, tls};
 
 /// What all pieces of a call have in common, in one word: the direction and whether their position is known, bits of [`flag`]
 /// above it, and then how long ago the bytes were moved, when that is not now. The upper half has a number: for a vector, of
-/// entries or of bytes; for a piece of HTTP/2, what its stream speaks; for the first piece of a socket's call, how many bytes
+/// entries or of bytes; for a piece of frames, what its stream speaks; for the first piece of a socket's call, how many bytes
 /// the call moved, and 0 for the others.
 #[derive(Clone, Copy)]
 pub(super) struct Traits(pub(super) u64);
@@ -68,7 +69,7 @@ impl Traits {
 }
 
 /// Writes the record of one buffer of a socket's call, or of bytes whose buffer is not known (`address` 0), behind the bytes that
-/// no call has shown when it is the first. Returns what the socket speaks; when that is HTTP/2, [`http2_piece`] writes the
+/// no call has shown when it is the first. Returns what the socket speaks; when that is frames, [`frames_piece`] writes the
 /// records.
 ///
 /// A global function of scalars: the verifier walks it once, for any arguments, and not once for each way to reach it.
@@ -91,31 +92,31 @@ pub(super) extern "C" fn socket_piece(sk: u64, inode: u64, traits: u64, address:
 }
 
 /// Writes the records of one buffer, of the socket `sk` or, where that is 0, of a TLS object, if the traits say that it is
-/// HTTP/2: asking here leaves no choice to loops over buffers. Global functions of scalars, as above.
+/// frames: asking here leaves no choice to loops over buffers. Global functions of scalars, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn http2_piece(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
-    if Traits(traits).number() != protocol::HTTP2 as u64 {
+pub(super) extern "C" fn frames_piece(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
+    if !protocol::has_frames(Traits(traits).number() as u8) || size == 0 {
         return 0;
     }
-    let mut at = 0;
+    let (mut address, mut left) = (address, size);
     for _ in 0..PARTS_MAX {
-        if at >= size {
+        let taken = frames_part(sk, object, traits, address, left);
+        address = address.wrapping_add(taken);
+        left = left.wrapping_sub(taken);
+        if left == 0 {
             return 0;
         }
-        at += http2_part(sk, object, traits, address + at, size - at);
     }
-    if at < size {
-        count(Stat::SegmentsBeyond, size - at);
-        http2_part(sk, object, traits, 0, size - at);
-    }
+    count(Stat::SegmentsBeyond, left);
+    frames_part(sk, object, traits, 0, left);
     0
 }
 
 /// Writes the record of the first part of a buffer, and returns how many bytes that has.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn http2_part(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
+extern "C" fn frames_part(sk: u64, object: u64, traits: u64, address: u64, size: u64) -> u64 {
     let known = match sk {
         0 => tls::connection(object),
         _ => SOCKETS.get_ptr_mut(&sk).unwrap_or(core::ptr::null_mut()),
@@ -132,7 +133,16 @@ extern "C" fn http2_part(sk: u64, object: u64, traits: u64, address: u64, size: 
     draft.header.flags = Traits(traits).flags();
     draft.header.time_ns -= Traits(traits).ago_ns();
     draft.header.size = size;
-    divide(connection, &mut draft);
+    if connection.protocol != protocol::UPGRADED {
+        divide(connection, &mut draft);
+    } else {
+        match connection.upgraded(draft.header.direction & 1) {
+            Upgraded::Answer => divide_answer(connection, &mut draft),
+            Upgraded::Header => divide_header(connection, &mut draft),
+            Upgraded::Frames => divide_frames(connection, &mut draft),
+        };
+        settle(connection, &mut draft);
+    }
     let size = draft.header.size;
     emit::data(&mut draft);
     size
@@ -150,10 +160,10 @@ pub(super) struct Written {
     pub(super) traits: u64,
 }
 
-/// Writes the record of one buffer, unless it is HTTP/2; `sk` is 0 for a TLS object, which has no addresses of its own.
+/// Writes the record of one buffer, unless it is frames; `sk` is 0 for a TLS object, which has no addresses of its own.
 #[inline(always)]
 pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, address: u64, size: u64) {
-    if connection.protocol == protocol::HTTP2 {
+    if protocol::has_frames(connection.protocol) {
         return;
     }
     // SAFETY: the helper has no preconditions.
@@ -166,9 +176,8 @@ pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, addres
         connection.announced = 1;
         socket::announce(sk, connection, &written);
     }
-    if connection.protocol != protocol::HTTP2 {
-        write(connection, &written);
-        note_switch(connection, &written);
+    if connection.protocol != protocol::HTTP2 && write(connection, &written) == emit::SWITCHES {
+        switch(connection, &written);
     }
 }
 
@@ -180,13 +189,11 @@ pub(super) fn piece(sk: u64, connection: &mut Connection, traits: Traits, addres
 fn decide(connection: &mut Connection, written: &mut Written) -> u64 {
     let (traits, size) = (Traits(written.traits), written.size);
     let direction = traits.direction();
-    let position = connection.flows[direction as usize].position;
-    let first = first_bytes(connection, direction, written.address, size);
+    let first = first_bytes(connection, written.address, size);
     let (reported, captured, flags) = match connection.admit(direction, size, &first) {
         Admit::Ignore => return 0,
         // Its parts are written after the connection has been announced.
         Admit::Frames => {
-            // Read again: kept over the decision it would be too much for the stack.
             written.position = connection.flows[direction as usize].position;
             return 1;
         }
@@ -196,18 +203,17 @@ fn decide(connection: &mut Connection, written: &mut Written) -> u64 {
     let flags = flags | if connection.from_start == 1 { flag::FROM_START } else { 0 };
     let flags = traits.flags() | flags;
     written.traits = Traits::new(direction, flags).0 | traits.0 & AGO_BITS;
-    written.position = position + size - reported;
+    // Behind them by now: kept over the decision, where they began would be too much for the stack.
+    written.position = connection.flows[direction as usize].position - reported;
     written.size = reported;
     written.captured = if written.address == 0 { 0 } else { captured as u64 };
     1
 }
 
-/// Takes note of an answer behind which another protocol follows.
+/// Takes note of an answer behind which another protocol follows: it is taken part by part.
 #[inline(never)]
-fn note_switch(connection: &mut Connection, written: &Written) -> u64 {
-    if connection.may_switch() && Traits(written.traits).flags() & flag::TURN != 0 {
-        connection.switch(&prefix(written.address, written.captured));
-    }
+fn switch(connection: &mut Connection, written: &Written) -> u64 {
+    connection.switch(Traits(written.traits).direction(), written.position);
     0
 }
 
@@ -224,7 +230,52 @@ fn divide(connection: &mut Connection, draft: &mut Draft) -> u64 {
     0
 }
 
-/// Writes a data record.
+/// The same of an answer that switches protocols.
+#[inline(never)]
+fn divide_answer(connection: &mut Connection, draft: &mut Draft) -> u64 {
+    let direction = draft.header.direction & 1;
+    let part = connection.part_of_answer(direction, &User, draft.address, draft.header.size);
+    draft.header.size = part.size;
+    draft.captured = part.captured;
+    0
+}
+
+/// The same of the header of a frame that has begun.
+#[inline(never)]
+fn divide_header(connection: &mut Connection, draft: &mut Draft) -> u64 {
+    let direction = draft.header.direction & 1;
+    let part = connection.part_of_header(direction, &User, draft.address, draft.header.size);
+    draft.header.size = part.size;
+    draft.captured = part.captured;
+    0
+}
+
+/// The same of frames.
+#[inline(never)]
+fn divide_frames(connection: &mut Connection, draft: &mut Draft) -> u64 {
+    let direction = draft.header.direction & 1;
+    let (part, begins) = connection.part_of_frames(direction, &User, draft.address, draft.header.size);
+    draft.header.flags |= if begins { flag::FRAME } else { 0 };
+    draft.header.size = part.size;
+    draft.captured = part.captured;
+    0
+}
+
+/// Says where a part of these is, and what it is.
+#[inline(never)]
+fn settle(connection: &mut Connection, draft: &mut Draft) -> u64 {
+    let direction = draft.header.direction & 1;
+    draft.header.position = connection.flows[direction as usize].position;
+    let mut part = Part { size: draft.header.size, captured: draft.captured };
+    let turn = connection.settle(direction, &mut part);
+    draft.header.flags |= if connection.from_start == 1 { flag::FROM_START } else { 0 };
+    draft.header.flags |= if turn { flag::TURN } else { 0 };
+    draft.header.size = part.size;
+    draft.captured = if draft.address == 0 { 0 } else { part.captured };
+    0
+}
+
+/// Writes a data record, unless it is an answer that switches protocols: then it returns [`emit::SWITCHES`].
 #[inline(never)]
 fn write(connection: &Connection, written: &Written) -> u64 {
     // SAFETY: the helper has no preconditions.
@@ -236,13 +287,15 @@ fn write(connection: &Connection, written: &Written) -> u64 {
     draft.header.time_ns -= Traits(written.traits).ago_ns();
     draft.header.position = written.position;
     draft.header.size = written.size;
+    draft.header.extra =
+        (connection.protocol == protocol::HTTP1 && draft.header.flags & flag::TURN != 0) as u64;
     emit::data(&mut draft)
 }
 
 /// The first bytes of a piece, while the connection still needs them to be classified.
 #[inline(always)]
-fn first_bytes(connection: &Connection, direction: u8, address: u64, size: u64) -> Prefix {
-    if address == 0 || !connection.asks(direction) {
+fn first_bytes(connection: &Connection, address: u64, size: u64) -> Prefix {
+    if address == 0 || !connection.asks() {
         return Prefix::EMPTY;
     }
     prefix(address, size)

@@ -269,7 +269,7 @@ pub(super) fn tls_piece(object: u64, traits: Traits, address: u64, size: u64) {
     }
     piece::piece(0, &mut session.connection, traits, address, size);
     let speaks = traits.with_number(session.connection.protocol as u64);
-    piece::http2_piece(0, object, speaks.0, address, size);
+    piece::frames_piece(0, object, speaks.0, address, size);
 }
 
 /// The stream of a TLS object of the current process, or null. Not inlined: its key leaves the stack with it.

@@ -79,6 +79,8 @@ pub struct Piece<'a> {
     /// said here: that a chunk of bytes follows on one of the other direction, the decoder sees by itself. A gap that
     /// stands for lost records does not begin at the turn of the record behind it.
     pub turn: bool,
+    /// A frame of a WebSocket begins with the first byte: the probes have walked to there.
+    pub frame: bool,
     /// The bytes, or what stands for them.
     pub chunk: Chunk<'a>,
 }
@@ -199,7 +201,7 @@ impl<W: Spans> Decoder<W> {
 
     /// Takes a piece of a connection whose role is known.
     fn feed_known(&mut self, wanted: &Wanted, piece: Piece<'_>, emit: &mut Emit<'_>) {
-        let Piece { direction, at_ns, turn, chunk } = piece;
+        let Piece { direction, at_ns, turn, chunk, .. } = piece;
         match (self.role, direction) {
             (Some(Role::Client), Direction::Sent) | (Some(Role::Server), Direction::Received) => {
                 self.feed_request(wanted, at_ns, turn, chunk, emit);
@@ -218,6 +220,9 @@ impl<W: Spans> Decoder<W> {
     fn feed_websocket(&mut self, piece: Piece<'_>, emit: &mut Emit<'_>) {
         let Some(websocket) = &mut self.websocket else { return };
         let direction = piece.direction;
+        if piece.frame {
+            websocket.reader_mut(direction).begin();
+        }
         if let Chunk::Bytes(bytes) = piece.chunk
             && !bytes.is_empty()
         {
@@ -320,7 +325,7 @@ impl<W: Spans> Decoder<W> {
     /// Looks for a start line in a direction that is not known to carry requests or responses. A chunk that shows the
     /// role is read.
     fn find_role(&mut self, wanted: &Wanted, piece: Piece<'_>, emit: &mut Emit<'_>) {
-        let Piece { direction, at_ns, turn, chunk } = piece;
+        let Piece { direction, at_ns, turn, chunk, .. } = piece;
         let (reader, witness) = self.reader_of(direction);
         let mut bytes = match chunk {
             Chunk::Bytes(bytes) => bytes,

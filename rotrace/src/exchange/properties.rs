@@ -406,7 +406,7 @@ proptest! {
             if let Chunk::Bytes(bytes) = chunk {
                 fed.note(direction, Span::Unread, bytes.len());
             }
-            let piece = Piece { direction, at_ns: index as u64, turn: *turn, chunk };
+            let piece = Piece { direction, at_ns: index as u64, turn: *turn, frame: false, chunk };
             decoder.feed(&Wanted::default(), piece, &mut |_| {});
             prop_assert!(decoder.witness_mut().0 <= fed.0 && decoder.witness_mut().1 <= fed.1);
         }

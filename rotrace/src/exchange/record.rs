@@ -23,10 +23,23 @@ pub fn pieces<'a>(
     let Header { time_ns: at_ns, position, flags, kind, .. } = *header;
     let direction = Direction::of(header);
     // A gap of lost records stands before the turn that this record saw.
-    let turn_at = (flags & flag::TURN != 0).then_some(usize::from(stream.missing_before(position) > 0));
+    let first = usize::from(stream.missing_before(position) > 0);
+    let turn_at = (flags & flag::TURN != 0).then_some(first);
+    let before_bytes = stream.overlap_bytes();
     let chunks = stream.feed(position, captured, size).enumerate();
-    let end = (kind == kind::END).then_some(Piece { direction, at_ns, turn: false, chunk: Chunk::End });
-    chunks
-        .map(move |(index, chunk)| Piece { direction, at_ns, turn: turn_at == Some(index), chunk })
-        .chain(end)
+    // Of a record that overlaps earlier ones, what is left is not its begin.
+    let is_whole = stream.overlap_bytes() == before_bytes;
+    let frame_at = (flags & flag::FRAME != 0 && is_whole).then_some(first);
+    let piece = move |index, chunk| {
+        let (turn, frame) = (turn_at == Some(index), frame_at == Some(index));
+        Piece { direction, at_ns, turn, frame, chunk }
+    };
+    let end = (kind == kind::END).then_some(Piece {
+        direction,
+        at_ns,
+        turn: false,
+        frame: false,
+        chunk: Chunk::End,
+    });
+    chunks.map(move |(index, chunk)| piece(index, chunk)).chain(end)
 }

@@ -61,7 +61,8 @@ pub(super) fn decode(ops: &[Op], late: bool, role: Role) -> Vec<Event> {
             Op::Piece { from_client, turn, at_ns, what } => {
                 let sent = *from_client == (role == Role::Client);
                 let direction = if sent { Direction::Sent } else { Direction::Received };
-                let piece = Piece { direction, at_ns: *at_ns, turn: *turn, chunk: what.chunk() };
+                let piece =
+                    Piece { direction, at_ns: *at_ns, turn: *turn, frame: false, chunk: what.chunk() };
                 decoder.feed(&wanted, piece, emit);
             }
         }

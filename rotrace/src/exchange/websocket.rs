@@ -51,7 +51,7 @@ impl WebSocket {
     /// Takes the end of the connection.
     pub(super) fn close(&mut self, at_ns: u64, emit: &mut Emit<'_>) {
         for direction in [Direction::Sent, Direction::Received] {
-            self.feed(Piece { direction, at_ns, turn: false, chunk: Chunk::End }, emit);
+            self.feed(Piece { direction, at_ns, turn: false, frame: false, chunk: Chunk::End }, emit);
         }
     }
 }

@@ -3,48 +3,27 @@
 //! payloads, extensions, time.
 //!
 //! ```text
-//!          a header                     the payload is over
-//!  Header ──────────▶ Payload of a frame ──────────────────▶ Header
+//!          a header                  the payload is over
+//!  Header ──────────▶ Behind a header ──────────────────▶ Header
 //!    │  a gap           │ a gap that is longer than the payload
 //!    │  no header       │
-//!    ▼                  ▼   a piece that begins with frames and ends in a payload
-//!   Lost ─────────────────────────────────────────────────▶ Trial ──────▶ Header
-//!     ╰── a piece that is frames, from its first byte to its last ────────▶╯
-//!                                                           the payload ends with the piece, or with the next one
+//!    ▼                  ▼   the probes say that a frame begins
+//!   Lost ─────────────────────────────────────────────────▶ Header
 //! ```
 //!
-//! A payload is passed over by its length, captured or not. Who writes frames writes them whole, so a piece that is a chain of
-//! frames to its last byte shows where they begin; until then bytes are counted as bytes.
+//! A payload is passed over by its length, captured or not. The probes walk the same frames, and say of a record that begins with
+//! one that it does; until then bytes are counted as bytes.
 
 #[cfg(test)]
 mod tests;
 
 use std::ops::AddAssign;
 
+use rotrace_ebpf::classify::Prefix;
+use rotrace_ebpf::websocket::{FIN, Frame, HEADER_BYTES_MAX, MASK, Parsed};
 use serde::Serialize;
 
-/// The longest header: two bytes, a length of eight, a masking key of four.
-const HEADER_BYTES_MAX: usize = 14;
-
-/// The last fragment of a message, in the first byte.
-const FIN: u8 = 0x80;
-/// The message is compressed (RFC 7692 §6).
-const RSV1: u8 = 0x40;
-/// No extension that is registered uses these.
-const RESERVED: u8 = 0x30;
-const OPCODE: u8 = 0x0f;
-/// The payload is masked, in the second byte.
-const MASK: u8 = 0x80;
-const LENGTH: u8 = 0x7f;
-
-/// Which side a direction comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
-    /// The client: it masks every payload (RFC 6455 §5.1).
-    Client,
-    /// The server: it masks none.
-    Server,
-}
+pub use rotrace_ebpf::websocket::Sender;
 
 /// What went by. All bytes of a direction are those of headers, payload bytes, or unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -81,7 +60,7 @@ pub enum Part {
     Payload,
     /// The one that makes a header none; with this in its place it does so as well.
     Broken(u8),
-    /// It is not known what it is. A piece of such bytes is no chain of frames.
+    /// It is not known what it is.
     Unknown,
 }
 
@@ -97,45 +76,25 @@ pub struct FrameReader {
 enum State {
     /// In a header, or at its begin.
     Header,
-    /// So many bytes of a payload are still to come.
-    Payload(u64),
-    /// Somewhere; but if `left` more bytes end where the piece does, the last `bytes` were these frames.
-    Trial { tally: Tally, left: u64, bytes: u64, is_header_only: bool },
+    /// So many bytes of a masking key are still to come, and then so many of a payload.
+    Behind { key: u64, payload: u64 },
     /// Somewhere.
     Lost,
 }
 
-/// The bytes of a header so far.
+/// The bytes of a header so far, without those of a masking key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Begun {
     bytes: [u8; HEADER_BYTES_MAX],
     length: usize,
 }
 
-/// What bytes are so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parsed {
-    /// The first bytes of a header.
-    More,
-    /// No peer sends these.
-    Malformed,
-    /// A whole header.
-    Whole(Frame),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame {
-    is_control: bool,
-    is_last: bool,
-    length: u64,
-}
-
 /// What comes next in bytes.
 enum Step {
     /// A byte of a header; its last has the frame.
-    Header(Part, Option<Frame>),
-    /// So many bytes of a payload.
-    Payload(usize),
+    Header(Option<Frame>),
+    /// So many bytes of a masking key or a payload, and how many of them are of a payload.
+    Behind(usize, u64),
     /// A byte that makes a header none, with those before it; so many bytes stand behind it.
     Malformed(Begun, usize),
 }
@@ -151,90 +110,23 @@ impl FrameReader {
         FrameReader { state: State::Lost, ..FrameReader::new(sender) }
     }
 
-    /// Takes the next bytes, which are a piece, or the first of one whose rest follows as a gap.
+    /// A frame begins with the next byte: the probes say so.
+    pub fn begin(&mut self) {
+        if self.state == State::Lost {
+            *self = FrameReader::new(self.sender);
+        }
+    }
+
+    /// Takes the next bytes.
     pub fn bytes(&mut self, bytes: &[u8]) -> Tally {
-        if bytes.is_empty() {
-            return Tally::default();
+        if self.state == State::Lost {
+            return self.lose(bytes.len() as u64);
         }
-        match self.state {
-            State::Lost => self.look(bytes),
-            State::Trial { tally, left, bytes: before, is_header_only } => {
-                let now = bytes.len() as u64;
-                if is_header_only && now <= left {
-                    return self.try_on(tally, left - now, now, before + now);
-                }
-                let mut tally = self.lose(before);
-                tally += self.look(bytes);
-                tally
-            }
-            State::Header | State::Payload(_) => self.read(bytes),
-        }
-    }
-
-    /// Passes over bytes that were not captured.
-    pub fn gap(&mut self, length: u64) -> Tally {
-        match self.state {
-            _ if length == 0 => Tally::default(),
-            State::Payload(left) => {
-                let now = left.min(length);
-                let mut tally = Tally { payload_bytes: now, ..Tally::default() };
-                self.state = State::in_payload(left - now);
-                if length > now {
-                    tally += self.lose(length - now);
-                }
-                tally
-            }
-            State::Trial { tally, left, bytes, .. } if left == length => {
-                self.try_on(tally, 0, length, bytes + length)
-            }
-            State::Trial { bytes, .. } => self.lose(bytes.saturating_add(length)),
-            State::Header => self.lose(self.header.length as u64 + length),
-            State::Lost => self.lose(length),
-        }
-    }
-
-    /// The direction is over: what it ended within is no frame.
-    pub fn end(&mut self) -> Tally {
-        match self.state {
-            State::Trial { bytes, .. } => self.lose(bytes),
-            State::Header if self.header.length > 0 => self.lose(self.header.length as u64),
-            State::Header | State::Payload(_) | State::Lost => Tally::default(),
-        }
-    }
-
-    /// What each of the next bytes is, in their order, to [`FrameReader::bytes`]: so many of a part.
-    pub fn parts(&self, bytes: &[u8], each: &mut dyn FnMut(Part, usize)) {
-        let mut reader = match self.state {
-            State::Header | State::Payload(_) => self.clone(),
-            State::Trial { left, is_header_only: true, .. } if bytes.len() as u64 <= left => {
-                return each(Part::Payload, bytes.len());
-            }
-            State::Trial { .. } | State::Lost => {
-                let mut looked = FrameReader::lost(self.sender);
-                looked.look(bytes);
-                if looked.state == State::Lost {
-                    return each(Part::Unknown, bytes.len());
-                }
-                FrameReader::new(self.sender)
-            }
-        };
-        reader.walk(bytes, &mut |step| match step {
-            Step::Header(part, _) => each(part, 1),
-            Step::Payload(length) => each(Part::Payload, length),
-            Step::Malformed(header, behind) => {
-                each(Part::Broken(header.broken(self.sender)), 1);
-                each(Part::Unknown, behind);
-            }
-        });
-    }
-
-    /// Reads bytes of which it is known where they stand.
-    fn read(&mut self, bytes: &[u8]) -> Tally {
         let mut tally = Tally::default();
         let mut unknown = None;
         self.walk(bytes, &mut |step| match step {
-            Step::Header(_, frame) => tally += frame.map_or(Tally::default(), Frame::tally),
-            Step::Payload(length) => tally.payload_bytes += length as u64,
+            Step::Header(frame) => tally += frame.map_or(Tally::default(), |frame| Tally::of(&frame)),
+            Step::Behind(_, payload) => tally.payload_bytes += payload,
             Step::Malformed(header, behind) => unknown = Some((header.length + behind) as u64),
         });
         if let Some(unknown) = unknown {
@@ -243,58 +135,68 @@ impl FrameReader {
         tally
     }
 
+    /// Passes over bytes that were not captured.
+    pub fn gap(&mut self, length: u64) -> Tally {
+        match self.state {
+            _ if length == 0 => Tally::default(),
+            State::Behind { key, payload } => {
+                let (state, passed, payload_bytes) = State::behind(key, payload, length);
+                self.state = state;
+                let mut tally = Tally { payload_bytes, ..Tally::default() };
+                if length > passed {
+                    tally += self.lose(length - passed);
+                }
+                tally
+            }
+            State::Header => self.lose(self.header.length as u64 + length),
+            State::Lost => self.lose(length),
+        }
+    }
+
+    /// The direction is over: what it ended within is no frame.
+    pub fn end(&mut self) -> Tally {
+        match self.state {
+            State::Header if self.header.length > 0 => self.lose(self.header.length as u64),
+            State::Header | State::Behind { .. } | State::Lost => Tally::default(),
+        }
+    }
+
+    /// What each of the next bytes is, in their order, to [`FrameReader::bytes`]: so many of a part.
+    pub fn parts(&self, bytes: &[u8], each: &mut dyn FnMut(Part, usize)) {
+        if self.state == State::Lost {
+            return each(Part::Unknown, bytes.len());
+        }
+        self.clone().walk(bytes, &mut |step| match step {
+            Step::Header(_) => each(Part::Header, 1),
+            Step::Behind(length, _) => each(Part::Payload, length),
+            Step::Malformed(header, behind) => {
+                each(Part::Broken(header.broken(self.sender)), 1);
+                each(Part::Unknown, behind);
+            }
+        });
+    }
+
     /// Goes over bytes of which it is known where they stand, up to a header that is none.
     fn walk(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Step)) {
         while let Some((&first, behind)) = bytes.split_first() {
-            if let State::Payload(left) = self.state {
-                let (now, rest) = bytes.split_at(left.min(bytes.len() as u64) as usize);
-                self.state = State::in_payload(left - now.len() as u64);
-                each(Step::Payload(now.len()));
-                bytes = rest;
+            if let State::Behind { key, payload } = self.state {
+                let (state, passed, payload_bytes) = State::behind(key, payload, bytes.len() as u64);
+                self.state = state;
+                each(Step::Behind(passed as usize, payload_bytes));
+                bytes = bytes.get(passed as usize..).unwrap_or_default();
                 continue;
             }
             bytes = behind;
-            let part = self.header.part();
             match self.header.push(first, self.sender) {
-                Parsed::More => each(Step::Header(part, None)),
+                Parsed::More => each(Step::Header(None)),
                 Parsed::Malformed => return each(Step::Malformed(self.header, bytes.len())),
                 Parsed::Whole(frame) => {
                     self.header = Begun::default();
-                    self.state = State::in_payload(frame.length);
-                    each(Step::Header(part, Some(frame)));
+                    (self.state, ..) = State::behind(frame.key_bytes, frame.length, 0);
+                    each(Step::Header(Some(frame)));
                 }
             }
         }
-    }
-
-    /// Looks whether a piece is frames.
-    fn look(&mut self, bytes: &[u8]) -> Tally {
-        let mut reader = FrameReader::new(self.sender);
-        let tally = reader.read(bytes);
-        let length = bytes.len() as u64;
-        match reader.state {
-            State::Header if reader.header.length == 0 => {
-                *self = reader;
-                tally
-            }
-            State::Payload(left) => {
-                let is_header_only = tally.payload_bytes == 0;
-                self.state = State::Trial { tally, left, bytes: length, is_header_only };
-                Tally::default()
-            }
-            _ => self.lose(length),
-        }
-    }
-
-    /// The trial goes on with `now` bytes of payload; it is over when that was all.
-    fn try_on(&mut self, mut tally: Tally, left: u64, now: u64, bytes: u64) -> Tally {
-        tally.payload_bytes += now;
-        if left > 0 {
-            self.state = State::Trial { tally, left, bytes, is_header_only: false };
-            return Tally::default();
-        }
-        self.state = State::Header;
-        tally
     }
 
     /// From here on it is not known where a frame begins; of so many bytes it has not been.
@@ -305,8 +207,14 @@ impl FrameReader {
 }
 
 impl State {
-    fn in_payload(left: u64) -> Self {
-        if left > 0 { State::Payload(left) } else { State::Header }
+    /// The state when up to `length` bytes of a masking key and a payload have gone by, how many these are, and how many of them are
+    /// of the payload.
+    fn behind(key: u64, payload: u64, length: u64) -> (Self, u64, u64) {
+        let of_key = key.min(length);
+        let of_payload = payload.min(length - of_key);
+        let (key, payload) = (key - of_key, payload - of_payload);
+        let state = if key + payload > 0 { State::Behind { key, payload } } else { State::Header };
+        (state, of_key + of_payload, of_payload)
     }
 }
 
@@ -315,14 +223,7 @@ impl Begun {
         let Some(place) = self.bytes.get_mut(self.length) else { return Parsed::Malformed };
         *place = byte;
         self.length += 1;
-        parse(self.bytes.get(..self.length).unwrap_or_default(), sender)
-    }
-
-    /// What the next byte is, if there is to be a header.
-    fn part(&self) -> Part {
-        let [_, second, ..] = self.bytes;
-        let before_key = 2 + length_bytes(second & LENGTH);
-        if self.length < 2 || self.length < before_key { Part::Header } else { Part::Payload }
+        Frame::of(&Prefix::from_bytes(self.bytes.get(..self.length).unwrap_or_default()), sender)
     }
 
     /// What may stand for the last byte, which is malformed: the wrong mask behind the first byte, the least length behind
@@ -335,55 +236,15 @@ impl Begun {
     }
 }
 
-impl Frame {
-    fn tally(self) -> Tally {
-        let Frame { is_control, is_last, .. } = self;
+impl Tally {
+    /// Of the header of a frame.
+    fn of(frame: &Frame) -> Tally {
+        let is_control = frame.is_control();
         Tally {
             data_frames: u64::from(!is_control),
             control_frames: u64::from(is_control),
-            messages: u64::from(!is_control && is_last),
+            messages: u64::from(!is_control && frame.first & FIN != 0),
             ..Tally::default()
         }
     }
-}
-
-/// Bytes of the length behind the first two.
-fn length_bytes(short: u8) -> usize {
-    match short {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    }
-}
-
-/// What a frame's header says (RFC 6455 §5.2), which is these bytes or begins with them.
-fn parse(bytes: &[u8], sender: Sender) -> Parsed {
-    let [first, second, behind @ ..] = bytes else { return Parsed::More };
-    let (opcode, short) = (first & OPCODE, second & LENGTH);
-    let is_last = first & FIN != 0;
-    let is_control = opcode >= 8;
-    let is_known = first & RESERVED == 0 && matches!(opcode, 0..=2 | 8..=10);
-    // Only the first frame of a message says that it is compressed.
-    let may_be_compressed = matches!(opcode, 1 | 2) || first & RSV1 == 0;
-    // RFC 6455 §5.5.
-    let fits_its_kind = !is_control || is_last && short <= 125;
-    let is_masked = second & MASK != 0;
-    if !is_known || !may_be_compressed || !fits_its_kind || is_masked != (sender == Sender::Client) {
-        return Parsed::Malformed;
-    }
-    let Some((wide, key)) = behind.split_at_checked(length_bytes(short)) else { return Parsed::More };
-    let wide = wide.iter().fold(0, |length, &byte| length << 8 | u64::from(byte));
-    let (length, least) = match short {
-        126 => (wide, 126),
-        127 => (wide, 1 << 16),
-        _ => (u64::from(short), 0),
-    };
-    // The shortest form is the only one, and the highest bit is 0.
-    if length < least || length > i64::MAX as u64 {
-        return Parsed::Malformed;
-    }
-    if key.len() < if is_masked { 4 } else { 0 } {
-        return Parsed::More;
-    }
-    Parsed::Whole(Frame { is_control, is_last, length })
 }

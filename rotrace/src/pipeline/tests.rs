@@ -472,9 +472,9 @@ fn frames_of_a_websocket_are_counted_while_it_lives() {
     probes.data(SOCKET, direction::SENT, 0, b"\x82\xfe\x10\x00mask", 8 + 0x1000);
     probes.data(SOCKET, direction::RECEIVED, 0, b"\x81\x02hi", 4);
     assert_eq!(frames(&mut probes), [(endpoint.clone(), [1, 0x1000, 0, 1, 2, 0])]);
-    // A record is lost, and then a frame comes whole.
+    // A record is lost, and then one comes that begins with a frame.
     *probes.positions.entry((SOCKET, direction::RECEIVED)).or_default() += 9;
-    probes.data(SOCKET, direction::RECEIVED, 0, b"\x81\x02hi", 4);
+    probes.data(SOCKET, direction::RECEIVED, flag::FRAME, b"\x81\x02hi", 4);
     probes.close(SOCKET);
     assert_eq!(frames(&mut probes), [(endpoint, [1, 0x1000, 0, 2, 4, 9])]);
     assert_eq!(probes.lines, ["Client - 7 api/rooms/{id} Some(101) Some(0) Complete"]);

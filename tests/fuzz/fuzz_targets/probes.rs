@@ -10,8 +10,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use rotrace::stream::{Chunk, Stream};
-use rotrace_ebpf::admit::{Admit, Connection, protocol};
+use rotrace_ebpf::admit::{Admit, Connection, Upgraded, protocol};
 use rotrace_ebpf::classify::{Beginning, Prefix};
+use rotrace_ebpf::frames::Part;
 use rotrace_ebpf::limits::{
     ALWAYS_COPIED_BYTES, CREDIT_BYTES, MESSAGES_MAX, PREFIX_BYTES, PREFIX_WORDS, SEGMENTS_MAX,
 };
@@ -225,7 +226,12 @@ impl Tracked {
         let is_read = address != 0 && memory.fill(address, length, &mut words);
         let first = if is_read { Prefix::of(words, length) } else { Prefix::EMPTY };
         let position = self.connection.flows[at].position;
-        let admitted = self.connection.admit(direction, size, &first);
+        let mut admitted = self.connection.admit(direction, size, &first);
+        let is_answer = self.connection.protocol == protocol::HTTP1 && first.is_switching_protocols();
+        if is_answer && matches!(admitted, Admit::Copy { turn: true, .. }) {
+            self.connection.switch(direction, position);
+            admitted = Admit::Frames;
+        }
         if admitted == Admit::Frames {
             return self.parts(memory, direction, address, size);
         }
@@ -246,19 +252,36 @@ impl Tracked {
         self.record(at, position + size - reported, copied, reported);
     }
 
-    /// The records of a piece of HTTP/2.
+    /// The records of a piece of frames.
     fn parts(&mut self, memory: &Bytes<'_>, direction: u8, address: u64, size: u64) {
         let at = usize::from(direction);
         let mut done = 0;
         while done < size {
             let position = self.connection.flows[at].position;
             let place = if address == 0 { 0 } else { address.wrapping_add(done) };
-            let (part, _) = self.connection.part(direction, memory, place, size - done);
+            let part = self.part(memory, direction, place, size - done);
             assert!(part.size > 0 && part.size <= size - done && part.captured <= part.size);
             self.record(at, position, part.captured, part.size);
             done += part.size;
         }
         assert_eq!(done, size);
+    }
+
+    fn part(&mut self, memory: &Bytes<'_>, direction: u8, address: u64, size: u64) -> Part {
+        let connection = &mut self.connection;
+        if connection.protocol == protocol::HTTP2 {
+            return connection.part(direction, memory, address, size).0;
+        }
+        let mut part = match connection.upgraded(direction) {
+            Upgraded::Answer => connection.part_of_answer(direction, memory, address, size),
+            Upgraded::Header => connection.part_of_header(direction, memory, address, size),
+            Upgraded::Frames => connection.part_of_frames(direction, memory, address, size).0,
+        };
+        connection.settle(direction, &mut part);
+        if address == 0 {
+            part.captured = 0;
+        }
+        part
     }
 
     /// The stream of a direction gives each byte once, or a gap in its place.

@@ -32,7 +32,7 @@ impl<W: Spans> Decoder<W> {
         // What was ahead of the request of the handshake.
         if self.websocket.is_some() {
             let direction = self.responses.direction;
-            self.feed_websocket(Piece { direction, at_ns, turn, chunk }, emit);
+            self.feed_websocket(Piece { direction, at_ns, turn, frame: false, chunk }, emit);
             return None;
         }
         let mut bytes = match chunk {
@@ -80,13 +80,16 @@ impl<W: Spans> Decoder<W> {
             if let Some(http2) = &mut self.http2 {
                 let direction = self.responses.direction;
                 // Nobody asks for fields of requests here.
-                let piece = Piece { direction, at_ns, turn, chunk: Chunk::Bytes(bytes) };
+                let piece = Piece { direction, at_ns, turn, frame: false, chunk: Chunk::Bytes(bytes) };
                 http2.feed(&Wanted::default(), piece, emit);
                 break;
             }
             if self.websocket.is_some() {
                 let direction = self.responses.direction;
-                self.feed_websocket(Piece { direction, at_ns, turn, chunk: Chunk::Bytes(bytes) }, emit);
+                self.feed_websocket(
+                    Piece { direction, at_ns, turn, frame: false, chunk: Chunk::Bytes(bytes) },
+                    emit,
+                );
                 return None;
             }
             turn = false;
@@ -266,7 +269,7 @@ impl<W: Spans> Decoder<W> {
             emit(Event::Frames { direction, at_ns, tally: Tally::default() });
         }
         self.feed_websocket(
-            Piece { direction, at_ns, turn: false, chunk: Chunk::Bytes(begun.begun()) },
+            Piece { direction, at_ns, turn: false, frame: false, chunk: Chunk::Bytes(begun.begun()) },
             emit,
         );
         self.requests.hunt(&mut self.witness);

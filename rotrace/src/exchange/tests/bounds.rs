@@ -5,7 +5,7 @@ use super::*;
 use crate::http::h1::HEAD_BYTES_MAX;
 
 fn piece(direction: Direction, bytes: &[u8]) -> Piece<'_> {
-    Piece { direction, at_ns: 1, turn: false, chunk: Chunk::Bytes(bytes) }
+    Piece { direction, at_ns: 1, turn: false, frame: false, chunk: Chunk::Bytes(bytes) }
 }
 
 fn feed(decoder: &mut Decoder, pieces: &[(Direction, &[u8])]) -> Vec<Event> {

@@ -331,7 +331,7 @@ fn what_may_be_tls_and_has_a_blank_line_is_no_http2() {
     let mut decoder = Decoder::from_start();
     let chunk = Chunk::Bytes(b"\x16\x03\x00\n\n");
     let mut events = Vec::new();
-    let piece = Piece { direction: Direction::Sent, at_ns: 1, turn: false, chunk };
+    let piece = Piece { direction: Direction::Sent, at_ns: 1, turn: false, frame: false, chunk };
     decoder.feed(&Wanted::default(), piece, &mut |event| events.push(event));
     assert!(decoder.is_opaque() && !decoder.is_http2());
     assert_eq!(events, [Event::Unpaired(Unpaired::NotHttp)]);

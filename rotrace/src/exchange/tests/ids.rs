@@ -18,7 +18,7 @@ fn held(role: Role, scan_bytes: u32, chunks: &[(Direction, Chunk<'_>)]) -> (Vec<
         let of_server =
             |direction| if direction == Direction::Sent { Direction::Received } else { Direction::Sent };
         let direction = if role == Role::Client { direction } else { of_server(direction) };
-        let piece = Piece { direction, at_ns: 1, turn: false, chunk };
+        let piece = Piece { direction, at_ns: 1, turn: false, frame: false, chunk };
         decoder.feed(&Wanted::default(), piece, &mut |event| {
             if let Event::Exchange(exchange) = event {
                 held.push(exchange.signals.response.ids);

@@ -1,6 +1,10 @@
 //! Given: frames. Gives: proof that they are counted as they were sent, whatever becomes of their bytes. Refuses to know: how.
 
 use proptest::prelude::*;
+use rotrace_ebpf::frames::{Frames, Part};
+use rotrace_ebpf::limits::{ALWAYS_COPIED_BYTES, PREFIX_WORDS};
+use rotrace_ebpf::memory::Memory;
+use rotrace_ebpf::websocket::KEY_BYTES;
 
 use super::*;
 
@@ -33,6 +37,8 @@ fn frames(sender: Sender, frames: &[(u8, usize)]) -> Vec<u8> {
 #[derive(Clone, Copy, Debug)]
 enum Step<'a> {
     Bytes(&'a [u8]),
+    /// The same, and the probes say that a frame begins with them.
+    Frame(&'a [u8]),
     Gap(u64),
 }
 
@@ -41,6 +47,10 @@ fn read(mut reader: FrameReader, steps: &[Step<'_>]) -> Tally {
     for step in steps {
         tally += match *step {
             Step::Bytes(bytes) => reader.bytes(bytes),
+            Step::Frame(bytes) => {
+                reader.begin();
+                reader.bytes(bytes)
+            }
             Step::Gap(length) => reader.gap(length),
         };
     }
@@ -92,53 +102,37 @@ fn a_long_payload_is_passed_over_by_its_length() {
 }
 
 #[test]
-fn a_gap_over_a_header_is_unknown_until_a_piece_is_frames() {
+fn of_a_masked_frame_a_gap_may_begin_in_the_key() {
+    let bytes = frame(Sender::Client, 0x82, 1000);
+    let next = frame(Sender::Client, 0x81, 3);
+    let reader = FrameReader::new(Sender::Client);
+    for captured in 4..12 {
+        let gap = (bytes.len() - captured) as u64;
+        let steps = [Step::Bytes(&bytes[..captured]), Step::Gap(gap), Step::Bytes(&next)];
+        check_steps(&reader, &steps, [2, 0, 2, 1003, 0]);
+    }
+    check_steps(&reader, &[Step::Bytes(&bytes[..4]), Step::Gap(3)], [1, 0, 1, 0, 0]);
+}
+
+#[test]
+fn a_gap_over_a_header_is_unknown_until_the_probes_say_where_a_frame_begins() {
     let reader = FrameReader::new(Sender::Server);
     let two = frames(Sender::Server, &[(0x81, 10), (0x81, 20)]);
     let (before, behind) = two.split_at(15);
     // Lost over the second header; what follows begins in its payload.
-    let steps = [Step::Bytes(&two[..12]), Step::Gap(5), Step::Bytes(&two[17..]), Step::Bytes(&two)];
+    let steps = [Step::Bytes(&two[..12]), Step::Gap(5), Step::Bytes(&two[17..]), Step::Frame(&two)];
     check_steps(&reader, &steps, [3, 0, 3, 40, 22]);
+    // What looks like frames is none unless they say so.
+    let steps = [Step::Bytes(&two[..12]), Step::Gap(22), Step::Bytes(&two), Step::Gap(9), Step::Frame(&two)];
+    check_steps(&reader, &steps, [3, 0, 3, 40, 22 + 34 + 9]);
     // In the middle of a header that has begun in the piece before.
-    check_steps(&reader, &[Step::Bytes(&two[..13]), Step::Gap(1), Step::Bytes(before)], [1, 0, 1, 10, 17]);
-    check_steps(&reader, &[Step::Gap(3), Step::Bytes(behind), Step::Bytes(&two)], [2, 0, 2, 30, 22]);
+    let steps = [Step::Bytes(&two[..13]), Step::Gap(1), Step::Bytes(before), Step::Frame(&two[12..])];
+    check_steps(&reader, &steps, [2, 0, 2, 30, 2 + 15]);
+    check_steps(&reader, &[Step::Gap(3), Step::Bytes(behind), Step::Frame(&two)], [2, 0, 2, 30, 22]);
     // A gap that goes beyond its payload.
-    check_steps(&reader, &[Step::Bytes(&two[..2]), Step::Gap(11), Step::Bytes(&two)], [3, 0, 3, 40, 1]);
-}
-
-#[test]
-fn a_piece_whose_rest_was_left_out_shows_where_frames_begin() {
-    for sender in [Sender::Client, Sender::Server] {
-        let reader = FrameReader::lost(sender);
-        let long = frames(sender, &[(0x82, 300), (0x82, 1000)]);
-        let next = frame(sender, 0x81, 1);
-        let left = long.len() as u64 - 500;
-        check_steps(
-            &reader,
-            &[Step::Bytes(&long[..500]), Step::Gap(left), Step::Bytes(&next)],
-            [3, 0, 3, 1301, 0],
-        );
-        // The frames do not end where the piece does.
-        let unknown = 500 + left + 1;
-        check_steps(
-            &reader,
-            &[Step::Bytes(&long[..500]), Step::Gap(left + 1), Step::Bytes(&next)],
-            [1, 0, 1, 1, unknown],
-        );
-    }
-}
-
-#[test]
-fn a_header_and_its_payload_in_two_pieces_show_where_frames_begin() {
-    let reader = FrameReader::lost(Sender::Server);
-    let bytes = frame(Sender::Server, 0x82, 300);
-    let (header, payload) = bytes.split_at(4);
-    check_steps(&reader, &[Step::Bytes(header), Step::Bytes(payload)], [1, 0, 1, 300, 0]);
-    let cut = [Step::Bytes(header), Step::Bytes(&payload[..200]), Step::Gap(100)];
-    check_steps(&reader, &cut, [1, 0, 1, 300, 0]);
-    let torn = [Step::Bytes(header), Step::Bytes(&payload[..200]), Step::Bytes(&payload[200..])];
-    check_steps(&reader, &torn, [0, 0, 0, 0, 304]);
-    check_steps(&reader, &[Step::Bytes(header)], [0, 0, 0, 0, 4]);
+    check_steps(&reader, &[Step::Bytes(&two[..2]), Step::Gap(11), Step::Frame(&two)], [3, 0, 3, 40, 1]);
+    // Who knows where a frame begins needs not be told.
+    check_steps(&reader, &[Step::Frame(&two), Step::Frame(&two)], [4, 0, 4, 60, 0]);
 }
 
 #[test]
@@ -163,6 +157,69 @@ fn what_no_peer_sends_is_no_frame() {
     check(Sender::Server, b"\x81\x7f\x00\x00\x00\x00\x00\x00\xff\xff");
     check(Sender::Server, b"\x81\x7f\x80\x00\x00\x00\x00\x00\x00\x00");
     check(Sender::Server, b"HTTP/1.1 200 OK\r\n\r\n");
+}
+
+/// Bytes at address 1 and up, as the probes read them.
+struct Bytes<'a>(&'a [u8]);
+
+impl Memory for Bytes<'_> {
+    fn words<const N: usize>(&self, _: u64) -> Option<[u64; N]> {
+        None
+    }
+
+    fn half(&self, _: u64) -> Option<u32> {
+        None
+    }
+
+    fn fill(&self, address: u64, size: usize, into: &mut [u64; PREFIX_WORDS]) -> bool {
+        let at = address as usize - 1;
+        let Some(bytes) = self.0.get(at..at + size) else { return false };
+        *into = Prefix::from_bytes(bytes).words().map(u64::to_le);
+        true
+    }
+}
+
+/// A record of the probes: what it copies, how many bytes it passes over, and whether a frame begins with it.
+type Probed<'a> = (&'a [u8], u64, bool);
+
+/// The records of pieces.
+fn probed<'a>(sender: Sender, pieces: &[&'a [u8]]) -> Vec<Probed<'a>> {
+    let (mut frames, mut held) = (Frames::FIRST, Prefix::default());
+    let mut records = Vec::new();
+    for piece in pieces {
+        let mut rest = *piece;
+        while !rest.is_empty() {
+            let (memory, size) = (Bytes(rest), rest.len() as u64);
+            let (Part { size, captured }, begins) = if frames.is_in_header(&held) {
+                (frames.part_of_header(&mut held, sender as u32, &memory, 1, size), false)
+            } else {
+                frames.part_of_frames(&mut held, sender as u32, &memory, 1, size)
+            };
+            assert!(captured <= size && captured <= ALWAYS_COPIED_BYTES);
+            let (record, behind) = rest.split_at(size as usize);
+            records.push((&record[..captured as usize], size - captured, begins));
+            rest = behind;
+        }
+    }
+    records
+}
+
+/// Feeds records, of which every one that is `lost` is a gap.
+fn read_probed(sender: Sender, records: &[Probed<'_>], lost: &[bool]) -> Tally {
+    let (mut reader, mut tally) = (FrameReader::new(sender), Tally::default());
+    for (&(copied, passed, begins), &is_lost) in records.iter().zip(lost.iter().cycle()) {
+        if is_lost {
+            tally += reader.gap(copied.len() as u64 + passed);
+            continue;
+        }
+        if begins {
+            reader.begin();
+        }
+        tally += reader.bytes(copied);
+        tally += reader.gap(passed);
+    }
+    tally += reader.end();
+    tally
 }
 
 fn any_frames() -> impl Strategy<Value = Vec<(u8, usize)>> {
@@ -205,10 +262,14 @@ proptest! {
     ) {
         let bytes = frames(sender, &sent);
         let (mut steps, mut gap) = (Vec::new(), 0);
+        let begins: Vec<usize> =
+            (0..sent.len()).map(|behind| frames(sender, &sent[..behind]).len()).collect();
         for (piece, &captured) in bytes.chunks(size).zip(fates.iter().cycle()) {
             let (now, left) = piece.split_at(captured.min(piece.len()));
             if !now.is_empty() {
-                steps.extend([Step::Gap(gap), Step::Bytes(now)]);
+                let at = now.as_ptr() as usize - bytes.as_ptr() as usize;
+                let step = if begins.contains(&at) { Step::Frame(now) } else { Step::Bytes(now) };
+                steps.extend([Step::Gap(gap), step]);
                 gap = 0;
             }
             gap += left.len() as u64;
@@ -220,6 +281,34 @@ proptest! {
         prop_assert!(seen.messages <= whole.messages && seen.payload_bytes <= whole.payload_bytes);
         prop_assert!(seen == whole || seen.unknown_bytes > 0);
         prop_assert!(seen.payload_bytes + seen.unknown_bytes <= bytes.len() as u64);
+    }
+
+    /// However they are cut; and what is lost is not invented, and known again from the next record that begins a frame.
+    #[test]
+    fn what_the_probes_copy_tells_what_all_bytes_do(
+        sent in any_frames(),
+        sender in sender(),
+        sizes in proptest::collection::vec(1usize..2000, 1..20),
+        lost in proptest::collection::vec(prop_oneof![5 => Just(false), 1 => Just(true)], 1..30),
+    ) {
+        let sent = [&[(0x81, 5)], &sent[..]].concat();
+        let bytes = frames(sender, &sent);
+        let (mut pieces, mut rest) = (Vec::new(), &bytes[..]);
+        for size in sizes.iter().cycle() {
+            let (piece, behind) = rest.split_at((*size).min(rest.len()));
+            pieces.push(piece);
+            rest = behind;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let whole = read(FrameReader::new(sender), &[Step::Bytes(&bytes)]);
+        let records = probed(sender, &pieces);
+        prop_assert_eq!(read_probed(sender, &records, &[false]), whole);
+        let less = read_probed(sender, &records, &lost);
+        prop_assert!(less.data_frames <= whole.data_frames && less.control_frames <= whole.control_frames);
+        prop_assert!(less.messages <= whole.messages && less.payload_bytes <= whole.payload_bytes);
+        prop_assert!(less == whole || less.unknown_bytes > 0);
     }
 
     /// Every byte is one of a header, of a payload, or unknown.
@@ -237,6 +326,6 @@ proptest! {
         let counted = payload_bytes + unknown_bytes;
         let frames = data_frames + control_frames;
         prop_assert!(messages <= data_frames);
-        prop_assert!(counted + 2 * frames <= all && all <= counted + HEADER_BYTES_MAX as u64 * frames);
+        prop_assert!(counted + 2 * frames <= all && all <= counted + (HEADER_BYTES_MAX as u64 + KEY_BYTES) * frames);
     }
 }

@@ -11,7 +11,9 @@ fn websocket(frames: &[(u8, usize)], piece: usize, fates: &[Fate], flags: u8) ->
     let mut fates = fates.iter().cycle();
     for (direction, mask) in [(0, 0x80), (1, 0)] {
         let mut bytes = Vec::new();
+        let mut begins = Vec::new();
         for &(first, length) in frames {
+            begins.push(bytes.len() as u64);
             let size = length as u16;
             bytes.push(first);
             match length {
@@ -21,7 +23,10 @@ fn websocket(frames: &[(u8, usize)], piece: usize, fates: &[Fate], flags: u8) ->
             bytes.extend(SECRET.bytes().take(if direction == 0 { 4 } else { 0 }));
             bytes.extend(SECRET.bytes().cycle().take(length));
         }
+        let mut at = 0;
         for Dealt { size, captured, .. } in deal(&bytes, piece, &mut fates) {
+            let flags = flags | if begins.contains(&at) { flag::FRAME } else { 0 };
+            at += size;
             match captured {
                 None => probe.lose(1, direction, size),
                 Some(captured) => probe.data(1, direction, flags, captured, size - captured.len() as u64),
