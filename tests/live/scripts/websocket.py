@@ -3,7 +3,8 @@ on WebSockets, or a client that talks to one (both aiohttp), and at the end how 
 to know: whether it is traced.
 
 The client then has a mode: `talk` sends messages of all sizes and waits for each echo; `compressed` the same, compressed;
-`late` waits for a line of its input before the last ones; `flood` asks for thousands of messages at once.
+`late` waits for a line of its input before the last ones; `flood` asks for thousands of messages at once, `burst` for more of
+few bytes, and `download` for large ones; `greeted` makes a call first, and upgrades its connection, on which the server speaks first.
 """
 
 import asyncio
@@ -15,7 +16,13 @@ from aiohttp import ClientSession, WSMsgType, web
 from aiohttp._websocket.writer import WebSocketWriter
 
 SIZES = [0, 1, 125, 126, 127, 200, 1000, 4095, 4096, 5000, 65535, 65536, 100_000, 300_000]
-FLOOD = 3000
+# Messages that are sent at once: how many, and of how many bytes they are.
+FLOODS = {
+    "flood": [number % 700 for number in range(3000)],
+    "burst": [number % 20 for number in range(30_000)],
+    "download": [1 << 20] * 256,
+}
+GREETED = "777"
 WROTE = {"data_frames": 0, "control_frames": 0, "messages": 0, "payload_bytes": 0}
 write = WebSocketWriter._write_websocket_frame
 
@@ -34,10 +41,13 @@ WebSocketWriter._write_websocket_frame = count
 async def handle(request):
     socket = web.WebSocketResponse(max_msg_size=0)
     await socket.prepare(request)
+    if request.match_info["room"] == GREETED:
+        for size in FLOODS["flood"]:
+            await socket.send_bytes(b"x" * size)
     async for message in socket:
-        if message.data == "flood":
-            for number in range(FLOOD):
-                await socket.send_bytes(b"x" * (number % 700))
+        if message.data in FLOODS:
+            for size in FLOODS[message.data]:
+                await socket.send_bytes(b"x" * size)
         elif message.type == WSMsgType.TEXT:
             await socket.send_str(message.data)
         else:
@@ -69,7 +79,14 @@ async def talk(port, mode, tls):
     compress = 15 if mode == "compressed" else 0
     async with ClientSession() as session:
         url = f"{scheme}://{host}:{port}/play/12345"
+        if mode == "greeted":
+            url = f"{scheme}://{host}:{port}/play/{GREETED}"
+            async with session.get(url, ssl=tls or True) as response:
+                await response.read()
         async with session.ws_connect(url, ssl=tls or True, compress=compress, max_msg_size=0) as socket:
+            if mode == "greeted":
+                for _ in FLOODS["flood"]:
+                    await socket.receive()
             for size in SIZES:
                 await echo(socket, size)
             if mode == "late":
@@ -77,9 +94,9 @@ async def talk(port, mode, tls):
                 await asyncio.to_thread(sys.stdin.readline)
                 for size in SIZES:
                     await echo(socket, size)
-            if mode == "flood":
-                await socket.send_str("flood")
-                for _ in range(FLOOD):
+            if mode in FLOODS:
+                await socket.send_str(mode)
+                for _ in FLOODS[mode]:
                     await socket.receive()
             await socket.ping(b"still there?")
             await echo(socket, 7)

@@ -47,7 +47,7 @@ type Row<const KERNELS: usize> = (&'static str, [With; KERNELS]);
 
 /// Of each way to move bytes, to share a socket, to come late and to speak TLS, one test or more.
 #[rustfmt::skip]
-const TESTS: [Row<4>; 30] = [
+const TESTS: [Row<4>; 31] = [
     // All ways to move bytes, by which the families differ: the heart of it.
     ("matrix::every_way_to_send_with_every_way_to_receive", [Both, Both, Both, Both]),
     // Targets come and go by tracepoints, whose arguments and locks are each kernel's own.
@@ -88,6 +88,7 @@ const TESTS: [Row<4>; 30] = [
     ("http2::curl_with_prior_knowledge", [Neither, Socket, Neither, Neither]),
     ("http2::grpc_calls_made", [Neither, Neither, Syscall, Neither]),
     ("websocket::a_client", [Neither, Neither, Socket, Syscall]),
+    ("websocket::a_client_that_is_flooded", [Syscall, Socket, Neither, Neither]),
 ];
 
 /// The same of [`FOREIGN`]: what needs no program of the host but those that are built here, which is whatever the mover moves.
