@@ -35,3 +35,19 @@ pub const NSPR_RECEIVE: u64 = 14;
 pub const NSPR_WRITE: u64 = 15;
 /// `PRFileDesc *SSL_ImportFD(PRFileDesc *model, PRFileDesc *fd)` of NSS; only its return is of interest.
 pub const NSS_IMPORT: u64 = 16;
+/// `fn send_appdata_encrypt(&mut self, payload: OutboundChunks<'_>, limit: Limit, …) -> usize` of rustls's `CommonState`.
+pub const RUSTLS_SEND: u64 = 17;
+/// `fn send_msg_encrypt(&mut self, m: PlainMessage)` of the same.
+pub const RUSTLS_MESSAGE: u64 = 18;
+/// Where one of those two ends.
+pub const RUSTLS_LEFT: u64 = 19;
+/// `fn encrypt(&mut self, msg: OutboundPlainMessage<'_>, seq: u64) -> Result<OutboundOpaqueMessage, Error>` of rustls's trait
+/// `MessageEncrypter`.
+pub const RUSTLS_ENCRYPT: u64 = 20;
+/// `fn take_received_plaintext(&mut self, bytes: Payload<'_>)` of rustls's `CommonState`.
+pub const RUSTLS_TAKE: u64 = 21;
+/// `fn complete_io<T>(&mut self, io: &mut T)` of rustls's `ConnectionCommon`, and `fn read_io(&mut self, cx: &mut Context<'_>)` of
+/// tokio-rustls's `Stream`: within them a connection's socket is read and what it brought is taken.
+pub const RUSTLS_SCOPE: u64 = 22;
+/// Where one of those two ends.
+pub const RUSTLS_SCOPE_LEFT: u64 = 23;

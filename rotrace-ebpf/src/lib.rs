@@ -21,6 +21,7 @@ pub mod memory;
 pub mod offsets;
 pub mod record;
 pub mod rewind;
+pub mod rustls;
 pub mod segments;
 pub mod sequence;
 pub mod stats;

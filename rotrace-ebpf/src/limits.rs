@@ -101,3 +101,10 @@ pub const GO_CALLS_MAX: u32 = 32768;
 
 /// Writes of Go's TLS that are under way at one time and can be recorded before they return.
 pub const GO_WRITES_MAX: u32 = 8192;
+
+/// Words of a connection of rustls among which the address of its encrypter is looked for; its `CommonState` has fewer by now.
+pub const RUSTLS_WORDS: usize = 192;
+
+/// Encrypters of rustls that have encrypted their first record and no data of the application yet; of more, the one of the
+/// longest ago is forgotten, and its connection counts as joined late until its socket says otherwise.
+pub const RUSTLS_FRESH_MAX: u32 = 8192;

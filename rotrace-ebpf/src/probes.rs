@@ -23,6 +23,7 @@ mod lifecycle;
 mod message;
 mod piece;
 mod position;
+mod rustls;
 mod socket;
 mod syscall;
 mod tls;

@@ -40,14 +40,17 @@ pub enum Stat {
     UnseenSentBytes = 15,
     /// The same of bytes that were received; `getsockopt(TCP_ZEROCOPY_RECEIVE)` takes such, too.
     UnseenReceivedBytes = 16,
+    /// Records of rustls whose plaintext was of no known form, or that were received before a record that was sent had shown
+    /// how its connections are laid out.
+    RustlsUnread = 17,
 }
 
 /// Number of counters.
-pub const STATS: u32 = 17;
+pub const STATS: u32 = 18;
 
 /// The counters that mean something was not seen: index, stage and reason as they appear in `lost` and in
 /// `rotrace_events_lost_total`.
-pub const LOSSES: [(Stat, &str); 11] = [
+pub const LOSSES: [(Stat, &str); 12] = [
     (Stat::RingFull, "ring_full"),
     (Stat::Fault, "fault"),
     (Stat::SocketsFull, "sockets_full"),
@@ -59,6 +62,7 @@ pub const LOSSES: [(Stat, &str); 11] = [
     (Stat::IoUring, "io_uring"),
     (Stat::TargetsFull, "targets_full"),
     (Stat::GoEntryMissed, "go_entry_missed"),
+    (Stat::RustlsUnread, "rustls_unread"),
 ];
 
 /// The counters of stream bytes that no record has the content of although it should have: index and reason.

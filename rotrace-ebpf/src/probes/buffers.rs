@@ -124,7 +124,7 @@ fn pieces(socket: Socket, traits: Traits, vector: Vector, mut skip: u64, total: 
 /// The lesser of two numbers, of which the verifier knows nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lesser(a: u64, b: u64) -> u64 {
+pub(super) extern "C" fn lesser(a: u64, b: u64) -> u64 {
     if a < b { a } else { b }
 }
 

@@ -310,7 +310,7 @@ fn bind(object: u64) {
     if known != 0 {
         tls::freed(object);
     }
-    tls::tie(object, connection);
+    tls::tie(object, connection, tls::is_whole(connection));
 }
 
 /// The socket of a `tls.Conn`, when it is tracked and speaks TLS, and the `net.Conn` is one of package `net`: what others put

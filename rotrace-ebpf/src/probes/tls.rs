@@ -20,13 +20,17 @@ use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::{function, limits};
 
 use super::piece::{self, Traits};
-use super::{SOCKETS, TARGETS, count, emit, go};
+use super::{SOCKETS, TARGETS, count, emit, go, rustls};
 
 /// `SSL_ERROR_ZERO_RETURN` (include/openssl/ssl.h, 1.1.1 to 3.5): the peer has ended its direction with close_notify.
 const SSL_ERROR_ZERO_RETURN: i32 = 6;
 
 /// `PR_MSG_PEEK` (prio.h, NSPR 4.0 to 4.37): what is read stays there to be read again.
 const PR_MSG_PEEK: u64 = 2;
+
+/// The direction of a call that moves no plaintext itself, and within which rustls gives out what it received. Its buffer is the
+/// kernel's socket that was last used in it, and where the number of bytes would be is that socket's number; 0 while none was.
+const SCOPE: u64 = 2;
 
 /// A thread that is inside the TLS library.
 #[derive(Clone, Copy)]
@@ -36,6 +40,7 @@ struct Call {
     buffer: u64,
     /// Where `SSL_read_ex` and `SSL_write_ex` put the number of bytes; 0 for the functions that return it.
     moved_at: u64,
+    /// One of [`direction`], or [`SCOPE`].
     direction: u64,
     /// 1 when a result of 0 is the end of the direction.
     ends_at_0: u64,
@@ -91,6 +96,11 @@ fn ssl_enter(ctx: ProbeContext) -> u32 {
         function::NSPR_WRITE => imported(&ctx, direction::SENT as u64, 0),
         function::GO_READ => go::read(&ctx),
         function::GO_WRITE => go::write(&ctx),
+        function::RUSTLS_SEND => rustls::encrypts(&ctx, 1),
+        function::RUSTLS_MESSAGE => rustls::encrypts(&ctx, 0),
+        function::RUSTLS_LEFT => rustls::left(),
+        function::RUSTLS_SCOPE => scope(),
+        function::RUSTLS_SCOPE_LEFT => scope_left(),
         _ => 0,
     }
 }
@@ -177,14 +187,41 @@ fn ssl_import_fd(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn entered(ctx: &ProbeContext, direction: u64, moved_at: u64, ends_at_0: u64) -> u32 {
+    let (object, buffer) = (ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0));
+    inside(Call { object, buffer, moved_at, direction, ends_at_0 })
+}
+
+/// Entry of a function within which rustls uses a connection's socket and gives out what it received.
+#[inline(always)]
+pub(super) fn scope() -> u32 {
+    inside(Call { object: 0, buffer: 0, moved_at: 0, direction: SCOPE, ends_at_0: 0 })
+}
+
+/// Where such a function ends. One within another ends both: what the outer one does then is not tied.
+#[inline(always)]
+pub(super) fn scope_left() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    let _ = TLS_CALLS.remove(&unsafe { bpf_get_current_pid_tgid() });
+    0
+}
+
+/// The kernel's socket that was last used in such a function, and its number.
+#[inline(always)]
+pub(super) fn socket_of_scope() -> Option<[u64; 2]> {
+    // SAFETY: the helper has no preconditions; the value is copied at once.
+    let call = unsafe { TLS_CALLS.get(&bpf_get_current_pid_tgid()) }.copied()?;
+    (call.direction == SCOPE && call.buffer != 0).then_some([call.buffer, call.moved_at])
+}
+
+/// Takes note that the thread is inside the TLS library.
+#[inline(always)]
+fn inside(call: Call) -> u32 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     // SAFETY: the value is not used.
     if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
         return 0;
     }
-    let (object, buffer) = (ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0));
-    let call = Call { object, buffer, moved_at, direction, ends_at_0 };
     if TLS_CALLS.insert(&pid_tid, &call, 0).is_err() {
         count(Stat::TlsCallsFull, 1);
     }
@@ -316,13 +353,18 @@ pub(super) fn freed(object: u64) -> u32 {
 pub(super) extern "C" fn tls_bind(sk: u64) -> u64 {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
-    // SAFETY: the value is copied at once.
-    let Some(&inside) = (unsafe { TLS_CALLS.get(&pid_tid) }) else { return 0 };
+    let Some(inside) = TLS_CALLS.get_ptr_mut(&pid_tid) else { return 0 };
+    // SAFETY: a value of the map, which stays valid while the program runs; no other thread has this one's key.
+    let inside = unsafe { &mut *inside };
     let Some(connection) = SOCKETS.get_ptr_mut(&sk) else { return 0 };
     // SAFETY: a value of the map, which stays valid while the program runs.
     let connection = unsafe { &*connection };
+    if inside.direction == SCOPE {
+        (inside.buffer, inside.moved_at) = (sk, connection.id);
+        return 0;
+    }
     match socket_of(inside.object) {
-        0 => tie(inside.object, connection),
+        0 => tie(inside.object, connection, is_whole(connection)),
         known if known == connection.id => {}
         _ => count(Stat::TlsMismatch, 1),
     }
@@ -341,9 +383,34 @@ pub(super) fn socket_of(object: u64) -> u64 {
     }
 }
 
-/// Ties a socket to a TLS object that is bound to none.
+/// True when a TLS object of the current process has sent plaintext.
 #[inline(always)]
-pub(super) fn tie(object: u64, connection: &Connection) {
+pub(super) fn has_sent(object: u64) -> bool {
+    // SAFETY: the helper has no preconditions.
+    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    match TLS_OBJECTS.get_ptr_mut(&Object { pid, address: object }) {
+        // SAFETY: a value of the map, which stays valid while the program runs.
+        Some(session) => unsafe { (*session).connection.flows[0].position > 0 },
+        None => false,
+    }
+}
+
+/// Takes note of a TLS object that is seen from its start, unless it is known.
+#[inline(always)]
+pub(super) fn begin(key: &Object) {
+    // SAFETY: the value is not used.
+    if unsafe { TLS_OBJECTS.get(key) }.is_some() {
+        return;
+    }
+    if let Some(fresh) = session(key) {
+        // SAFETY: a value of the map, which stays valid while the program runs.
+        unsafe { (*fresh).connection.from_start = 1 };
+    }
+}
+
+/// Ties a socket to a TLS object that is bound to none; `from_start` is 1 when all plaintext of the socket was seen.
+#[inline(always)]
+pub(super) fn tie(object: u64, connection: &Connection, from_start: u8) {
     // SAFETY: the helper has no preconditions.
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     let key = Object { pid: pid_tid >> 32, address: object };
@@ -351,30 +418,34 @@ pub(super) fn tie(object: u64, connection: &Connection) {
     // SAFETY: a value of the map, which stays valid while the program runs.
     let session = unsafe { &mut *session };
     session.socket = connection.id;
-    session.connection.from_start =
-        (connection.from_start == 1 && was_probed(key.pid as u32, connection)) as u8;
+    session.connection.from_start |= from_start;
     session.connection.role = connection.role;
     if session.connection.announced == 1 {
         bound(&session.connection, session.socket, pid_tid);
     }
 }
 
-/// True when the TLS of a process was probed before a connection was made: else its first plaintext may not have been seen.
+/// 1 when the TLS of the current process was probed before a connection was made: else its first plaintext may not have been
+/// seen.
 #[inline(always)]
-fn was_probed(pid: u32, connection: &Connection) -> bool {
+pub(super) fn is_whole(connection: &Connection) -> u8 {
+    // SAFETY: the helper has no preconditions.
+    let pid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
     let made_ns = if connection.connect_started_ns > 0 {
         connection.connect_started_ns
     } else {
         connection.established_ns
     };
     // SAFETY: the value is copied at once.
-    unsafe { TLS_SINCE.get(&pid) }.is_some_and(|&since_ns| since_ns < made_ns)
+    let was_probed = unsafe { TLS_SINCE.get(&pid) }.is_some_and(|&since_ns| since_ns < made_ns);
+    (connection.from_start == 1 && was_probed) as u8
 }
 
 /// A process is gone: another one may get its PID.
 #[inline(always)]
 pub(super) fn forget(pid: u32) {
     let _ = TLS_SINCE.remove(&pid);
+    rustls::forget(pid);
 }
 
 /// Says which socket a TLS object uses; 0 when no call has shown one.

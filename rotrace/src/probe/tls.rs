@@ -65,6 +65,20 @@ pub enum Function {
     NsprWrite = function::NSPR_WRITE,
     /// `PRFileDesc *SSL_ImportFD(PRFileDesc *model, PRFileDesc *fd)` of NSS, whose result is TLS from then on.
     NssImport = function::NSS_IMPORT,
+    /// `fn send_appdata_encrypt(&mut self, …)` of rustls's `CommonState`.
+    RustlsSend = function::RUSTLS_SEND,
+    /// `fn send_msg_encrypt(&mut self, …)` of the same.
+    RustlsMessage = function::RUSTLS_MESSAGE,
+    /// Where `RustlsSend` or `RustlsMessage` ends.
+    RustlsLeft = function::RUSTLS_LEFT,
+    /// `fn encrypt(&mut self, …)` of what implements rustls's `MessageEncrypter`.
+    RustlsEncrypt = function::RUSTLS_ENCRYPT,
+    /// `fn take_received_plaintext(&mut self, …)` of rustls's `CommonState`.
+    RustlsTake = function::RUSTLS_TAKE,
+    /// `fn complete_io<T>(&mut self, …)` of rustls's `ConnectionCommon`, or `fn read_io(&mut self, …)` of tokio-rustls's `Stream`.
+    RustlsScope = function::RUSTLS_SCOPE,
+    /// Where `RustlsScope` ends.
+    RustlsScopeLeft = function::RUSTLS_SCOPE_LEFT,
 }
 
 impl Function {
@@ -91,18 +105,30 @@ impl Function {
 
     /// The program of all entries sees it begin.
     fn enters(self) -> bool {
-        use Function::{GetError, GoClose, GoReadReturn, GoWriteReturn, NssImport};
-        !matches!(self, GetError | GoClose | GoReadReturn | GoWriteReturn | NssImport)
+        use Function::{
+            GetError, GoClose, GoReadReturn, GoWriteReturn, NssImport, RustlsEncrypt, RustlsTake,
+        };
+        !matches!(
+            self,
+            GetError | GoClose | GoReadReturn | GoWriteReturn | NssImport | RustlsEncrypt | RustlsTake
+        )
     }
 }
 
 /// Programs that are attached by perf events, and the functions at which each is.
-const PROGRAMS: [(&[Function], &str); 17] = [
+const PROGRAMS: [(&[Function], &str); 24] = [
     (&[Function::GoReadReturn], "go_read_return"),
     (&[Function::GoWriteReturn], "go_write_return"),
     (&[Function::GoRead], "go_read"),
     (&[Function::GoWrite], "go_write"),
     (&[Function::GoClose], "go_close"),
+    (&[Function::RustlsEncrypt], "rustls_encrypt"),
+    (&[Function::RustlsTake], "rustls_take"),
+    (&[Function::RustlsLeft], "rustls_left"),
+    (&[Function::RustlsScopeLeft], "rustls_scope_left"),
+    (&[Function::RustlsSend], "rustls_send"),
+    (&[Function::RustlsMessage], "rustls_message"),
+    (&[Function::RustlsScope], "rustls_scope"),
     (&[Function::Read], "ssl_read"),
     (&[Function::Receive], "tls_receive"),
     (&[Function::Write], "ssl_write"),

@@ -16,6 +16,9 @@ pub(super) fn loss_meaning(reason: &str) -> Option<&'static str> {
         "io_uring" => "calls to io_uring, which these probes do not read; `--probes socket` do",
         "tls_socket_mismatch" => "a TLS object used a second socket; its calls stay with the first",
         "go_entry_missed" => "TLS calls of Go began before the probes came; their plaintext is missing",
+        "rustls_unread" => {
+            "rustls passed plaintext in a form that is not known, or before the probes knew its connections; it is missing"
+        }
         NOT_RUN => {
             "the kernel ran no probe, as it was interrupted there; calls are missing, if a target made them"
         }

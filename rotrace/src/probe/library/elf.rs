@@ -8,8 +8,10 @@
 //!
 //! Format: System V ABI, chapters 4 and 5 (ELF header, sections, string and symbol tables, program headers).
 
+mod bounded;
 mod build_id;
 mod go;
+mod rustls;
 mod traces;
 mod unwind;
 
@@ -17,21 +19,21 @@ pub use build_id::{Addresses, BadEntry, BuildId};
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::sync::LazyLock;
 
 use object::LittleEndian as Le;
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
-use object::pod::{Pod, slice_from_all_bytes};
 use regex::bytes::Regex;
 
 use crate::probe::tls::Function;
+use bounded::Bounded;
 
 /// Bytes of a string table that are searched at one time.
 const PIECE_BYTES: u64 = 256 * 1024;
 
-/// Bytes by which pieces overlap, so that no name is cut: more than the longest one.
-const OVERLAP_BYTES: u64 = 32;
+/// Bytes by which pieces overlap, so that no name is cut: more than the longest one. Those of Rust have whole paths of types.
+const OVERLAP_BYTES: u64 = 1024;
 
 /// Symbols that are looked at at one time.
 const PIECE_SYMBOLS: u64 = 8 * 1024;
@@ -100,13 +102,14 @@ const RUSTLS: &str = "6rustls";
 enum Meaning {
     Probed(Function),
     GoText,
+    Rustls(rustls::Part),
 }
 
 /// The functions that are probed wherever they are found, by their names.
 pub fn functions() -> impl Iterator<Item = (&'static str, Function)> {
     NAMES.iter().filter_map(|&(name, meaning)| match meaning {
         Meaning::Probed(function) => Some((name, function)),
-        Meaning::GoText => None,
+        Meaning::GoText | Meaning::Rustls(_) => None,
     })
 }
 
@@ -264,6 +267,12 @@ pub fn points(file: impl Read + Seek, bytes_max: u64, told: &Addresses) -> Resul
         found.addresses.extend(told);
     }
     let mut functions = offsets(&mut file, machine, &segments, &found.addresses)?;
+    if let Some(points) =
+        rustls::points(&mut file, &segments, &found.rustls)?.filter(|_| machine == Machine::X86_64)
+    {
+        functions.extend(points);
+        found.stacks.remove(&Stack::Rustls);
+    }
     let names = section_names(&mut file, &header, &sections)?;
     let named: Vec<_> = sections.iter().map(|section| (section_name(&names, section), *section)).collect();
     match go::tls(&mut file, machine, &named, &segments, found.go_text)? {
@@ -286,6 +295,7 @@ struct Found {
     /// Virtual address and function, over all symbol tables: `.dynsym` and `.symtab` mostly repeat each other.
     addresses: BTreeSet<(u64, Function)>,
     stacks: BTreeSet<Stack>,
+    rustls: BTreeSet<rustls::Found>,
     /// Address of the first of Go's code.
     go_text: Option<u64>,
 }
@@ -321,9 +331,12 @@ impl Found {
                         self.addresses.insert((address, *function));
                     }
                     Some((_, Meaning::GoText)) => self.go_text = Some(address),
+                    Some((_, Meaning::Rustls(part))) => {
+                        self.rustls.insert((*part, address, symbol.st_size.get(Le)));
+                    }
                     None => {}
                 }
-                if self.addresses.len() > POINTS_MAX {
+                if self.addresses.len().max(self.rustls.len()) > POINTS_MAX {
                     return Err(NotElf::TooLarge);
                 }
             }
@@ -362,6 +375,11 @@ impl Found {
                     }
                     names.push((first + start + (name.len() - known.len()) as u64, *meaning));
                 }
+            }
+            let of_rustls = rustls::names(&piece).filter(|(start, _)| (*start as u64) < PIECE_BYTES);
+            names.extend(of_rustls.map(|(start, part)| (first + start as u64, Meaning::Rustls(part))));
+            if names.len() > NAMES_MAX {
+                return Err(NotElf::TooLarge);
             }
         }
         names.sort_unstable_by_key(|(at, _)| *at);
@@ -453,40 +471,6 @@ fn skipped_bytes(first: &[u8]) -> u64 {
     match behind[padding..] {
         [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..] => (ENDBR64.len() + padding) as u64,
         _ => 0,
-    }
-}
-
-/// A file of which only so much is read.
-struct Bounded<F> {
-    file: F,
-    length: u64,
-    left: u64,
-}
-
-impl<F: Read + Seek> Bounded<F> {
-    fn new(mut file: F, bytes_max: u64) -> Result<Self, NotElf> {
-        let length = file.seek(SeekFrom::End(0)).map_err(|error| NotElf::Unreadable(error.kind()))?;
-        Ok(Bounded { file, length, left: bytes_max })
-    }
-
-    fn table<T: Pod>(&mut self, at: u64, count: u64) -> Result<Vec<T>, NotElf> {
-        let bytes = self.bytes(at, count.checked_mul(size_of::<T>() as u64).ok_or(NotElf::Truncated)?)?;
-        // The types have no alignment (feature `unaligned`), so that a whole number of them always fits.
-        slice_from_all_bytes(&bytes).map(<[T]>::to_vec).map_err(|()| NotElf::Malformed)
-    }
-
-    /// Exactly these bytes. Nothing is reserved for what the file does not have.
-    fn bytes(&mut self, at: u64, count: u64) -> Result<Vec<u8>, NotElf> {
-        if at.checked_add(count).is_none_or(|end| end > self.length) {
-            return Err(NotElf::Truncated);
-        }
-        self.left = self.left.checked_sub(count).ok_or(NotElf::TooLarge)?;
-        let mut bytes = vec![0; usize::try_from(count).map_err(|_| NotElf::TooLarge)?];
-        self.file
-            .seek(SeekFrom::Start(at))
-            .and_then(|_| self.file.read_exact(&mut bytes))
-            .map_err(|error| NotElf::Unreadable(error.kind()))?;
-        Ok(bytes)
     }
 }
 

@@ -32,6 +32,9 @@ const GO_READ_RETURN: &str = "go_read_return";
 const GO_WRITE_RETURN: &str = "go_write_return";
 /// Entry of Go's function that ends a connection: it may have bytes to record first, as the entries of others never have.
 const GO_CLOSE: &str = "go_close";
+/// Entries of rustls's functions that have bytes to record.
+const RUSTLS_ENCRYPT: &str = "rustls_encrypt";
+const RUSTLS_TAKE: &str = "rustls_take";
 
 /// The programs, loaded.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(in crate::probe) struct Programs {
     go_read: OwnedFd,
     go_write: OwnedFd,
     go_close: OwnedFd,
+    rustls_encrypt: OwnedFd,
+    rustls_take: OwnedFd,
 }
 
 impl Programs {
@@ -85,11 +90,13 @@ impl Programs {
             go_read: load(GO_READ_RETURN)?,
             go_write: load(GO_WRITE_RETURN)?,
             go_close: load(GO_CLOSE)?,
+            rustls_encrypt: load(RUSTLS_ENCRYPT)?,
+            rustls_take: load(RUSTLS_TAKE)?,
         })
     }
 
     /// Each by its name.
-    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 7] {
+    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 9] {
         [
             (ENTER, self.enter.as_fd()),
             (RETURN, self.leave.as_fd()),
@@ -98,6 +105,8 @@ impl Programs {
             (GO_READ_RETURN, self.go_read.as_fd()),
             (GO_WRITE_RETURN, self.go_write.as_fd()),
             (GO_CLOSE, self.go_close.as_fd()),
+            (RUSTLS_ENCRYPT, self.rustls_encrypt.as_fd()),
+            (RUSTLS_TAKE, self.rustls_take.as_fd()),
         ]
     }
 
@@ -125,6 +134,8 @@ impl Programs {
             (&self.go_read, Moment::Entry, of(|function| function == Function::GoReadReturn)),
             (&self.go_write, Moment::Entry, of(|function| function == Function::GoWriteReturn)),
             (&self.go_close, Moment::Entry, of(|function| function == Function::GoClose)),
+            (&self.rustls_encrypt, Moment::Entry, of(|function| function == Function::RustlsEncrypt)),
+            (&self.rustls_take, Moment::Entry, of(|function| function == Function::RustlsTake)),
             (&self.enter, Moment::Entry, of(Function::enters)),
         ];
         let there = in_order.into_iter().filter(|(.., points)| !points.is_empty());
