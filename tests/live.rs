@@ -62,6 +62,8 @@ mod nss;
 mod privileges;
 #[path = "live/refusals.rs"]
 mod refusals;
+#[path = "live/rustls.rs"]
+mod rustls;
 #[path = "live/servers.rs"]
 mod servers;
 #[path = "live/shapes.rs"]

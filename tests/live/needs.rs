@@ -28,28 +28,37 @@ pub(crate) fn is_preempted_within_probes() -> bool {
     })
 }
 
-/// The program of `tests/mover`. Cargo does not build it for the tests of another package, so where cargo runs them it is
-/// asked to.
+/// The program of `tests/mover`.
 pub(crate) fn mover() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let path = Path::new(env!("CARGO_BIN_EXE_rotrace")).with_file_name("rotrace-mover");
-        if let Some(cargo) = std::env::var_os("CARGO") {
-            let profile =
-                if path.parent().is_some_and(|parent| parent.ends_with("debug")) { "dev" } else { "release" };
-            let mut command = Command::new(cargo);
-            command.args(["build", "--quiet", "--package=rotrace-mover", "--profile", profile]);
-            let (status, _, complaints) = outcome(command);
-            assert_eq!(status, Some(0), "cannot build the mover: {complaints}");
-        }
-        path
-    });
+    let is_debug =
+        Path::new(env!("CARGO_BIN_EXE_rotrace")).parent().is_some_and(|parent| parent.ends_with("debug"));
+    BUILT.get_or_init(|| built("rotrace-mover", if is_debug { "dev" } else { "release" })).clone()
+}
+
+/// The program of `tests/rustls`, as programs are shipped: what is done to its functions is what is tried.
+pub(crate) fn rustls() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("rotrace-rustls", "shipped")).clone()
+}
+
+/// The program of another package. Cargo does not build it for the tests of this one, so where cargo runs them it is asked to.
+fn built(package: &str, profile: &str) -> PathBuf {
+    let directory = if profile == "dev" { "debug" } else { profile };
+    let target = Path::new(env!("CARGO_BIN_EXE_rotrace")).parent().and_then(Path::parent).unwrap();
+    let path = target.join(directory).join(package);
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let mut command = Command::new(cargo);
+        command.args(["build", "--quiet", "--package", package, "--profile", profile]);
+        let (status, _, complaints) = outcome(command);
+        assert_eq!(status, Some(0), "cannot build {package}: {complaints}");
+    }
     assert!(
-        is_executable(built),
-        "live tests need {}: `cargo build -p rotrace-mover` makes it",
-        built.display()
+        is_executable(&path),
+        "live tests need {}: `cargo build -p {package} --profile {profile}` makes it",
+        path.display()
     );
-    built.clone()
+    path
 }
 
 /// A program of the search path.

@@ -34,10 +34,19 @@ impl Nginx {
 
     /// `workers`, and more `location`s.
     pub(crate) fn with(workers: usize, locations: &str) -> Nginx {
+        Nginx::certified("TRUE", workers, locations)
+    }
+
+    /// With a certificate that is no authority's: rustls takes no other for a server's, where NSS trusts no such one.
+    pub(crate) fn start_without_authority() -> Nginx {
+        Nginx::certified("FALSE", 1, "")
+    }
+
+    fn certified(is_authority: &str, workers: usize, locations: &str) -> Nginx {
         needs::rotrace();
         let directory = TempDir::with_prefix("rotrace-live-").unwrap();
         let root = directory.path();
-        certificate(root);
+        certify(root, is_authority);
         for name in ["files", "files/upload", "temporary"] {
             std::fs::create_dir(root.join(name)).unwrap();
         }
@@ -154,6 +163,10 @@ http {{
 
 /// A key, and a certificate that it signs itself, for localhost and 127.0.0.1.
 pub(crate) fn certificate(directory: &Path) {
+    certify(directory, "TRUE");
+}
+
+fn certify(directory: &Path, is_authority: &str) {
     let mut command = Command::new(needs::program("openssl"));
     command
         .args([
@@ -168,6 +181,7 @@ pub(crate) fn certificate(directory: &Path) {
             "2",
         ])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-addext", &format!("basicConstraints=critical,CA:{is_authority}")])
         .arg("-keyout")
         .arg(directory.join("key.pem"))
         .arg("-out")

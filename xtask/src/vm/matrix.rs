@@ -117,6 +117,8 @@ impl Built {
         // What the tests start besides; there is no compiler in the machines.
         run_command(&mut build(&["build", "--quiet", "--package=rotrace-mover"]))?;
         if target.is_none() {
+            let shipped = ["build", "--quiet", "--package=rotrace-rustls", "--profile=shipped"];
+            run_command(cargo().args(shipped))?;
             run_command(cargo().args(tests).args(["--", "--exact", "go::the_program_compiles"]))?;
         }
         Ok(built)

@@ -47,7 +47,7 @@ type Row<const KERNELS: usize> = (&'static str, [With; KERNELS]);
 
 /// Of each way to move bytes, to share a socket, to come late and to speak TLS, one test or more.
 #[rustfmt::skip]
-const TESTS: [Row<4>; 31] = [
+const TESTS: [Row<4>; 33] = [
     // All ways to move bytes, by which the families differ: the heart of it.
     ("matrix::every_way_to_send_with_every_way_to_receive", [Both, Both, Both, Both]),
     // Targets come and go by tracepoints, whose arguments and locks are each kernel's own.
@@ -56,6 +56,8 @@ const TESTS: [Row<4>; 31] = [
     ("tls::curl_over_tls", [Socket, Syscall, Socket, Syscall]),
     ("go::client_without_symbols", [Syscall, Neither, Neither, Socket]),
     ("go::server_with_symbols", [Neither, Socket, Syscall, Neither]),
+    ("rustls::ureq", [Syscall, Neither, Socket, Neither]),
+    ("rustls::hyper_over_tokio_with_http2", [Neither, Socket, Neither, Syscall]),
     ("nss::a_connection_that_is_older_than_the_tracer_is_counted", [Neither, Socket, Neither, Neither]),
     // `sendfile` and `splice` have functions of their own up to 6.4, and send messages from 6.5 on.
     ("shapes::sendfile_and_recv_that_waits_for_all", [Socket, Neither, Socket, Neither]),
