@@ -34,7 +34,8 @@ pub const FRAMES_IN_RECORD: usize = 8;
 /// another such loop calls: the verifier then walks twice as many rounds and not their square.
 pub const ROUNDS: usize = 32;
 
-/// Records of one buffer of frames: enough for 128 KiB of frames of 8 bytes each, and for some 400 KiB of larger ones. What lies behind them is length only, and frames are looked for again.
+/// Records of one buffer of frames: enough for 128 KiB of frames of 8 bytes each, and for some 400 KiB of larger ones. What
+/// lies behind them is length only, and frames are looked for again.
 pub const PARTS_MAX: usize = 2 * ROUNDS * ROUNDS;
 
 /// First bytes that are copied of each piece of a protocol that was switched to and is no WebSocket, turns of the traffic aside.

@@ -209,7 +209,7 @@ impl Detectors {
         cost_ucu: u64,
         api: &mut dyn FnMut(&Names) -> Arc<Api>,
     ) -> Option<u64> {
-        let observation = self.order.next();
+        let observation = self.order.next_place();
         if !observation.fill(call, self.next_seq, cost_ucu, &mut self.labels) {
             return None;
         }

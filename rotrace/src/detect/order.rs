@@ -86,7 +86,7 @@ impl Order {
     }
 
     /// The place of the next call, to be filled; what is there is of no use.
-    pub fn next(&mut self) -> &mut Observation {
+    pub fn next_place(&mut self) -> &mut Observation {
         &mut self.places[usize::from(self.next)]
     }
 
@@ -168,7 +168,7 @@ mod tests {
         let epoch_ns = get("/").observation().started_ns;
         let mut out = |call: &Observation| seen.push(((call.started_ns - epoch_ns) / MS, call.is_late));
         for (seq, &(start, duration)) in calls.iter().enumerate() {
-            *order.next() = get("/").seq(seq as u64).at_ms(start).lasting_ms(duration).observation();
+            *order.next_place() = get("/").seq(seq as u64).at_ms(start).lasting_ms(duration).observation();
             order.push(&mut out);
         }
         order.finish(&mut out);
@@ -196,7 +196,7 @@ mod tests {
         calls.sort_by_key(|call| call.ended_ns);
         for call in calls {
             let now_ns = call.ended_ns;
-            *order.next() = call;
+            *order.next_place() = call;
             order.push(&mut |call| starts.push((call.started_ns, call.is_late)));
             order.advance(now_ns, &mut |call| starts.push((call.started_ns, call.is_late)));
         }
@@ -211,7 +211,7 @@ mod tests {
         let mut order = Order::new(Budget { share: 0.0 });
         let mut seen = 0;
         for n in 0..100 {
-            *order.next() = get("/").seq(n).at_ms(n).lasting_ms(0).observation();
+            *order.next_place() = get("/").seq(n).at_ms(n).lasting_ms(0).observation();
             order.push(&mut |_| seen += 1);
             assert!(order.places.len() <= 17);
         }
