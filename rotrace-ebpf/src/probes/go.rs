@@ -170,7 +170,9 @@ fn overtake(key: &Object) {
         return;
     }
     let records = written.length / RECORD_PLAINTEXT_BYTES + 1;
-    let Some(sent) = sent(written.sk) else { return };
+    // A socket that was met while the call went on has sent nothing before it, as far as is counted.
+    let sk = if written.sk == 0 { go_socket(key.address) } else { written.sk };
+    let Some(sent) = sent(sk) else { return };
     if sent.wrapping_sub(written.sent) < written.length + records * RECORD_BYTES
         || GO_WRITES.remove(key).is_err()
     {
