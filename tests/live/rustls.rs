@@ -1,16 +1,13 @@
 //! Given: clients and a server that encrypt through rustls, built as `cargo build --release` does. Gives: proof that the calls in
 //! the plaintext are those of the server's log. Refuses to know: other TLS libraries.
 
-use tempfile::TempDir;
-
-use crate::access_log;
 use crate::call::{Role, Seen};
 use crate::compare::assert_equal;
 use crate::http2::assert_equal_in_any_order;
 use crate::needs;
-use crate::nginx::{Nginx, certificate};
+use crate::nginx::Nginx;
 use crate::process::Running;
-use crate::servers::load;
+use crate::servers::serve_over_tls;
 use crate::tracer::Tracer;
 
 /// Traces a client from before its first call; a program that was just executed makes calls before its file is read.
@@ -91,24 +88,7 @@ fn hyper_joined_late() {
 }
 
 fn server(protocol: &str, largest: u32) {
-    let directory = TempDir::with_prefix("rotrace-live-").unwrap();
-    certificate(directory.path());
-    let path = |name| directory.path().join(name).to_str().unwrap().to_owned();
-    let mut server = Running::hold(needs::rustls(), ["server", &path("certificate.pem"), &path("key.pem")]);
-    server.next_step();
-    let port = server.line("listening ");
-    let tracer = Tracer::attach(&[server.pid()]);
-    let url = |path: &str| format!("https://localhost:{port}{path}");
-    let certificate = path("certificate.pem");
-    let options = ["-s", "-o", "/dev/null", "--cacert", &certificate, protocol];
-    let paths = [url("/sized/[0-20]"), url(&format!("/sized/{largest}")), url("/missing")];
-    load(needs::program("curl"), &[&options[..], &paths.each_ref().map(String::as_str)].concat());
-    load(needs::program("curl"), &[&options[..], &["-d", "some=body", &url("/sized/[30-34]")]].concat());
-    let log = access_log::read_python(&server.succeeded());
-    let seen = tracer.finish();
-    assert_eq!(log.len(), 28);
-    assert!(seen.calls.iter().all(|call| call.tls && call.role == Role::Server));
-    assert_equal(&seen.calls, &log);
+    serve_over_tls(&needs::rustls(), protocol, largest);
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Given: servers as traced processes. Gives: proof that the calls they serve, and those they pass on, are those of the
-//! logs. Refuses to know: TLS.
+//! logs. Refuses to know: how programs serve.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::access_log::Served;
+use tempfile::TempDir;
+
+use crate::access_log::{self, Served};
 use crate::call::{Role, Seen};
 use crate::compare::assert_equal;
 use crate::needs;
-use crate::nginx::Nginx;
+use crate::nginx::{Nginx, certificate};
 use crate::process::{Running, outcome};
 use crate::python::{PythonServer, Transport};
 use crate::tracer::{Tracer, trace};
@@ -34,6 +36,29 @@ pub(crate) fn serve(nginx: Nginx, requests: usize, clients: impl FnOnce(&Nginx))
     assert_eq!(log.len(), requests, "the clients made other calls than the test expects");
     assert!(seen.calls.iter().all(|call| call.role == Role::Server));
     (seen, log)
+}
+
+/// Traces a program that serves over TLS, called with `server CERTIFICATE KEY`, which says at which port it listens and prints a
+/// line for each call, while curl calls it 28 times. The largest answer has so many bytes.
+pub(crate) fn serve_over_tls(program: &Path, protocol: &str, largest: u32) {
+    let directory = TempDir::with_prefix("rotrace-live-").unwrap();
+    certificate(directory.path());
+    let path = |name| directory.path().join(name).to_str().unwrap().to_owned();
+    let mut server = Running::hold(program, ["server", &path("certificate.pem"), &path("key.pem")]);
+    server.next_step();
+    let port = server.line("listening ");
+    let tracer = Tracer::attach(&[server.pid()]);
+    let url = |path: &str| format!("https://localhost:{port}{path}");
+    let certificate = path("certificate.pem");
+    let options = ["-s", "-o", "/dev/null", "--cacert", &certificate, protocol];
+    let paths = [url("/sized/[0-20]"), url(&format!("/sized/{largest}")), url("/missing")];
+    load(curl(), &[&options[..], &paths.each_ref().map(String::as_str)].concat());
+    load(curl(), &[&options[..], &["-d", "some=body", &url("/sized/[30-34]")]].concat());
+    let log = access_log::read_python(&server.succeeded());
+    let seen = tracer.finish();
+    assert_eq!(log.len(), 28);
+    assert!(seen.calls.iter().all(|call| call.tls && call.role == Role::Server));
+    assert_equal(&seen.calls, &log);
 }
 
 #[test]

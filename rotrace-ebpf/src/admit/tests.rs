@@ -1,8 +1,8 @@
 //! Given: connections and pieces of their bytes. Gives: whether what is said of each is right. Refuses to know: probes.
 
 use super::*;
-use crate::frames::tests::Bytes;
 use crate::limits::BODY_COPIED_BYTES;
+use crate::memory::Bytes;
 use crate::record::role;
 use proptest::prelude::*;
 use std::vec::Vec;

@@ -2,29 +2,9 @@
 //! payload of DATA. Refuses to know: how it walks.
 
 use super::*;
-use crate::limits::PREFIX_WORDS;
+use crate::memory::Bytes;
 use proptest::prelude::*;
 use std::vec::Vec;
-
-/// Bytes at address 1 and up.
-pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
-
-impl Memory for Bytes<'_> {
-    fn words<const N: usize>(&self, _: u64) -> Option<[u64; N]> {
-        None
-    }
-
-    fn half(&self, _: u64) -> Option<u32> {
-        None
-    }
-
-    fn fill(&self, address: u64, size: usize, into: &mut [u64; PREFIX_WORDS]) -> bool {
-        let at = address as usize - 1;
-        let Some(bytes) = self.0.get(at..at + size) else { return false };
-        *into = Prefix::from_bytes(bytes).words().map(u64::to_le);
-        true
-    }
-}
 
 fn header(length: u32, kind: u8, flags: u8, stream: u32) -> Vec<u8> {
     let mut bytes = length.to_be_bytes()[1..].to_vec();

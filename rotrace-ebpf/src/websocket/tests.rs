@@ -2,7 +2,7 @@
 //! bytes does, and copies little else. Refuses to know: how it walks.
 
 use super::*;
-use crate::frames::tests::Bytes;
+use crate::memory::Bytes;
 use proptest::prelude::*;
 use std::vec::Vec;
 

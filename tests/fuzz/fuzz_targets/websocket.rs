@@ -10,28 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use rotrace::http::websocket::{FrameReader, Sender, Tally};
 use rotrace_ebpf::classify::Prefix;
 use rotrace_ebpf::frames::{Frames, Part};
-use rotrace_ebpf::limits::{ALWAYS_COPIED_BYTES, PREFIX_WORDS};
-use rotrace_ebpf::memory::Memory;
-
-/// Bytes at address 1 and up.
-struct Bytes<'a>(&'a [u8]);
-
-impl Memory for Bytes<'_> {
-    fn words<const N: usize>(&self, _: u64) -> Option<[u64; N]> {
-        None
-    }
-
-    fn half(&self, _: u64) -> Option<u32> {
-        None
-    }
-
-    fn fill(&self, address: u64, size: usize, into: &mut [u64; PREFIX_WORDS]) -> bool {
-        let at = address as usize - 1;
-        let Some(bytes) = self.0.get(at..at + size) else { return false };
-        *into = Prefix::from_bytes(bytes).words().map(u64::to_le);
-        true
-    }
-}
+use rotrace_ebpf::limits::ALWAYS_COPIED_BYTES;
+use rotrace_ebpf::memory::Bytes;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&side, mut rest)) = input.split_first() else { return };

@@ -6,7 +6,7 @@ use super::kernel::{FOREIGN, KERNELS, Kernel};
 /// The families of probes.
 const FAMILIES: [&str; 2] = ["socket", "syscall"];
 
-/// Those that a kernel can load. arm64 attaches programs to functions from 6.4 on.
+/// Those that a kernel can load. On arm64, 6.1 attaches no programs to functions (`ENOTSUPP`).
 pub(super) fn families(kernel: &Kernel) -> &'static [&'static str] {
     if kernel.name == "arm64-6.1" { &["syscall"] } else { &FAMILIES }
 }

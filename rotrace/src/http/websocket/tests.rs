@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use rotrace_ebpf::frames::{Frames, Part};
-use rotrace_ebpf::limits::{ALWAYS_COPIED_BYTES, PREFIX_WORDS};
-use rotrace_ebpf::memory::Memory;
+use rotrace_ebpf::limits::ALWAYS_COPIED_BYTES;
+use rotrace_ebpf::memory::Bytes;
 use rotrace_ebpf::websocket::KEY_BYTES;
 
 use super::*;
@@ -157,26 +157,6 @@ fn what_no_peer_sends_is_no_frame() {
     check(Sender::Server, b"\x81\x7f\x00\x00\x00\x00\x00\x00\xff\xff");
     check(Sender::Server, b"\x81\x7f\x80\x00\x00\x00\x00\x00\x00\x00");
     check(Sender::Server, b"HTTP/1.1 200 OK\r\n\r\n");
-}
-
-/// Bytes at address 1 and up, as the probes read them.
-struct Bytes<'a>(&'a [u8]);
-
-impl Memory for Bytes<'_> {
-    fn words<const N: usize>(&self, _: u64) -> Option<[u64; N]> {
-        None
-    }
-
-    fn half(&self, _: u64) -> Option<u32> {
-        None
-    }
-
-    fn fill(&self, address: u64, size: usize, into: &mut [u64; PREFIX_WORDS]) -> bool {
-        let at = address as usize - 1;
-        let Some(bytes) = self.0.get(at..at + size) else { return false };
-        *into = Prefix::from_bytes(bytes).words().map(u64::to_le);
-        true
-    }
 }
 
 /// A record of the probes: what it copies, how many bytes it passes over, and whether a frame begins with it.
