@@ -30,6 +30,13 @@ const QUICK: &str = "mitigations=off init_on_alloc=0 apparmor=0 audit=0 rcupdate
 /// Variables of this process that a job needs too.
 const VARIABLES: [&str; 3] = ["PATH", "HOME", "RUST_BACKTRACE"];
 
+/// How often a machine is booted that its emulator kills.
+const BOOTS: u32 = 3;
+
+/// What the kernel says then. It changes its own code while another processor runs it, behind a breakpoint that it takes away
+/// again; a real processor never stops at one that is gone, and the emulated ones, each a thread of their own, at times do.
+const EMULATOR_RACE: &str = "Oops: int3:";
+
 /// Before the exit status of a command, on a line behind what that printed.
 const ENDED: &str = "vm: ended ";
 
@@ -121,8 +128,25 @@ impl Machine {
     }
 
     /// Boots, runs commands one after the other as root in the directory of the workspace, and powers off, or is switched off
-    /// at the deadline. `each` gets each line as it comes.
+    /// at the deadline. `each` gets each line as it comes. What the emulator has killed is booted again.
     pub(super) fn run(
+        &self,
+        commands: &[Vec<String>],
+        deadline: Option<Instant>,
+        each: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Ran> {
+        for _ in 1..BOOTS {
+            match self.once(commands, deadline, each) {
+                Err(died) if died.to_string().contains(EMULATOR_RACE) => {
+                    println!("vm: {} died of its emulator ({EMULATOR_RACE}); once more", self.release());
+                }
+                ran => return ran,
+            }
+        }
+        self.once(commands, deadline, each)
+    }
+
+    fn once(
         &self,
         commands: &[Vec<String>],
         deadline: Option<Instant>,
