@@ -1,7 +1,7 @@
 //! Given: the end of every system call. Gives: records of the stream bytes it moved, when its process is a target and
 //! its file a TCP socket. Refuses to know: what the bytes mean.
 //!
-//! 32-bit calls have numbers of their own: those of 32-bit programs are told apart by the code segment before the number is
+//! 32-bit calls have numbers of their own: those of 32-bit programs are told apart by the mode of the processor before the number is
 //! looked at, those that 64-bit code makes with `int 0x80` by the state of the thread once their socket is known.
 //!
 //! At the end of a call `pt_regs` still holds the arguments of its beginning, so one program suffices: no entry program,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, SendBody};
 
@@ -18,7 +18,9 @@ pub(crate) fn calls(url: &str, certificate: &str) -> anyhow::Result<()> {
             scope.spawn(move || all(agent, url, &of_worker(worker)))
         };
         let workers: Vec<_> = (0..WORKERS).map(run).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Ok(())))
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a thread has panicked")))
     })
 }
 

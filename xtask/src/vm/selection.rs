@@ -16,7 +16,7 @@ pub(super) fn families(kernel: &Kernel) -> &'static [&'static str] {
 pub(crate) enum Extent {
     /// Each on some kernel, and on every kernel what each does in its own way
     Some,
-    /// Each on every kernel, with both families; that takes hours
+    /// Each on every kernel, with both families; that takes half an hour and more
     All,
 }
 
