@@ -88,11 +88,19 @@ use global;
 #[unsafe(no_mangle)]
 static FRESH: Connection = Connection::new(0, role::UNKNOWN, false);
 
+/// The current thread, if its process is a target: the PID, and below it the TID, of the initial namespace.
+#[inline(always)]
+fn target() -> Option<u64> {
+    // SAFETY: the helper has no preconditions.
+    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
+    // SAFETY: the value is not used.
+    unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.map(|_| pid_tid)
+}
+
 /// Whether the current process is a target.
 #[inline(always)]
 fn is_target() -> bool {
-    // SAFETY: the helper has no preconditions; the value is not used.
-    unsafe { TARGETS.get(&((bpf_get_current_pid_tgid() >> 32) as u32)) }.is_some()
+    target().is_some()
 }
 
 #[inline(always)]

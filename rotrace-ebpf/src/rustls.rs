@@ -5,7 +5,7 @@
 //! word of its own is told by a value that the other variant cannot have. What is read is believed when it can be nothing
 //! else; then the lengths must be those of a TLS record.
 
-use crate::segments::{Segment, Vector};
+use crate::segments::Segment;
 
 /// Plaintext of a TLS record, at most (RFC 8446 §5.1).
 pub const RECORD_PLAINTEXT_BYTES: u64 = 16384;
@@ -21,30 +21,37 @@ const ADDRESSES_END: u64 = 1 << 47;
 /// `isize::MAX`).
 const NO_CAPACITY: u64 = 1 << 63;
 
-/// Bytes in several buffers.
+/// Bytes in one buffer, or in several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Spread {
-    /// The buffers: slices in Rust are like entries of `struct iovec`.
-    pub vector: Vector,
-    /// Bytes of them to pass over.
+    /// The one buffer; or where the several are told, by slices of Rust, which are like entries of `struct iovec`.
+    pub address: u64,
+    /// How many slices there are; 0 where there is one buffer.
+    pub entries: u64,
+    /// Bytes of the buffers to pass over.
     pub skip: u64,
-    /// Bytes behind those.
+    /// Bytes behind those; 0 where nothing is sent.
     pub size: u64,
 }
 
-/// The plaintext of an `OutboundPlainMessage` at `address`, by its first words: those of `OutboundChunks`, which is one slice
-/// or a range of the bytes of several (rustls/src/msgs/message/outbound.rs, 0.23). `None` where they are of no known form.
+impl Spread {
+    /// Nothing that is sent.
+    pub const NONE: Spread = Spread { address: 0, entries: 0, skip: 0, size: 0 };
+}
+
+/// The plaintext of an `OutboundPlainMessage` by its first words: those of `OutboundChunks`, which is one slice or a range of
+/// the bytes of several (rustls/src/msgs/message/outbound.rs, 0.23). `None` where they are of no known form.
 #[inline(always)]
-pub fn outbound(address: u64, words: [u64; 4]) -> Option<Spread> {
-    let [chunks, entries, start, end] = words;
-    let (vector, skip, size) = if chunks == 0 {
-        // The two words of the one slice, whose length is where the range of several would begin.
-        (Vector { address: address.wrapping_add(8), entries: 1 }, 0, start)
-    } else {
-        (Vector { address: chunks, entries }, start, end.wrapping_sub(start))
+pub fn outbound(words: [u64; 4]) -> Option<Spread> {
+    let spread = match words {
+        [0, address, size, _] => Spread { address, entries: 0, skip: 0, size },
+        [address, entries, start, end] => {
+            Spread { address, entries, skip: start, size: end.wrapping_sub(start) }
+        }
     };
-    let first = if chunks == 0 { entries } else { chunks };
-    (is_address(first) && is_length(size)).then_some(Spread { vector, skip, size })
+    let is_empty = words[0] != 0 && spread.entries == 0;
+    (is_address(spread.address) && is_length(spread.size) && !is_empty).then_some(spread)
 }
 
 /// The plaintext of a `Payload` by its words: a slice, or a `Vec` with address, length and capacity in an order that the
@@ -82,25 +89,24 @@ mod tests {
     const HEAP: u64 = 0x5555_5555_0000;
 
     #[test]
-    fn one_slice_stands_within_the_message() {
-        let spread = outbound(HEAP, [0, HEAP + 64, 77, 0xdead]).unwrap();
-        assert_eq!(spread.vector, Vector { address: HEAP + 8, entries: 1 });
-        assert_eq!((spread.skip, spread.size), (0, 77));
+    fn one_slice_is_a_buffer() {
+        let spread = outbound([0, HEAP + 64, 77, 0xdead]);
+        assert_eq!(spread, Some(Spread { address: HEAP + 64, entries: 0, skip: 0, size: 77 }));
     }
 
     #[test]
     fn several_slices_have_a_range() {
-        let spread = outbound(HEAP, [HEAP + 64, 3, 100, 16484]).unwrap();
-        assert_eq!(spread.vector, Vector { address: HEAP + 64, entries: 3 });
-        assert_eq!((spread.skip, spread.size), (100, 16384));
+        let spread = outbound([HEAP + 64, 3, 100, 16484]);
+        assert_eq!(spread, Some(Spread { address: HEAP + 64, entries: 3, skip: 100, size: 16384 }));
     }
 
     #[test]
     fn what_is_no_record_is_not_believed() {
-        assert_eq!(outbound(HEAP, [u64::from_le_bytes(*b"GET / HT"), 3, 0, 5]), None);
-        assert_eq!(outbound(HEAP, [HEAP, 3, 0, 16385]), None);
-        assert_eq!(outbound(HEAP, [HEAP, 3, 6, 5]), None);
-        assert_eq!(outbound(HEAP, [0, 12, 6, 0]), None);
+        assert_eq!(outbound([u64::from_le_bytes(*b"GET / HT"), 3, 0, 5]), None);
+        assert_eq!(outbound([HEAP, 3, 0, 16385]), None);
+        assert_eq!(outbound([HEAP, 3, 6, 5]), None);
+        assert_eq!(outbound([0, 12, 6, 0]), None);
+        assert_eq!(outbound([HEAP, 0, 0, 5]), None);
         assert_eq!(inbound([HEAP, HEAP, 10]), None);
         assert_eq!(inbound([HEAP, 0, 10]), None);
         assert_eq!(inbound([HEAP, 16385, 16385]), None);
@@ -127,7 +133,7 @@ mod tests {
         #[test]
         fn any_words_are_taken(words: [u64; 4]) {
             let [a, b, c, _] = words;
-            for size in outbound(HEAP, words).map(|spread| spread.size).into_iter().chain(inbound([a, b, c]).map(|found| found.size)) {
+            for size in outbound(words).map(|spread| spread.size).into_iter().chain(inbound([a, b, c]).map(|found| found.size)) {
                 prop_assert!(size <= RECORD_PLAINTEXT_BYTES);
             }
         }

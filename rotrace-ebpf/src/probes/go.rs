@@ -24,7 +24,7 @@ use rotrace_ebpf::stats::Stat;
 
 use super::piece::Traits;
 use super::tls::Object;
-use super::{SOCKETS, TARGETS, count, global, kernel, socket, tls, user};
+use super::{SOCKETS, count, global, is_target, kernel, socket, target, tls, user};
 
 /// Where a call is.
 #[derive(Clone, Copy)]
@@ -135,10 +135,7 @@ pub(super) fn write(ctx: &ProbeContext) -> u32 {
 /// Takes note of a call that begins. It may do so twice: a function begins anew once its stack has grown.
 #[inline(always)]
 fn entered(ctx: &ProbeContext) -> Option<(Place, Call)> {
-    // SAFETY: the helper has no preconditions.
-    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
-    // SAFETY: the value is not used.
-    unsafe { TARGETS.get(&(pid as u32)) }?;
+    let pid = target()? >> 32;
     let registers = ctx.as_ptr() as u64;
     let place = place(registers, pid)?;
     let call = Call {
@@ -256,7 +253,7 @@ fn returned(ctx: &ProbeContext) -> Option<Returned> {
     // SAFETY: the value is copied at once.
     let entered = unsafe { GO_CALLS.get(&place) }.copied();
     let _ = GO_CALLS.remove(&place);
-    let call = entered.or_else(|| passed(registers, pid, moved))?;
+    let call = entered.or_else(|| passed(registers, moved))?;
     Some(Returned { place, call, moved })
 }
 
@@ -265,9 +262,8 @@ fn returned(ctx: &ProbeContext) -> Option<Returned> {
 /// return address, and a function that waits leaves them there. What is there is only believed when it can be nothing else:
 /// a `tls.Conn` over a TCP connection, and a slice that has room for what was moved.
 #[inline(always)]
-fn passed(registers: u64, pid: u64, moved: i64) -> Option<Call> {
-    // SAFETY: the value is not used.
-    if moved <= 0 || unsafe { TARGETS.get(&(pid as u32)) }.is_none() {
+fn passed(registers: u64, moved: i64) -> Option<Call> {
+    if moved <= 0 || !is_target() {
         return None;
     }
     let stack: u64 = kernel(registers, global!(GO_REGISTERS.stack));

@@ -6,6 +6,10 @@
 //! process, when a record is encrypted within a function that has the value; from then on the value says itself which connection
 //! it is, wherever it is. New keys begin with record 0: then nothing that was known under the address of their box holds.
 //!
+//! What is sent is read behind its encryption, which has read it too: before that it may be in no memory, as a constant of the
+//! program on a page that nobody has touched. So the words that say where it is are kept until the next record of the same function
+//! begins, or that function ends; it has what it sends for as long.
+//!
 //! No return probe is placed: a panic could not pass it. Functions end at `RET` instructions, as Go's do; one that a panic leaves
 //! does not, and the next one of its thread takes its place.
 
@@ -24,7 +28,7 @@ use rotrace_ebpf::stats::Stat;
 use super::buffers::lesser;
 use super::piece::Traits;
 use super::tls::{self, Object};
-use super::{SOCKETS, TARGETS, User, count, is_target, user};
+use super::{SOCKETS, User, count, is_target, target, user};
 
 /// Arguments of `MessageEncrypter::encrypt(&mut self, message, sequence)`, whose result is written to where the first says.
 const ENCRYPTER: usize = 1;
@@ -43,6 +47,10 @@ struct Inside {
     state: u64,
     /// 1 when what it encrypts are data of the application.
     is_data: u64,
+    /// The encrypter of its last record, of which what was sent has not been read.
+    object: u64,
+    /// What that record sent.
+    spread: Spread,
 }
 
 /// What is known of the rustls of a process.
@@ -79,11 +87,6 @@ fn rustls_message(ctx: ProbeContext) -> u32 {
 }
 
 #[uprobe]
-fn rustls_left(_: ProbeContext) -> u32 {
-    left()
-}
-
-#[uprobe]
 fn rustls_scope(_: ProbeContext) -> u32 {
     tls::scope()
 }
@@ -96,13 +99,15 @@ fn rustls_scope_left(_: ProbeContext) -> u32 {
 /// Entry of `CommonState::send_appdata_encrypt` and `CommonState::send_msg_encrypt`.
 #[inline(always)]
 pub(super) fn encrypts(ctx: &ProbeContext, is_data: u64) -> u32 {
-    // SAFETY: the helper has no preconditions.
-    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
-    // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
-        return 0;
+    let Some(pid_tid) = target() else { return 0 };
+    // A panic has left the function that had this one's place, and what it sent may be gone.
+    // SAFETY: the value is read at once.
+    if let Some(left) = unsafe { RUSTLS_INSIDE.get(&pid_tid) }
+        && left.spread.size > 0
+    {
+        count(Stat::RustlsUnread, 1);
     }
-    let inside = Inside { state: ctx.arg(0).unwrap_or(0), is_data };
+    let inside = Inside { state: ctx.arg(0).unwrap_or(0), is_data, object: 0, spread: Spread::NONE };
     if RUSTLS_INSIDE.insert(&pid_tid, &inside, 0).is_err() {
         count(Stat::TlsCallsFull, 1);
     }
@@ -110,8 +115,9 @@ pub(super) fn encrypts(ctx: &ProbeContext, is_data: u64) -> u32 {
 }
 
 /// Where those end.
-#[inline(always)]
-pub(super) fn left() -> u32 {
+#[uprobe]
+fn rustls_left(_: ProbeContext) -> u32 {
+    rustls_sent();
     // SAFETY: the helper has no preconditions.
     let _ = RUSTLS_INSIDE.remove(&unsafe { bpf_get_current_pid_tgid() });
     0
@@ -123,17 +129,33 @@ fn rustls_encrypt(ctx: ProbeContext) -> u32 {
     if !is_target() {
         return 0;
     }
+    rustls_sent();
     let object: u64 = ctx.arg(ENCRYPTER).unwrap_or(0);
-    let message: u64 = ctx.arg(MESSAGE).unwrap_or(0);
-    let is_data = rustls_met(object, ctx.arg(SEQUENCE).unwrap_or(u64::MAX)) == 1;
-    let spread = user(message).and_then(|words| outbound(message, words));
-    match spread {
-        Some(spread) if is_data => sent(object, spread),
+    let is_data = rustls_met(object, ctx.arg(SEQUENCE).unwrap_or(u64::MAX));
+    rustls_sends(object, ctx.arg(MESSAGE).unwrap_or(0), is_data);
+    0
+}
+
+/// Keeps where that is which a record sends. Not inlined: what it reads leaves the stack with it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rustls_sends(object: u64, message: u64, is_data: u64) -> u64 {
+    match user(message).and_then(outbound) {
+        Some(spread) if is_data == 1 => keep(object, spread),
         Some(spread) if is_key_update(spread) => updates(),
-        None if is_data => count(Stat::RustlsUnread, 1),
+        None if is_data == 1 => count(Stat::RustlsUnread, 1),
         _ => {}
     }
     0
+}
+
+/// Until it has been read, which is before the next record of the thread begins.
+#[inline(always)]
+fn keep(object: u64, spread: Spread) {
+    // SAFETY: the helper has no preconditions.
+    let Some(inside) = RUSTLS_INSIDE.get_ptr_mut(&unsafe { bpf_get_current_pid_tgid() }) else { return };
+    // SAFETY: a value of the map, which stays valid while the program runs; no other thread has this one's key.
+    unsafe { ((*inside).object, (*inside).spread) = (object, spread) };
 }
 
 /// Takes note of a record that an encrypter begins, and of where its connection has it; 1 when the record has data of the
@@ -145,17 +167,17 @@ extern "C" fn rustls_met(object: u64, sequence: u64) -> u64 {
     let pid_tid = unsafe { bpf_get_current_pid_tgid() };
     let pid = (pid_tid >> 32) as u32;
     // SAFETY: the value is copied at once.
-    let inside = match unsafe { RUSTLS_INSIDE.get(&pid_tid) } {
-        Some(&inside) => inside,
-        None => Inside { state: 0, is_data: 0 },
+    let (state, is_data) = match unsafe { RUSTLS_INSIDE.get(&pid_tid) } {
+        Some(inside) => (inside.state, inside.is_data),
+        None => (0, 0),
     };
     if sequence == 0 {
-        begins(pid, object, inside.is_data == 1);
+        begins(pid, object, is_data == 1);
     }
-    if inside.state != 0 && encrypter(pid, inside.state) != object {
-        learn(pid, inside.state, object);
+    if state != 0 && encrypter(pid, state) != object {
+        learn(pid, state, object);
     }
-    inside.is_data
+    is_data
 }
 
 /// The first record of an encrypter. What its address stood for before is gone, unless that has only received so far: a server
@@ -228,24 +250,33 @@ fn updates() {
 
 #[inline(always)]
 fn is_key_update(spread: Spread) -> bool {
-    if spread.size != KEY_UPDATE_BYTES {
-        return false;
-    }
-    let first = segments::segment(&User, spread.vector.address).and_then(|segment| user(segment.address));
-    first == Some(KEY_UPDATE)
+    spread.size == KEY_UPDATE_BYTES && spread.entries == 0 && user(spread.address) == Some(KEY_UPDATE)
 }
 
-/// Writes the records of what is sent.
-#[inline(always)]
-fn sent(object: u64, Spread { vector, mut skip, size }: Spread) {
+/// Writes the records of what was sent by the record that was kept. Not inlined, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rustls_sent() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let Some(inside) = RUSTLS_INSIDE.get_ptr_mut(&unsafe { bpf_get_current_pid_tgid() }) else { return 0 };
+    // SAFETY: a value of the map, which stays valid while the program runs; no other thread has this one's key.
+    let inside = unsafe { &mut *inside };
+    let (object, Spread { address, entries, mut skip, size }) = (inside.object, inside.spread);
+    inside.spread = Spread::NONE;
+    if size == 0 {
+        return 0;
+    }
     let traits = rustls_begun(object, direction::SENT as u64);
+    if entries == 0 {
+        return rustls_piece(object, traits, address, size);
+    }
     let mut left = size;
     for at in 0..SEGMENTS_MAX as u64 {
         if left == 0 {
-            return;
+            return 0;
         }
-        let entry = vector.address.wrapping_add(at * IOVEC_BYTES);
-        let found = if at < vector.entries { segments::segment(&User, entry) } else { None };
+        let entry = address.wrapping_add(at * IOVEC_BYTES);
+        let found = if at < entries { segments::segment(&User, entry) } else { None };
         let Some(segment) = found else {
             count(Stat::Fault, 1);
             break;
@@ -260,6 +291,7 @@ fn sent(object: u64, Spread { vector, mut skip, size }: Spread) {
         count(Stat::SegmentsBeyond, left);
         rustls_piece(object, traits, 0, left);
     }
+    0
 }
 
 /// What all pieces of a record have in common. A connection that is met with the first record of its keys is known from its start.

@@ -20,7 +20,7 @@ use rotrace_ebpf::stats::Stat;
 use rotrace_ebpf::{function, limits};
 
 use super::piece::{self, Traits};
-use super::{SOCKETS, TARGETS, count, emit, go, rustls};
+use super::{SOCKETS, count, emit, go, rustls, target};
 
 /// `SSL_ERROR_ZERO_RETURN` (include/openssl/ssl.h, 1.1.1 to 3.5): the peer has ended its direction with close_notify.
 const SSL_ERROR_ZERO_RETURN: i32 = 6;
@@ -98,7 +98,6 @@ fn ssl_enter(ctx: ProbeContext) -> u32 {
         function::GO_WRITE => go::write(&ctx),
         function::RUSTLS_SEND => rustls::encrypts(&ctx, 1),
         function::RUSTLS_MESSAGE => rustls::encrypts(&ctx, 0),
-        function::RUSTLS_LEFT => rustls::left(),
         function::RUSTLS_SCOPE => scope(),
         function::RUSTLS_SCOPE_LEFT => scope_left(),
         _ => 0,
@@ -173,15 +172,13 @@ fn imported(ctx: &ProbeContext, direction: u64, ends_at_0: u64) -> u32 {
 #[uretprobe]
 fn ssl_import_fd(ctx: RetProbeContext) -> u32 {
     let object: u64 = ctx.ret();
-    // SAFETY: the helper has no preconditions.
-    let pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
-    // SAFETY: the value is not used.
-    if object == 0 || unsafe { TARGETS.get(&(pid as u32)) }.is_none() {
+    let Some(pid_tid) = target() else { return 0 };
+    if object == 0 {
         return 0;
     }
     // One that was closed where no probe saw it has left its address to this one.
     freed(object);
-    let _ = session(&Object { pid, address: object });
+    let _ = session(&Object { pid: pid_tid >> 32, address: object });
     0
 }
 
@@ -216,12 +213,7 @@ pub(super) fn socket_of_scope() -> Option<[u64; 2]> {
 /// Takes note that the thread is inside the TLS library.
 #[inline(always)]
 fn inside(call: Call) -> u32 {
-    // SAFETY: the helper has no preconditions.
-    let pid_tid = unsafe { bpf_get_current_pid_tgid() };
-    // SAFETY: the value is not used.
-    if unsafe { TARGETS.get(&((pid_tid >> 32) as u32)) }.is_none() {
-        return 0;
-    }
+    let Some(pid_tid) = target() else { return 0 };
     if TLS_CALLS.insert(&pid_tid, &call, 0).is_err() {
         count(Stat::TlsCallsFull, 1);
     }

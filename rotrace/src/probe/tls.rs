@@ -105,12 +105,18 @@ impl Function {
 
     /// The program of all entries sees it begin.
     fn enters(self) -> bool {
-        use Function::{
-            GetError, GoClose, GoReadReturn, GoWriteReturn, NssImport, RustlsEncrypt, RustlsTake,
-        };
+        use Function::{GetError, GoClose, GoReadReturn, GoWriteReturn, NssImport};
+        use Function::{RustlsEncrypt, RustlsLeft, RustlsTake};
         !matches!(
             self,
-            GetError | GoClose | GoReadReturn | GoWriteReturn | NssImport | RustlsEncrypt | RustlsTake
+            GetError
+                | GoClose
+                | GoReadReturn
+                | GoWriteReturn
+                | NssImport
+                | RustlsEncrypt
+                | RustlsLeft
+                | RustlsTake
         )
     }
 }

@@ -17,7 +17,6 @@ mod server;
 use std::io::BufRead;
 
 use anyhow::{Context, bail};
-use rustix::mm::{MlockAllFlags, mlockall};
 
 /// A request to make.
 #[derive(Clone, Debug)]
@@ -75,9 +74,6 @@ fn wait() -> anyhow::Result<()> {
 }
 
 fn main() -> anyhow::Result<()> {
-    // What is sent from a page of the program that nobody has looked at yet, as the end of a chunked body, is in no memory when it
-    // is encrypted, and is counted as `fault` (docs/tls.md). Whether such a page is there differs from run to run.
-    mlockall(MlockAllFlags::CURRENT).context("keep the program in memory")?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {

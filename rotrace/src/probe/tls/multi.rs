@@ -19,36 +19,33 @@ use super::Function;
 use crate::probe::bpf::{self, Moment, Program, Types};
 use crate::probe::verifier_tail;
 
-/// Entries of all functions; the cookie says which.
-const ENTER: &str = "ssl_enter";
-/// Returns of those that move plaintext.
-const RETURN: &str = "ssl_return";
-/// Return of the function that says why nothing was moved.
-const WHY: &str = "ssl_get_error";
-/// Return of the function that says which descriptors are TLS.
-const IMPORT: &str = "ssl_import_fd";
-/// `RET` instructions of Go's functions, which are instructions like any other to the kernel.
-const GO_READ_RETURN: &str = "go_read_return";
-const GO_WRITE_RETURN: &str = "go_write_return";
-/// Entry of Go's function that ends a connection: it may have bytes to record first, as the entries of others never have.
-const GO_CLOSE: &str = "go_close";
-/// Entries of rustls's functions that have bytes to record.
-const RUSTLS_ENCRYPT: &str = "rustls_encrypt";
-const RUSTLS_TAKE: &str = "rustls_take";
+/// A program, where in a function it is attached, and in which functions.
+type Place = (&'static str, Moment, fn(Function) -> bool);
 
-/// The programs, loaded.
+/// In the order in which they are attached: an entry whose return is missed would leave its thread inside of the function for
+/// the probes. What records bytes has the stack that it takes to itself, so such entries are apart from the others.
+const PLACES: [Place; 10] = [
+    // It says why nothing was moved.
+    ("ssl_get_error", Moment::Return, |function| function == Function::GetError),
+    // It says which descriptors are TLS.
+    ("ssl_import_fd", Moment::Return, |function| function == Function::NssImport),
+    // What moves plaintext.
+    ("ssl_return", Moment::Return, Function::returns),
+    // `RET` instructions, which are instructions like any other to the kernel.
+    ("go_read_return", Moment::Entry, |function| function == Function::GoReadReturn),
+    ("go_write_return", Moment::Entry, |function| function == Function::GoWriteReturn),
+    ("rustls_left", Moment::Entry, |function| function == Function::RustlsLeft),
+    // It may have bytes to record before the connection ends.
+    ("go_close", Moment::Entry, |function| function == Function::GoClose),
+    ("rustls_encrypt", Moment::Entry, |function| function == Function::RustlsEncrypt),
+    ("rustls_take", Moment::Entry, |function| function == Function::RustlsTake),
+    // Of all others; the cookie says which.
+    ("ssl_enter", Moment::Entry, Function::enters),
+];
+
+/// The programs, loaded, each with its place.
 #[derive(Debug)]
-pub(in crate::probe) struct Programs {
-    enter: OwnedFd,
-    leave: OwnedFd,
-    why: OwnedFd,
-    import: OwnedFd,
-    go_read: OwnedFd,
-    go_write: OwnedFd,
-    go_close: OwnedFd,
-    rustls_encrypt: OwnedFd,
-    rustls_take: OwnedFd,
-}
+pub(in crate::probe) struct Programs(Vec<(Place, OwnedFd)>);
 
 impl Programs {
     /// Loads the programs of `object`, which use the maps of `ebpf`: it must still have all of them.
@@ -82,32 +79,16 @@ impl Programs {
             };
             bpf::load_uprobe(&program).map_err(|why| anyhow!("load {name}: {}", verifier_tail(&why)))
         };
-        Ok(Programs {
-            enter: load(ENTER)?,
-            leave: load(RETURN)?,
-            why: load(WHY)?,
-            import: load(IMPORT)?,
-            go_read: load(GO_READ_RETURN)?,
-            go_write: load(GO_WRITE_RETURN)?,
-            go_close: load(GO_CLOSE)?,
-            rustls_encrypt: load(RUSTLS_ENCRYPT)?,
-            rustls_take: load(RUSTLS_TAKE)?,
-        })
+        PLACES
+            .into_iter()
+            .map(|place| Ok((place, load(place.0)?)))
+            .collect::<anyhow::Result<_>>()
+            .map(Programs)
     }
 
     /// Each by its name.
-    pub(super) fn descriptors(&self) -> [(&'static str, BorrowedFd<'_>); 9] {
-        [
-            (ENTER, self.enter.as_fd()),
-            (RETURN, self.leave.as_fd()),
-            (WHY, self.why.as_fd()),
-            (IMPORT, self.import.as_fd()),
-            (GO_READ_RETURN, self.go_read.as_fd()),
-            (GO_WRITE_RETURN, self.go_write.as_fd()),
-            (GO_CLOSE, self.go_close.as_fd()),
-            (RUSTLS_ENCRYPT, self.rustls_encrypt.as_fd()),
-            (RUSTLS_TAKE, self.rustls_take.as_fd()),
-        ]
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        self.0.iter().map(|((name, ..), program)| (*name, program.as_fd()))
     }
 
     /// Attaches them to one process: `points` are function and file offset.
@@ -118,28 +99,17 @@ impl Programs {
         points: &[(Function, u64)],
     ) -> anyhow::Result<Vec<OwnedFd>> {
         let path = CString::new(file.as_os_str().as_bytes())?;
-        let link = |program: &OwnedFd, moment, points: &[_]| {
-            bpf::link_uprobes(program.as_fd(), moment, &path, points, pid)
-                .with_context(|| format!("probe {} in process {pid}", file.display()))
-        };
-        let of = |wanted: fn(Function) -> bool| {
-            let points = points.iter().filter(move |(function, _)| wanted(*function));
-            points.map(|&(function, offset)| (offset, function as u64)).collect::<Vec<_>>()
-        };
-        // An entry whose return is missed would leave its thread inside of the function for the probes.
-        let in_order = [
-            (&self.why, Moment::Return, of(|function| function == Function::GetError)),
-            (&self.import, Moment::Return, of(|function| function == Function::NssImport)),
-            (&self.leave, Moment::Return, of(Function::returns)),
-            (&self.go_read, Moment::Entry, of(|function| function == Function::GoReadReturn)),
-            (&self.go_write, Moment::Entry, of(|function| function == Function::GoWriteReturn)),
-            (&self.go_close, Moment::Entry, of(|function| function == Function::GoClose)),
-            (&self.rustls_encrypt, Moment::Entry, of(|function| function == Function::RustlsEncrypt)),
-            (&self.rustls_take, Moment::Entry, of(|function| function == Function::RustlsTake)),
-            (&self.enter, Moment::Entry, of(Function::enters)),
-        ];
-        let there = in_order.into_iter().filter(|(.., points)| !points.is_empty());
-        there.map(|(program, moment, points)| link(program, moment, &points)).collect()
+        let mut links = Vec::new();
+        for ((_, moment, is_there), program) in &self.0 {
+            let points = points.iter().filter(|(function, _)| is_there(*function));
+            let points: Vec<_> = points.map(|&(function, offset)| (offset, function as u64)).collect();
+            if points.is_empty() {
+                continue;
+            }
+            let link = bpf::link_uprobes(program.as_fd(), *moment, &path, &points, pid);
+            links.push(link.with_context(|| format!("probe {} in process {pid}", file.display()))?);
+        }
+        Ok(links)
     }
 }
 
