@@ -277,5 +277,5 @@ fn grpc_of_python_is_named_and_counted() {
 fn rustls_of_python_is_named_and_counted() {
     let nginx = Nginx::start();
     let arguments = [needs::script("client.py"), "primp".to_owned(), nginx.tls_url("")];
-    named_and_counted(nginx, arguments, "loaded", "primp", "rustls");
+    named_and_counted(nginx, arguments, "loaded", "primp", "rustls without symbols");
 }

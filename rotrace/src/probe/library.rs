@@ -19,7 +19,7 @@
 
 mod elf;
 
-pub use elf::{Addresses, BadEntry, BuildId, Machine, NotElf, Points, Stack, functions, points};
+pub use elf::{Addresses, BadEntry, BuildId, Lack, Machine, NotElf, Points, Stack, functions, points};
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::CString;
@@ -57,7 +57,7 @@ const NAMES: [(&[u8], Expectation); 10] = [
     (b"libmbedtls", Expectation::Followed),
     (b"libwolfssl", Expectation::Followed),
     (b"libs2n", Expectation::Followed),
-    (b"librustls", Expectation::Carries(Stack::Rustls)),
+    (b"librustls", Expectation::Carries(Stack::Rustls(Lack::Symbols))),
     (b"libjvm", Expectation::Carries(Stack::Java)),
     (b"UnityPlayer", Expectation::Carries(Stack::Unity)),
 ];

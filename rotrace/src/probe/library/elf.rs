@@ -16,6 +16,7 @@ mod traces;
 mod unwind;
 
 pub use build_id::{Addresses, BadEntry, BuildId};
+pub use rustls::Lack;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -120,8 +121,8 @@ pub enum Stack {
     OpenSsl,
     /// BoringSSL or its descendant AWS-LC, linked in and without symbols.
     BoringSsl,
-    /// rustls.
-    Rustls,
+    /// rustls, and why it is not.
+    Rustls(Lack),
     /// `crypto/tls` of Go, not found where the program's own tables should have it.
     Go,
     /// The same of a version before 1.18, whose functions may take arguments from the stack.
@@ -135,9 +136,9 @@ pub enum Stack {
 impl fmt::Display for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Stack::Rustls(lack) => return lack.fmt(f),
             Stack::OpenSsl => "OpenSSL without symbols",
             Stack::BoringSsl => "BoringSSL without symbols",
-            Stack::Rustls => "rustls",
             Stack::Go => "Go crypto/tls that cannot be located",
             Stack::GoBefore118 => "Go before 1.18",
             Stack::Java => "Java TLS",
@@ -267,12 +268,18 @@ pub fn points(file: impl Read + Seek, bytes_max: u64, told: &Addresses) -> Resul
         found.addresses.extend(told);
     }
     let mut functions = offsets(&mut file, machine, &segments, &found.addresses)?;
-    if let Some(points) =
-        rustls::points(&mut file, &segments, &found.rustls)?.filter(|_| machine == Machine::X86_64)
-    {
-        functions.extend(points);
-        found.stacks.remove(&Stack::Rustls);
-    }
+    let of_rustls = rustls::points(&mut file, &segments, &found.rustls)?;
+    let of_rustls = of_rustls.and_then(|points| match machine {
+        Machine::X86_64 => Ok(points),
+        Machine::Arm64 => Err(Lack::Arm64),
+    });
+    let lack = match of_rustls {
+        Ok(points) => {
+            functions.extend(points);
+            None
+        }
+        Err(lack) => Some(lack),
+    };
     let names = section_names(&mut file, &header, &sections)?;
     let named: Vec<_> = sections.iter().map(|section| (section_name(&names, section), *section)).collect();
     match go::tls(&mut file, machine, &named, &segments, found.go_text)? {
@@ -285,6 +292,9 @@ pub fn points(file: impl Read + Seek, bytes_max: u64, told: &Addresses) -> Resul
     // Who uses the functions that are found may be about to call them, and what is told is known already.
     if misplaced.is_none() && !functions.iter().any(|(function, _)| function.carries_plaintext()) {
         found.stacks.extend(traces::stacks(&mut file, &named)?);
+    }
+    if found.stacks.remove(&Stack::Rustls(Lack::Symbols)) {
+        found.stacks.extend(lack.map(Stack::Rustls));
     }
     functions.sort_unstable_by_key(|(_, offset)| *offset);
     Ok(Points { machine, functions, stacks: found.stacks, build_id, misplaced })
@@ -365,7 +375,7 @@ impl Found {
                 let Some((_, name)) =
                     name.as_bytes().split_last().filter(|_| name.as_bytes() != RUSTLS.as_bytes())
                 else {
-                    self.stacks.insert(Stack::Rustls);
+                    self.stacks.insert(Stack::Rustls(Lack::Symbols));
                     continue;
                 };
                 // `SSL_read` is a tail of `wolfSSL_read`.

@@ -177,7 +177,7 @@ fn a_stack_is_named_once() {
     let _first = Mapped::new(&directory, "librustls.so.1", b"first");
     let _second = Mapped::new(&directory, "librustls.so.2", b"second");
     let scan = scan(&this_process(), &mut Cache::default(), &mut |_| {}).unwrap();
-    let named = scan.uncovered.iter().filter(|missed| missed.why == Why::Stack(Stack::Rustls));
+    let named = scan.uncovered.iter().filter(|missed| missed.why == Why::Stack(Stack::Rustls(Lack::Symbols)));
     assert_eq!(named.count(), 1);
 }
 

@@ -7,6 +7,7 @@
 //! function into its callers.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{Read, Seek};
 use std::sync::LazyLock;
 
@@ -31,6 +32,36 @@ pub(super) enum Part {
     Probed(Function, Option<Function>),
     /// A version of 0.23 that passes what the probes read: the iterator came a few releases after those forms.
     Version,
+}
+
+/// Why the rustls of a file is not probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lack {
+    /// None of its functions has a symbol.
+    Symbols,
+    /// The compiler has put this one into its callers, or its symbol was taken away.
+    Function(&'static str),
+    /// There are two versions of it.
+    Versions,
+    /// It is older, or newer, than what is known.
+    Version,
+    /// The code of its functions is none that can be read.
+    Code,
+    /// Nobody has looked at what it does on arm64.
+    Arm64,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lack::Symbols => f.write_str("rustls without symbols"),
+            Lack::Function(name) => write!(f, "rustls without a function {name} of its own"),
+            Lack::Versions => f.write_str("rustls in two versions"),
+            Lack::Version => f.write_str("rustls of a version that is not known"),
+            Lack::Code => f.write_str("rustls in code that cannot be read"),
+            Lack::Arm64 => f.write_str("rustls on arm64"),
+        }
+    }
 }
 
 /// A function: what it is, its virtual address, and its length.
@@ -71,40 +102,56 @@ pub(super) fn names(piece: &[u8]) -> impl Iterator<Item = (usize, Part)> {
     })
 }
 
-/// What is probed in a file with these functions; `None` when that would not be all of what it takes.
+/// What is probed in a file with these functions; or why that would not be all of what it takes.
 pub(super) fn points<F: Read + Seek>(
     file: &mut Bounded<F>,
     segments: &[ProgramHeader64<Le>],
     found: &BTreeSet<Found>,
-) -> Result<Option<Vec<(Function, u64)>>, NotElf> {
-    let count = |wanted| {
-        found.iter().filter(|(part, ..)| matches!(part, Part::Probed(part, _) if *part == wanted)).count()
-    };
-    let is_whole = count(Function::RustlsSend) == 1
-        && count(Function::RustlsTake) == 1
-        && count(Function::RustlsMessage) <= 1
-        && count(Function::RustlsEncrypt) > 0
-        && count(Function::RustlsScope) > 0
-        && found.iter().any(|(part, ..)| *part == Part::Version);
-    if !is_whole {
-        return Ok(None);
+) -> Result<Result<Vec<(Function, u64)>, Lack>, NotElf> {
+    if let Some(lack) = lack(found) {
+        return Ok(Err(lack));
     }
     let mut points = Vec::new();
     for &(part, address, length) in found {
         let Part::Probed(function, end) = part else { continue };
         let Some((offset, rest)) = segments.iter().find_map(|segment| place(segment, address)) else {
-            return Ok(None);
+            return Ok(Err(Lack::Code));
         };
         points.push((function, offset));
         let Some(end) = end else { continue };
         if length > CODE_BYTES.min(rest) {
-            return Ok(None);
+            return Ok(Err(Lack::Code));
         }
         let code = file.bytes(offset, length)?;
-        let Some(ends) = ends_of(&code) else { return Ok(None) };
+        let Some(ends) = ends_of(&code) else { return Ok(Err(Lack::Code)) };
         points.extend(ends.into_iter().map(|at| (end, offset + at)));
     }
-    Ok(Some(points))
+    Ok(Ok(points))
+}
+
+/// What is missing among these functions, or there twice.
+fn lack(found: &BTreeSet<Found>) -> Option<Lack> {
+    let count = |wanted| {
+        found.iter().filter(|(part, ..)| matches!(part, Part::Probed(part, _) if *part == wanted)).count()
+    };
+    let needed = [
+        (Function::RustlsSend, "send_appdata_encrypt"),
+        (Function::RustlsTake, "take_received_plaintext"),
+        (Function::RustlsEncrypt, "MessageEncrypter::encrypt"),
+        (Function::RustlsScope, "complete_io"),
+    ];
+    let single = [Function::RustlsSend, Function::RustlsTake, Function::RustlsMessage];
+    if found.is_empty() {
+        Some(Lack::Symbols)
+    } else if single.into_iter().any(|function| count(function) > 1) {
+        Some(Lack::Versions)
+    } else if let Some((_, name)) = needed.into_iter().find(|(function, _)| count(*function) == 0) {
+        Some(Lack::Function(name))
+    } else if found.iter().all(|(part, ..)| *part != Part::Version) {
+        Some(Lack::Version)
+    } else {
+        None
+    }
 }
 
 /// Where in the code of a function it ends: where it returns, and where it goes on as another function.

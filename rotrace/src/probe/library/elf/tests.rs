@@ -266,7 +266,7 @@ fn the_probe_stands_behind_endbr64_when_push_follows_and_behind_padding() {
 #[test]
 fn go_and_rust_are_known_by_their_traces() {
     let rust = "_ZN6rustls4conn16ConnectionCommon11process_new17h0123456789abcdefE";
-    check(&Sample::new().function(rust, 0), &[], &[Stack::Rustls]);
+    check(&Sample::new().function(rust, 0), &[], &[Stack::Rustls(Lack::Symbols)]);
     check(&Sample::new().function("trustless", 0), &[], &[]);
     for name in [".gopclntab", ".note.go.buildid"] {
         check(&Sample { section_name: name, ..Sample::new() }, &[], &[Stack::Go]);
@@ -309,7 +309,7 @@ fn stacks_without_symbols_are_known_by_their_constants() {
     for path in
         ["index-1949cf8c/rustls-0.23.5/src/conn.rs", "crates/rustls/src/lib.rs", "a/rustls-1.0.0-dev.1/src/"]
     {
-        check(&with(path.as_bytes()), &[], &[Stack::Rustls]);
+        check(&with(path.as_bytes()), &[], &[Stack::Rustls(Lack::Symbols)]);
     }
     for text in [
         "tokio-rustls-0.26/src/",

@@ -12,7 +12,7 @@ use object::LittleEndian as Le;
 use object::elf::{self, SectionHeader64};
 use regex::bytes::Regex;
 
-use super::{Bounded, NotElf, PIECE_BYTES, Stack};
+use super::{Bounded, Lack, NotElf, PIECE_BYTES, Stack};
 
 /// Where compilers put texts.
 const SECTION: &[u8] = b".rodata";
@@ -48,7 +48,7 @@ pub(super) fn stacks<F: Read + Seek>(
             stacks.extend(PATTERN.find_iter(&piece).map(|found| match found.as_bytes() {
                 [.., b'c', b'c', 0] => Stack::BoringSsl,
                 [.., 0] => Stack::OpenSsl,
-                _ => Stack::Rustls,
+                _ => Stack::Rustls(Lack::Symbols),
             }));
         }
     }

@@ -94,7 +94,7 @@ fn a_function_ends_where_it_is_left() {
 const ADDRESS: u64 = 0x1000;
 const OFFSET: u64 = 64;
 
-fn points_of(found: &[Found]) -> Option<Vec<(Function, u64)>> {
+fn points_of(found: &[Found]) -> Result<Vec<(Function, u64)>, Lack> {
     let mut file = vec![0; OFFSET as usize];
     file.extend(CODE);
     let mut segment = ProgramHeader64::<Le> {
@@ -135,16 +135,27 @@ fn all_of_it_is_probed_or_nothing() {
     assert_eq!(at(Function::RustlsTake), [2]);
     assert_eq!(at(Function::RustlsEncrypt), [3]);
     assert_eq!(at(Function::RustlsScopeLeft), [0, 1]);
-    for missing in 0..WHOLE.len() {
+    let lacks = [
+        Some(Lack::Function("send_appdata_encrypt")),
+        None,
+        Some(Lack::Function("take_received_plaintext")),
+        Some(Lack::Function("MessageEncrypter::encrypt")),
+        Some(Lack::Function("complete_io")),
+        Some(Lack::Version),
+    ];
+    for (missing, lack) in lacks.into_iter().enumerate() {
         let mut some = WHOLE.to_vec();
         let (part, ..) = some.remove(missing);
-        assert_eq!(points_of(&some).is_some(), part == MESSAGE, "without {part:?}");
+        assert_eq!(points_of(&some).err(), lack, "without {part:?}");
     }
+    assert_eq!(points_of(&[]), Err(Lack::Symbols));
     for twice in [SEND, MESSAGE, TAKE] {
-        assert_eq!(points_of(&[&WHOLE[..], &[(twice, ADDRESS + 9, 4)]].concat()), None, "{twice:?} twice");
+        let both = [&WHOLE[..], &[(twice, ADDRESS + 9, 4)]].concat();
+        assert_eq!(points_of(&both), Err(Lack::Versions), "{twice:?} twice");
     }
-    let outside = (ENCRYPT, ADDRESS + 19, 1);
-    assert_eq!(points_of(&[&WHOLE[..], &[outside]].concat()), None);
+    for outside in [(ENCRYPT, ADDRESS + 19, 1), (SCOPE, ADDRESS + 9, CODE_BYTES)] {
+        assert_eq!(points_of(&[&WHOLE[..], &[outside]].concat()), Err(Lack::Code), "{outside:?}");
+    }
 }
 
 proptest! {
