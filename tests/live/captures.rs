@@ -50,9 +50,11 @@ fn a_capture_that_is_cut_off_gives_what_is_in_it() {
 /// A disk of 64 KiB, in a mount namespace that ends with the tracer, and with which the disk ends.
 const ON_A_SMALL_DISK: &str = r#"
 mount -t tmpfs -o size=64k,mode=700 tmpfs "$1" || exit 9
-"$3" attach "$4" --format json --record "$1/calls.rotrace"
+disk=$1 kept=$2 rotrace=$3
+shift 3
+"$rotrace" attach "$@" --format json --record "$disk/calls.rotrace"
 status=$?
-cp "$1/calls.rotrace" "$2" || exit 9
+cp "$disk/calls.rotrace" "$kept" || exit 9
 exit $status
 "#;
 
@@ -77,7 +79,7 @@ fn a_full_disk_ends_the_recording_and_keeps_what_is_written() {
         &full,
         &kept,
     ]);
-    command.arg(needs::rotrace()).arg(client.pid().to_string());
+    command.arg(needs::rotrace()).arg(client.pid().to_string()).args(needs::probes());
     let mut tracer = Running::start(command);
     let attached = |lines: &[String]| lines.iter().any(|line| line.contains(ATTACHED)).then_some(());
     assert!(tracer.stderr.wait_for("rotrace to attach", attached).is_some(), "{}", tracer.complaints());
@@ -119,6 +121,7 @@ fn a_reader_that_goes_away_ends_the_tracer_with_success() {
     let nginx = Nginx::start();
     let client = script("counted", nginx.port, &["unread"]);
     let mut command = rotrace(&["attach", &client.pid().to_string(), "--format", "json"]);
+    command.args(needs::probes());
     let mut tracer =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(tracer.stdout.take());

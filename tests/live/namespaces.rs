@@ -22,7 +22,8 @@ fn a_tracer_in_a_pid_namespace_takes_and_shows_its_pids() {
     let nginx = Nginx::start();
     let mut command = inside();
     command.arg(needs::python()).arg(needs::script("inside.py")).arg(needs::rotrace());
-    command.arg(needs::program("curl")).args(["-s", "-o", "/dev/null", &nginx.url("/v1/inside/[1-10]")]);
+    command.args(needs::probes()).arg("--").arg(needs::program("curl"));
+    command.args(["-s", "-o", "/dev/null", &nginx.url("/v1/inside/[1-10]")]);
     let printed = Running::start(command).succeeded();
     let log = nginx.quit();
     let (pid, lines) = printed.split_first().unwrap();

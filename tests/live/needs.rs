@@ -16,6 +16,12 @@ pub(crate) fn rotrace() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_rotrace"))
 }
 
+/// The options of `rotrace run` and `attach` that ask for the family of probes that is to see it, if it has to be one.
+pub(crate) fn probes() -> Vec<String> {
+    let family = std::env::var("ROTRACE_LIVE_PROBES").ok();
+    family.map_or(Vec::new(), |family| vec!["--probes".to_owned(), family])
+}
+
 /// Whether this kernel can be preempted within a probe, as rotrace says.
 pub(crate) fn is_preempted_within_probes() -> bool {
     static IS: OnceLock<bool> = OnceLock::new();

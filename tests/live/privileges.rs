@@ -60,7 +60,10 @@ fn ten_calls(scheme: Scheme) -> (Seen, Vec<Served>) {
     });
     let client = client(arguments);
     let mut command = unprivileged(NEEDED);
-    command.arg(rotrace).args(["attach", &client.pid().to_string(), "--format", "json"]);
+    command
+        .arg(rotrace)
+        .args(["attach", &client.pid().to_string(), "--format", "json"])
+        .args(needs::probes());
     let tracer = Tracer::started(command);
     client.run();
     (tracer.finish(), nginx.quit())
@@ -96,7 +99,7 @@ fn without_a_capability_it_says_which() {
         ("+bpf,+sys_ptrace,+dac_read_search", "CAP_PERFMON"),
     ] {
         let mut command = unprivileged(capabilities);
-        command.arg(&rotrace).args(["attach", &pid, "--format", "json"]);
+        command.arg(&rotrace).args(["attach", &pid, "--format", "json"]).args(needs::probes());
         let (status, printed, complaints) = outcome(command);
         assert_eq!(status, Some(1), "{capabilities}: {complaints}");
         assert!(complaints.contains(missing), "{capabilities}: does not name {missing}: {complaints}");

@@ -61,7 +61,9 @@ fn with_eight_targets_of_tls_it_ends_within_two_seconds_and_leaves_no_probe() {
     let held =
         || Running::hold(needs::program("curl"), words(["-o"]).into_iter().chain([format!("{mark}/held")]));
     let _targets: Vec<Running> = std::iter::repeat_with(held).take(TARGETS).collect();
-    let mut daemon = Running::start(rotrace(&["run", "--config", &config]));
+    let mut daemon = rotrace(&["run", "--config", &config]);
+    daemon.args(needs::probes());
+    let mut daemon = Running::start(daemon);
     let pid = daemon.pid();
     until("the probes of all targets", || {
         // The returns are `uprobe_multi` to some kernels and `uretprobe_multi` to others.

@@ -188,7 +188,9 @@ fn addresses_that_come_with_a_reload() {
     let mut running = client.run(&nginx);
     running.next_step();
     running.line("ready");
-    let mut daemon = Running::start(rotrace(&["run", "--config", &path]));
+    let mut daemon = rotrace(&["run", "--config", &path]);
+    daemon.args(needs::probes());
+    let mut daemon = Running::start(daemon);
     let pid = daemon.pid();
     let has = |count: usize| (links(pid, "probe_multi").len() == count).then_some(());
     until("the probes of the libraries of this host", || has(LINKS.0));

@@ -24,9 +24,7 @@ impl Tracer {
     pub(crate) fn attach_with(pids: &[u32], options: &[&str]) -> Tracer {
         let mut command = Command::new(needs::rotrace());
         command.arg("attach").args(pids.iter().map(u32::to_string)).args(["--format", "json"]).args(options);
-        if let Ok(family) = std::env::var("ROTRACE_LIVE_PROBES") {
-            command.args(["--probes", &family]);
-        }
+        command.args(needs::probes());
         if let Ok(directory) = std::env::var("ROTRACE_LIVE_RECORD")
             && !options.contains(&"--record")
         {

@@ -1,14 +1,16 @@
-"""Given: a rotrace and a command line, in a PID namespace of their own. Gives: what rotrace prints about the command,
-traced from its first instruction by its PID in this namespace, and before it that PID. Refuses to know: the rest.
+"""Given: a rotrace, options for it, and behind `--` a command line, in a PID namespace of their own. Gives: what rotrace prints
+about the command, traced from its first instruction by its PID in this namespace, and before it that PID. Refuses to know: the rest.
 """
 
 import subprocess
 import sys
 
-rotrace, command = sys.argv[1], sys.argv[2:]
+between = sys.argv.index("--")
+rotrace, options, command = sys.argv[1], sys.argv[2:between], sys.argv[between + 1 :]
 held = subprocess.Popen(["/bin/sh", "-c", 'read -r _ && exec "$@"', "sh", *command], stdin=subprocess.PIPE)
 print(held.pid, flush=True)
-tracer = subprocess.Popen([rotrace, "attach", str(held.pid), "--format", "json"], stderr=subprocess.PIPE, text=True)
+tracer = [rotrace, "attach", str(held.pid), "--format", "json", *options]
+tracer = subprocess.Popen(tracer, stderr=subprocess.PIPE, text=True)
 said = []
 for line in tracer.stderr:
     said.append(line)
