@@ -16,8 +16,8 @@ use serde_json::Value;
 use super::foreign;
 use super::kernel::{FOREIGN, KERNELS, Kernel};
 use super::machine::{Ended, Machine, Ran};
-use super::selection::{Extent, families, tests};
-use crate::repository::{cargo, output, run as run_command};
+use super::selection::{Extent, check, families, tests};
+use crate::repository::{cargo, command, output, run as run_command};
 
 /// Verified instructions: kernel, program and count on each line.
 const EXPECTED: &str = include_str!("verified.txt");
@@ -59,7 +59,10 @@ fn kernels() -> impl DoubleEndedIterator<Item = &'static Kernel> {
 /// Tries every kernel, the newest of each architecture first, on which it takes the longest.
 pub(crate) fn run(extent: Extent) -> anyhow::Result<()> {
     let deadline = (extent == Extent::Some).then(|| Instant::now() + SOME_LIMIT);
-    let (own, foreign) = (Built::of(None)?, Built::of(Some(FOREIGN_TARGET)));
+    let own = Built::of(None)?;
+    let listed = own.listed()?;
+    check(&listed)?;
+    let foreign = Built::of(Some(FOREIGN_TARGET));
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -67,7 +70,8 @@ pub(crate) fn run(extent: Extent) -> anyhow::Result<()> {
             scope.spawn(|| {
                 while let Some(kernel) = kernels().rev().nth(next.fetch_add(1, Ordering::Relaxed)) {
                     let built = if kernel.is_foreign() { foreign.as_ref() } else { Ok(&own) };
-                    let row = tried(kernel, built, extent, deadline);
+                    let row =
+                        tried(kernel, built, &|family| tests(kernel, family, extent, &listed), deadline);
                     rows.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(row);
                 }
             });
@@ -123,13 +127,19 @@ impl Built {
         }
         Ok(built)
     }
+
+    /// The live tests that there are.
+    fn listed(&self) -> anyhow::Result<Vec<String>> {
+        let told = output(command(&self.live).args(["--list", "--format", "terse"]))?;
+        Ok(told.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    }
 }
 
-/// How a kernel does.
-fn tried(
+/// How a kernel does with the probes, and with the live tests of each family.
+fn tried<'a>(
     kernel: &'static Kernel,
     built: Result<&Built, &anyhow::Error>,
-    extent: Extent,
+    tests: &dyn Fn(&str) -> Vec<&'a str>,
     deadline: Option<Instant>,
 ) -> Row {
     println!("── vm {}", kernel.name);
@@ -162,7 +172,7 @@ fn tried(
                     Err(error) => row.faults.push(format!("{error:#}")),
                 }
             }
-            let jobs = jobs(kernel, built, extent);
+            let jobs = jobs(kernel, built, tests);
             let commands: Vec<_> = jobs.iter().map(|job| job.command.clone()).collect();
             let ran = machine.run(&commands, deadline, &mut |line| {
                 if line.starts_with("test ") {
@@ -180,21 +190,21 @@ fn tried(
 }
 
 /// A command of a machine.
-struct Job {
+struct Job<'a> {
     family: &'static str,
     command: Vec<String>,
     /// The live tests that it runs; none where it loads the probes.
-    tests: Vec<&'static str>,
+    tests: Vec<&'a str>,
 }
 
 /// What runs on a kernel; one boot does it all.
-fn jobs(kernel: &Kernel, built: &Built, extent: Extent) -> Vec<Job> {
+fn jobs<'a>(kernel: &Kernel, built: &Built, tests: &dyn Fn(&str) -> Vec<&'a str>) -> Vec<Job<'a>> {
     let loads = families(kernel).iter().map(|&family| {
         let command = [&built.daemon, "check", "--load", "--probes", family, "--format", "json"];
         Job { family, command: command.map(str::to_owned).to_vec(), tests: Vec::new() }
     });
     let lives = families(kernel).iter().map(|&family| {
-        let tests = tests(kernel, family, extent);
+        let tests = tests(family);
         let variable = format!("ROTRACE_LIVE_PROBES={family}");
         let options = ["env", &variable, &built.live, "--test-threads=1", "--exact"];
         let command = options.into_iter().chain(tests.iter().copied()).map(str::to_owned).collect();
@@ -205,11 +215,12 @@ fn jobs(kernel: &Kernel, built: &Built, extent: Extent) -> Vec<Job> {
 }
 
 /// What is wrong on a kernel, and what is not known of it.
-fn judge(kernel: &Kernel, jobs: &[Job], ran: &Ran, row: &mut Row) {
+fn judge(kernel: &Kernel, jobs: &[Job<'_>], ran: &Ran, row: &mut Row) {
     for (job, ended) in jobs.iter().zip(&ran.ended) {
         let family = job.family;
         if !job.tests.is_empty() {
-            if ended.status != 0 {
+            // libtest ends with success when there is none of a name that it was given.
+            if ended.status != 0 || passed(&ended.lines) != Some(job.tests.len()) {
                 row.faults.push(format!("{family}: live tests:\n{}", ended.lines.join("\n")));
             }
             continue;
@@ -235,6 +246,12 @@ fn judge(kernel: &Kernel, jobs: &[Job], ran: &Ran, row: &mut Row) {
             row.gaps.push(format!("{family}: time was up before {test}"));
         }
     }
+}
+
+/// How many tests libtest says have passed, when it is through.
+fn passed(lines: &[String]) -> Option<usize> {
+    let result = lines.iter().rev().find_map(|line| line.strip_prefix("test result: ok. "))?;
+    result.split_once(" passed")?.0.parse().ok()
 }
 
 /// The test of a line, and how it ended.
@@ -352,11 +369,28 @@ mod tests {
         assert_eq!(table(&rows), expect.join("\n"));
     }
 
+    fn summary(passed: usize) -> String {
+        format!(
+            "test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; 130 filtered out; finished in 9s"
+        )
+    }
+
+    #[test]
+    fn fewer_tests_than_were_named_are_a_fault() {
+        let jobs = [Job { family: "socket", command: Vec::new(), tests: vec!["a", "b"] }];
+        for (passed, faults) in [(2, 0), (1, 1), (0, 1)] {
+            let mut row = row("6.1", "6.1.0");
+            let ended = vec![Ended { status: 0, lines: vec![summary(passed), String::new()] }];
+            judge(&KERNELS[0], &jobs, &Ran { ended, cut_off: Vec::new() }, &mut row);
+            assert_eq!(row.faults.len(), faults, "{passed} passed");
+        }
+    }
+
     #[test]
     fn what_time_was_up_for_is_a_gap_and_what_failed_before_is_a_fault() {
         let job = |family, tests: &[&'static str]| Job { family, command: Vec::new(), tests: tests.to_vec() };
         let jobs = [job("socket", &["a", "b"]), job("syscall", &["c", "d", "e"]), job("syscall", &["f"])];
-        let ended = vec![Ended { status: 0, lines: Vec::new() }];
+        let ended = vec![Ended { status: 0, lines: vec![summary(2)] }];
         let cut_off = ["running 3 tests", "test c ... ok", "test d ... FAILED"].map(str::to_owned).to_vec();
         let mut row = row("6.1", "6.1.0");
         judge(&KERNELS[0], &jobs, &Ran { ended, cut_off }, &mut row);
