@@ -13,7 +13,7 @@ use crate::needs;
 use crate::nginx::Nginx;
 use crate::process::{Running, outcome, until};
 use crate::refusals::rotrace;
-use crate::stopping::links;
+use crate::stopping::{GNUTLS, OPENSSL, holds};
 use crate::tracer::Tracer;
 
 /// The functions that are told.
@@ -175,8 +175,6 @@ fn addresses_at_which_no_function_begins_are_refused() {
 /// The daemon learns of them while the client runs.
 #[test]
 fn addresses_that_come_with_a_reload() {
-    /// Of the libraries that a program of this host may load, and of the client's own.
-    const LINKS: (usize, usize) = (3 + 2, 3);
     let (client, nginx) = (client(), nginx());
     let path = nginx.path("rotrace.toml");
     let mark = nginx.certificate();
@@ -192,11 +190,11 @@ fn addresses_that_come_with_a_reload() {
     daemon.args(needs::probes());
     let mut daemon = Running::start(daemon);
     let pid = daemon.pid();
-    let has = |count: usize| (links(pid, "probe_multi").len() == count).then_some(());
-    until("the probes of the libraries of this host", || has(LINKS.0));
+    let has = |openssl: usize| holds(pid, &[(openssl, OPENSSL), (1, GNUTLS)]).then_some(());
+    until("the probes of the libraries of this host", || has(1));
     std::fs::write(&path, config + &client.entry(0)).unwrap();
     daemon.signal(libc::SIGHUP);
-    until("the probes of what is linked in", || has(LINKS.0 + LINKS.1));
+    until("the probes of what is linked in", || has(2));
     running.next_step();
     running.succeeded();
     assert_eq!(nginx.quit().len(), PATHS.len());
