@@ -24,13 +24,23 @@ pub(crate) fn probes() -> Vec<String> {
 
 /// Whether this kernel can be preempted within a probe, as rotrace says.
 pub(crate) fn is_preempted_within_probes() -> bool {
-    static IS: OnceLock<bool> = OnceLock::new();
-    *IS.get_or_init(|| {
+    checked().contains(r#""what":"preemption""#)
+}
+
+/// Whether this kernel probes many functions by one link, as rotrace says; from 6.10 on it does.
+pub(crate) fn has_uprobe_links() -> bool {
+    checked().contains("probed by uprobe_multi links")
+}
+
+/// What rotrace says of this host.
+fn checked() -> &'static str {
+    static SAID: OnceLock<String> = OnceLock::new();
+    SAID.get_or_init(|| {
         let mut command = Command::new(rotrace());
         command.args(["check", "--format", "json"]);
         let (status, told, complaints) = outcome(command);
         assert_eq!(status, Some(0), "{complaints}");
-        told.contains(r#""what":"preemption""#)
+        told
     })
 }
 

@@ -79,6 +79,11 @@ impl Tracer {
         self.ended()
     }
 
+    /// The same, with what it complained about.
+    pub(crate) fn finish_with_complaints(mut self) -> (Seen, String) {
+        (self.ended(), self.0.complaints())
+    }
+
     /// For targets that live on: it is asked to end.
     pub(crate) fn stop(mut self) -> Seen {
         self.0.signal(libc::SIGTERM);
