@@ -128,48 +128,57 @@ impl Machine {
     }
 
     /// Boots, runs commands one after the other as root in the directory of the workspace, and powers off, or is switched off
-    /// at the deadline. `each` gets each line as it comes. What the emulator has killed is booted again.
+    /// at the deadline. `each` gets each line as it comes. What the emulator has killed is booted again, for the command that was
+    /// under way and those behind it.
     pub(super) fn run(
         &self,
         commands: &[Vec<String>],
         deadline: Option<Instant>,
         each: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Ran> {
+        let mut ended = Vec::new();
         for _ in 1..BOOTS {
-            match self.once(commands, deadline, each) {
+            match self.once(commands, &mut ended, deadline, each) {
                 Err(died) if died.to_string().contains(EMULATOR_RACE) => {
                     println!("vm: {} died of its emulator ({EMULATOR_RACE}); once more", self.release());
                 }
-                ran => return ran,
+                cut_off => return Ok(Ran { cut_off: cut_off?, ended }),
             }
         }
-        self.once(commands, deadline, each)
+        let cut_off = self.once(commands, &mut ended, deadline, each)?;
+        Ok(Ran { ended, cut_off })
     }
 
+    /// Runs those of the commands that have not `ended`, and gives what the next one had printed when time was up.
     fn once(
         &self,
         commands: &[Vec<String>],
+        ended: &mut Vec<Ended>,
         deadline: Option<Instant>,
         each: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<Ran> {
+    ) -> anyhow::Result<Vec<String>> {
         let directory = tempfile::tempdir().context("make a directory for the machine")?;
         let (job, log) = (directory.path().join("job"), directory.path().join("log"));
-        fs::write(&job, script(commands)).with_context(|| format!("write {}", job.display()))?;
+        fs::write(&job, script(&commands[ended.len()..]))
+            .with_context(|| format!("write {}", job.display()))?;
         let mut qemu = self.qemu(&job, &log)?;
         let child = qemu.spawn().with_context(|| format!("run `{}`", words(&qemu)))?;
-        let watched = watch(Ending(child), deadline, &mut |line| {
+        let (lines, end) = watch(Ending(child), deadline, &mut |line| {
             if status_of_command(line).is_none() {
                 each(line);
             }
-        });
-        let told = fs::read(&log).unwrap_or_default();
-        let told = String::from_utf8_lossy(&told);
-        let (lines, end) = watched.with_context(|| format!("its kernel says:\n{told}"))?;
+        })?;
         let ran = ran(lines);
-        if end == End::Off && ran.ended.len() < commands.len() {
-            bail!("the machine died; its last words:\n{}\nits kernel says:\n{told}", ran.cut_off.join("\n"));
-        }
-        Ok(ran)
+        ended.extend(ran.ended);
+        let died = match end {
+            End::Deadline => return Ok(ran.cut_off),
+            End::Off if ended.len() == commands.len() => return Ok(ran.cut_off),
+            End::Off => "died".to_owned(),
+            End::Quiet => format!("printed nothing for {} s", QUIET.as_secs()),
+        };
+        let told = fs::read(&log).unwrap_or_default();
+        let (words, told) = (ran.cut_off.join("\n"), String::from_utf8_lossy(&told));
+        bail!("the machine {died}; its last words:\n{words}\nits kernel says:\n{told}");
     }
 
     fn qemu(&self, job: &Path, log: &Path) -> anyhow::Result<Command> {
@@ -218,9 +227,10 @@ impl Drop for Ending {
 enum End {
     Off,
     Deadline,
+    Quiet,
 }
 
-/// The lines that a machine prints until it is off, or until the deadline.
+/// The lines that a machine prints until it is off, until the deadline, or until it prints no more.
 fn watch(
     mut machine: Ending,
     deadline: Option<Instant>,
@@ -248,10 +258,7 @@ fn watch(
             Err(RecvTimeoutError::Timeout) if left.is_some_and(|left| left <= QUIET) => {
                 return Ok((lines, End::Deadline));
             }
-            Err(RecvTimeoutError::Timeout) => {
-                let last = lines.last().map_or("", String::as_str);
-                bail!("the machine printed nothing for {} s, after: {last}", QUIET.as_secs())
-            }
+            Err(RecvTimeoutError::Timeout) => return Ok((lines, End::Quiet)),
         }
     }
 }

@@ -203,15 +203,24 @@ fn jobs<'a>(kernel: &Kernel, built: &Built, tests: &dyn Fn(&str) -> Vec<&'a str>
         let command = [&built.daemon, "check", "--load", "--probes", family, "--format", "json"];
         Job { family, command: command.map(str::to_owned).to_vec(), tests: Vec::new() }
     });
-    let lives = families(kernel).iter().map(|&family| {
+    let lives = families(kernel).iter().flat_map(|&family| {
         let tests = tests(family);
-        let variable = format!("ROTRACE_LIVE_PROBES={family}");
-        let options = ["env", &variable, &built.live, "--test-threads=1", "--exact"];
-        let command = options.into_iter().chain(tests.iter().copied()).map(str::to_owned).collect();
-        Job { family, command, tests }
+        let modules = tests.chunk_by(|one, next| module(one) == module(next));
+        modules.map(|tests| live(built, family, tests)).collect::<Vec<_>>()
     });
-    // Without a name, all tests would run.
-    loads.chain(lives.filter(|job| !job.tests.is_empty())).collect()
+    loads.chain(lives).collect()
+}
+
+/// Live tests of one module: what fails is told with a few others, and a machine that dies has done those before.
+fn live<'a>(built: &Built, family: &'static str, tests: &[&'a str]) -> Job<'a> {
+    let variable = format!("ROTRACE_LIVE_PROBES={family}");
+    let options = ["env", &variable, &built.live, "--test-threads=1", "--exact"];
+    let command = options.into_iter().chain(tests.iter().copied()).map(str::to_owned).collect();
+    Job { family, command, tests: tests.to_vec() }
+}
+
+fn module(test: &str) -> &str {
+    test.split("::").next().unwrap_or(test)
 }
 
 /// What is wrong on a kernel, and what is not known of it.
@@ -373,6 +382,20 @@ mod tests {
         format!(
             "test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; 130 filtered out; finished in 9s"
         )
+    }
+
+    #[test]
+    fn tests_run_by_their_modules_without_losing_one() {
+        let built = Built { daemon: "rotrace".to_owned(), live: "live".to_owned() };
+        let tests = |family: &str| if family == "socket" { vec!["a::b", "a::c", "d::e"] } else { Vec::new() };
+        let jobs = jobs(&KERNELS[0], &built, &tests);
+        let lives: Vec<_> = jobs.iter().filter(|job| !job.tests.is_empty()).collect();
+        let [a, d] = lives[..] else { panic!("{} jobs", lives.len()) };
+        let words =
+            ["env", "ROTRACE_LIVE_PROBES=socket", "live", "--test-threads=1", "--exact", "a::b", "a::c"];
+        assert_eq!(a.command, words);
+        assert_eq!((&a.tests, &d.tests), (&vec!["a::b", "a::c"], &vec!["d::e"]));
+        assert_eq!(jobs.len() - lives.len(), 2, "the probes of each family are loaded");
     }
 
     #[test]
