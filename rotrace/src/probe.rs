@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Program};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::btf::BtfKind;
@@ -443,7 +443,27 @@ fn raise_memlock() {
 }
 
 fn refused(why: aya::EbpfError) -> anyhow::Error {
-    anyhow!("load the probes: {}", verifier_tail(&why))
+    let lacks_memory = is_map_refused(&why) && memlock() != libc::RLIM_INFINITY;
+    let hint = if lacks_memory { LOCKED_MEMORY } else { "" };
+    anyhow!("load the probes: {}{hint}", verifier_tail(&why))
+}
+
+/// What a kernel does not say that charges maps to the locked-memory limit, and that a right to raise it would do.
+const LOCKED_MEMORY: &str = "; kernels before 5.11 count maps as locked memory, of which this process may not have enough: \
+    raise the limit (LimitMEMLOCK=infinity of systemd, ulimit -l unlimited) or add CAP_SYS_RESOURCE";
+
+/// The kernel does not let this process make a map (`bpf_map_charge_init`, kernel/bpf/syscall.c, 5.10).
+fn is_map_refused(why: &aya::EbpfError) -> bool {
+    let aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) = why else { return false };
+    io_error.raw_os_error() == Some(libc::EPERM)
+}
+
+/// The locked memory that this process may have.
+fn memlock() -> libc::rlim_t {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes the limit, which is this function's; a failure leaves it at 0.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    limit.rlim_cur
 }
 
 /// The error with the end of the verifier's log, where the reason stands.

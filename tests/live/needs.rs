@@ -32,6 +32,15 @@ pub(crate) fn has_uprobe_links() -> bool {
     checked().contains("probed by uprobe_multi links")
 }
 
+/// Whether this kernel is one before 5.11.
+pub(crate) fn counts_maps_as_locked_memory() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>());
+    let version = numbers.next().zip(numbers.next());
+    let Some((Ok(major), Ok(minor))) = version else { panic!("what version is {release}?") };
+    (major, minor) < (5, 11)
+}
+
 /// What rotrace says of this host.
 fn checked() -> &'static str {
     static SAID: OnceLock<String> = OnceLock::new();

@@ -30,9 +30,22 @@ fn executable() -> (TempDir, PathBuf) {
     (directory, copy)
 }
 
-/// setpriv with exactly these capabilities, as nobody.
+/// setpriv with exactly these capabilities, as nobody, and with the locked memory that the unit of systemd gives where that counts.
 fn unprivileged(capabilities: &str) -> Command {
-    let mut command = Command::new(needs::program("setpriv"));
+    match needs::counts_maps_as_locked_memory() {
+        true => with_memlock("unlimited", capabilities),
+        false => with_capabilities(Command::new(needs::program("setpriv")), capabilities),
+    }
+}
+
+/// The same, with so much locked memory.
+fn with_memlock(limit: &str, capabilities: &str) -> Command {
+    let mut command = Command::new(needs::program("prlimit"));
+    command.arg(format!("--memlock={limit}:{limit}")).arg(needs::program("setpriv"));
+    with_capabilities(command, capabilities)
+}
+
+fn with_capabilities(mut command: Command, capabilities: &str) -> Command {
     command.args(NOBODY);
     for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
         command.arg(format!("{set}=-all{}{capabilities}", if capabilities.is_empty() { "" } else { "," }));
@@ -111,5 +124,22 @@ fn without_a_capability_it_says_which() {
         assert!(complaints.contains(missing), "{capabilities}: does not name {missing}: {complaints}");
         assert!(!complaints.contains("panicked"), "{complaints}");
         assert_eq!(printed, "");
+    }
+}
+
+/// Where maps count as locked memory, what is missing is said; elsewhere nothing is.
+#[test]
+fn without_locked_memory_it_says_so_where_that_counts() {
+    let (_directory, rotrace) = executable();
+    let client = client(words(["-V"]));
+    let mut command = with_memlock("65536", NEEDED);
+    let pid = client.pid().to_string();
+    command.arg(rotrace).args(["attach", &pid, "--format", "json", "--for", "1s"]).args(needs::probes());
+    let (status, _, complaints) = outcome(command);
+    if needs::counts_maps_as_locked_memory() {
+        assert_eq!((status, complaints.lines().count()), (Some(1), 1), "{complaints}");
+        assert!(complaints.contains("LimitMEMLOCK=infinity"), "{complaints}");
+    } else {
+        assert_eq!(status, Some(0), "{complaints}");
     }
 }
