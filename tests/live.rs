@@ -58,6 +58,8 @@ mod mixed;
 mod namespaces;
 #[path = "live/nss.rs"]
 mod nss;
+#[path = "live/paths.rs"]
+mod paths;
 #[path = "live/privileges.rs"]
 mod privileges;
 #[path = "live/refusals.rs"]

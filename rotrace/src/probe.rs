@@ -67,9 +67,10 @@ const fn recording(name: &'static str, place: &'static str) -> Recording {
 }
 
 const SYSCALL_PROGRAMS: [Recording; 1] = [recording("on_sys_exit", "sys_exit")];
-const SOCKET_PROGRAMS: [Recording; 8] = [
+const SOCKET_PROGRAMS: [Recording; 10] = [
     recording("on_map", "vm_mmap_pgoff"),
     recording("on_accept", "inet_accept"),
+    Recording { name: "on_grafted", place: "__inet_accept", is_optional: true },
     recording("on_send", "inet_sendmsg"),
     recording("on_send6", "inet6_sendmsg"),
     recording("on_receive", "inet_recvmsg"),
@@ -77,6 +78,7 @@ const SOCKET_PROGRAMS: [Recording; 8] = [
     // Before 6.5; since then `splice_to_socket` sends a message (fs/splice.c).
     Recording { name: "on_send_page", place: "inet_sendpage", is_optional: true },
     recording("on_splice", "tcp_splice_read"),
+    Recording { name: "on_mp_splice", place: "mptcp_splice_read", is_optional: true },
 ];
 
 fn recordings(family: Family) -> &'static [Recording] {

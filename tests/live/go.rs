@@ -15,14 +15,14 @@ use crate::tracer::Tracer;
 
 /// How a program is linked.
 #[derive(Clone, Copy, Debug)]
-enum Link {
+pub(crate) enum Link {
     Plain,
     Stripped,
     StrippedPie,
 }
 
 /// `scripts/http.go`, which Go compiles once where cargo runs the tests. Where they run alone, it is there.
-fn program(link: Link) -> PathBuf {
+pub(crate) fn program(link: Link) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
     let program = directory.join(format!("{link:?}"));
     if std::env::var_os("CARGO").is_some() {

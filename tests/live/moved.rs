@@ -86,6 +86,17 @@ pub(crate) fn assert_moved(seen: &Seen, log: &[Moved]) {
     assert_eq!(wrong, "");
 }
 
+/// How many bytes of requests and of responses went over each connection, by its name in the log.
+pub(crate) fn totals(log: &[Moved]) -> BTreeMap<&str, [u64; 2]> {
+    let mut totals = BTreeMap::<_, [u64; 2]>::new();
+    for Moved { connection, bytes: [request_head, request_body, response_head, response_body], .. } in log {
+        let [requests, responses] = totals.entry(&**connection).or_default();
+        *requests += request_head + request_body;
+        *responses += response_head + response_body;
+    }
+    totals
+}
+
 /// Fails unless every call is one side of an exchange of the log, none twice, and what is said of it is so.
 pub(crate) fn assert_none_invented(seen: &Seen, log: &[Moved]) {
     let by_path: BTreeMap<_, _> = log.iter().map(|moved| (&*moved.path, moved)).collect();

@@ -13,7 +13,7 @@ use rotrace_ebpf::record::direction;
 use rotrace_ebpf::syscalls::{PROT_EXEC, flag};
 
 use super::piece::Traits;
-use super::socket::{self, SOCK_STREAM, Socket};
+use super::socket::{self, IPPROTO_MPTCP, SOCK_STREAM, Socket};
 use super::twice::{self, Copy, Hook, twice};
 use super::{buffers, emit, global, is_target, kernel};
 
@@ -56,10 +56,25 @@ twice! {
 }
 
 twice! {
+    /// `ssize_t mptcp_splice_read(…)` with the same arguments (net/mptcp/protocol.c), which newer kernels have. Elsewhere MPTCP
+    /// has no way of its own, and bytes that are spliced from it are received by a message.
+    #[fexit(function = "mptcp_splice_read")]
+    fn on_mp_splice, again_mp_splice: FExitContext => spliced
+}
+
+twice! {
     /// `int inet_accept(struct socket *sock, struct socket *newsock, …)` (net/ipv4/af_inet.c), whose other arguments changed in
     /// 6.10. The new socket has a `struct sock` when it succeeded.
     #[fexit(function = "inet_accept")]
     fn on_accept, again_accept: FExitContext => accepted
+}
+
+twice! {
+    /// `void __inet_accept(struct socket *sock, struct socket *newsock, struct sock *newsk)` (net/ipv4/af_inet.c): what listeners of
+    /// MPTCP call and not `inet_accept`, where there is such a function. For one of TCP it may be called within that one: then
+    /// it is the first to be told of a socket over which nothing has moved yet.
+    #[fexit(function = "__inet_accept")]
+    fn on_grafted, again_grafted: FExitContext => accepted
 }
 
 twice! {
@@ -98,8 +113,13 @@ fn received(ctx: &FExitContext, copy: Copy) -> i32 {
     0
 }
 
+/// MPTCP, which has no pages, sends a message from within the function (`sock_no_sendpage`, net/core/sock.c): that is seen.
 #[inline(always)]
 fn sent_page(ctx: &FExitContext, copy: Copy) -> i32 {
+    let sk: u64 = kernel(ctx.arg(0), global!(OFFSETS.socket_sk));
+    if kernel::<u16>(sk, global!(OFFSETS.sk_protocol)) == IPPROTO_MPTCP {
+        return 0;
+    }
     piped(ctx, copy, direction::SENT)
 }
 

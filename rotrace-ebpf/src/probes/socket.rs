@@ -18,7 +18,7 @@ pub(super) const SOCK_STREAM: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 pub(super) const IPPROTO_TCP: u16 = 6;
-const IPPROTO_MPTCP: u16 = 262;
+pub(super) const IPPROTO_MPTCP: u16 = 262;
 
 /// A TCP socket of the current process.
 #[derive(Clone, Copy)]

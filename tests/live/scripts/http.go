@@ -4,6 +4,7 @@
 //	http client PROTOCOL URL CERTIFICATE    many calls, when a line is read
 //	http late URL CERTIFICATE               three calls; five more on the same connection when a line is read
 //	http server CERTIFICATE KEY             until its input ends
+//	http plain                              the same without TLS
 package main
 
 import (
@@ -33,7 +34,11 @@ func main() {
 	case "late":
 		late(client("http1", arguments[2]), arguments[1])
 	case "server":
-		serve(arguments[1], arguments[2])
+		serve(func(server *http.Server, listener net.Listener) error {
+			return server.ServeTLS(listener, arguments[1], arguments[2])
+		})
+	case "plain":
+		serve((*http.Server).Serve)
 	}
 }
 
@@ -128,7 +133,7 @@ func now() float64 {
 }
 
 // A path of /sized/NUMBER is answered with so many bytes, all else with 404.
-func serve(certificate string, private string) {
+func serve(accept func(*http.Server, net.Listener) error) {
 	var connections atomic.Uint64
 	var log sync.Mutex
 	handle := func(writer http.ResponseWriter, request *http.Request) {
@@ -157,7 +162,7 @@ func serve(certificate string, private string) {
 	}
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))
 	fmt.Printf("listening %d\n", listener.Addr().(*net.TCPAddr).Port)
-	go server.ServeTLS(listener, certificate, private)
+	go accept(server, listener)
 	io.Copy(io.Discard, os.Stdin)
 	server.Shutdown(context.Background())
 }
