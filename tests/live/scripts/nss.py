@@ -75,6 +75,80 @@ def read_with_nspr(file):
     nspr.PR_Close(descriptor)
 
 
+class Address(ctypes.Structure):
+    """The form of PRNetAddr that IPv4 has; port and address are big-endian."""
+
+    _fields_ = [("family", ctypes.c_uint16)]
+    _fields_ += [(name, ctypes.c_uint8 * size) for name, size in (("port", 2), ("address", 4), ("pad", 8))]
+
+
+class Vector(ctypes.Structure):
+    """PRIOVec."""
+
+    _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_int)]
+
+
+class Connection:
+    """TLS through the functions of NSS and NSPR themselves."""
+
+    FOREVER = ctypes.c_uint32(0xFFFFFFFF)
+
+    def __init__(self):
+        self.nspr, ssl, nss = [ctypes.CDLL(name) for name in ("libnspr4.so", "libssl3.so", "libnss3.so")]
+        for function in (self.nspr.PR_OpenTCPSocket, ssl.SSL_ImportFD):
+            function.restype = ctypes.c_void_p
+        assert nss.NSS_NoDB_Init(None) == 0 and ssl.NSS_SetDomesticPolicy() == 0
+        # PR_AF_INET is 2.
+        self.descriptor = ctypes.c_void_p(self.nspr.PR_OpenTCPSocket(2))
+        assert ssl.SSL_ImportFD(None, self.descriptor) == self.descriptor.value
+        # Whoever answers is believed: the test has started it.
+        self.believe = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)(
+            lambda *_: 0
+        )
+        assert ssl.SSL_AuthCertificateHook(self.descriptor, self.believe, None) == 0
+        assert ssl.SSL_SetURL(self.descriptor, b"localhost") == 0
+        port = int(BASE.rpartition(":")[2])
+        to = Address(2, (port >> 8, port & 0xFF), (127, 0, 0, 1))
+        assert self.nspr.PR_Connect(self.descriptor, ctypes.byref(to), self.FOREVER) == 0
+        assert ssl.SSL_ResetHandshake(self.descriptor, 0) == 0
+
+    def answer(self):
+        room, data = ctypes.create_string_buffer(4096), b""
+        while b"\r\n\r\n" not in data or len(data) < data.index(b"\r\n\r\n") + 4 + length(data):
+            count = self.nspr.PR_Read(self.descriptor, room, len(room))
+            assert count > 0, self.nspr.PR_GetError()
+            data += room.raw[:count]
+        assert data.startswith(b"HTTP/1.1 200"), data
+
+    def by_write(self, path):
+        data = f"GET {path} HTTP/1.1\r\nHost: nss\r\n\r\n".encode()
+        assert self.nspr.PR_Write(self.descriptor, data, len(data)) == len(data), self.nspr.PR_GetError()
+        self.answer()
+
+    def by_writev(self, path):
+        parts = [f"GET {path} HTTP/1.1\r\n".encode(), b"Host: nss\r\n\r\n"]
+        vector = (Vector * 2)(*[(part, len(part)) for part in parts])
+        sent = self.nspr.PR_Writev(self.descriptor, vector, 2, self.FOREVER)
+        assert sent == sum(map(len, parts)), self.nspr.PR_GetError()
+        self.answer()
+
+    def close(self):
+        assert self.nspr.PR_Close(self.descriptor) == 0
+
+
+def length(answer):
+    return int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+
+
+def vectors():
+    """On the first connection the second call of three goes by PR_Writev, on the second all do, on the third none."""
+    for name, ways in [("mixed", "wvw"), ("vectors", "vvv"), ("plain", "www")]:
+        connection = Connection()
+        for number, way in enumerate(ways):
+            (connection.by_writev if way == "v" else connection.by_write)(f"/v1/{name}/{number}")
+        connection.close()
+
+
 if WHAT == "calls":
     # NSS itself is loaded when the first handle is made.
     Curl().close()
@@ -83,6 +157,10 @@ if WHAT == "calls":
         read_with_nspr(file)
     for name in ("one", "two"):
         calls(name)
+elif WHAT == "vectors":
+    Curl().close()
+    ready()
+    vectors()
 elif WHAT == "late":
     curl = Curl()
     curl.call("GET", "/v1/before/1")
