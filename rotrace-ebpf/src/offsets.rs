@@ -77,6 +77,8 @@ offsets! {
     tcp_write_seq: "tcp_sock", "write_seq";
     tcp_copied_seq: "tcp_sock", "copied_seq";
     tcp_rcv_nxt: "tcp_sock", "rcv_nxt";
+    tcp_urg_seq: "tcp_sock", "urg_seq";
+    msg_flags: "msghdr", "msg_flags";
 }
 
 /// Where a message keeps how far the kernel has come in its buffers, and what its values mean. Both have moved between

@@ -61,9 +61,10 @@ pub const PROT_EXEC: u64 = 0x4;
 /// `int 0x80` from 64-bit code too, and taken back behind `sys_exit`.
 pub const TS_COMPAT: u32 = 2;
 
-/// Flags of the `recv` family that change what the bytes mean (include/linux/socket.h).
+/// Flags of the `recv` family that change what the bytes mean (include/linux/socket.h), of which the first has a meaning for
+/// the `send` family, too.
 pub mod flag {
-    /// Out-of-band data: not part of the stream.
+    /// Urgent data. Who asks for it receives nothing else; of what is sent it is the last byte. That is not part of the stream.
     pub const MSG_OOB: u64 = 0x1;
     /// The bytes stay in the queue and will be read again.
     pub const MSG_PEEK: u64 = 0x2;

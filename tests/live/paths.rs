@@ -162,3 +162,35 @@ fn a_server_of_go_that_multipath_tcp_comes_to() {
     assert_equal(&seen.of(Role::Server), &log);
     assert_equal(&seen.of(Role::Client), &log);
 }
+
+#[test]
+fn urgent_data_that_nobody_asks_for() {
+    check(&["urgent"], 17);
+}
+
+/// Its sender cannot know that, so one side counts it and the other does not.
+#[test]
+fn urgent_data_that_is_received_with_the_rest() {
+    let mut script = held(&["urgent-inline"]);
+    let tracer = Tracer::attach(&[script.pid()]);
+    script.next_step();
+    let log = log(&script.succeeded());
+    assert_eq!(log.len(), 5);
+    assert_moved(&tracer.finish(), &log);
+}
+
+/// They are in no call that moves bytes, so no probe sees them, and they are counted by their length. That of the body is known, so
+/// the calls are whole all the same.
+#[test]
+fn pages_that_are_received_without_a_copy() {
+    let mut script = held(&["zerocopy"]);
+    let tracer = Tracer::attach(&[script.pid()]);
+    script.next_step();
+    let printed = script.succeeded();
+    let (seen, log) = (tracer.finish_with_losses(), log(&printed));
+    let mapped: u64 = printed.iter().find_map(|line| line.strip_prefix("mapped\t")).unwrap().parse().unwrap();
+    assert_eq!(log.len(), 6);
+    assert_moved(&seen, &log);
+    assert!(seen.summary.lost.is_empty(), "{:?}", seen.summary.lost);
+    assert_eq!(seen.summary.unseen_bytes(), [0, mapped]);
+}

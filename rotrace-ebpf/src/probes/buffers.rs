@@ -187,6 +187,16 @@ pub(super) fn moved_unseen(socket: Socket, traits: Traits, total: u64) {
     frames_piece(socket.sk, 0, traits.with_number(speaks).0, 0, total);
 }
 
+/// Writes the record of a call that sent `total` bytes of which the last is urgent: TCP counts it, and its receiver passes over it.
+/// Few use such calls, and those for one byte: of any others no more than the length is told.
+#[inline(never)]
+pub(super) fn moved_urgent(socket: Socket, traits: Traits, total: u64) {
+    socket_piece(socket.sk, socket.inode, traits.with_number(total).0, 0, 0);
+    if total > 1 {
+        moved_unseen(socket, traits.placed(), total - 1);
+    }
+}
+
 /// Ties a socket to the TLS object whose function the thread is in. Only now are the bytes known to be TLS: a library's
 /// callback may write to some other socket.
 #[inline(always)]

@@ -9,6 +9,7 @@
 use aya_ebpf::macros::fexit;
 use aya_ebpf::programs::FExitContext;
 
+use rotrace_ebpf::offsets::ABSENT;
 use rotrace_ebpf::record::direction;
 use rotrace_ebpf::syscalls::{PROT_EXEC, flag};
 
@@ -90,7 +91,13 @@ fn sent(ctx: &FExitContext, copy: Copy) -> i32 {
     if result > 0
         && let Some(socket) = of_target(ctx.arg(0), copy)
     {
-        moved(socket, direction::SENT, ctx.arg(1), result as u64);
+        let (message, total): (u64, u64) = (ctx.arg(1), result as u64);
+        let flags = global!(OFFSETS.msg_flags);
+        if flags != ABSENT && kernel::<u32>(message, flags) as u64 & flag::MSG_OOB != 0 {
+            buffers::moved_urgent(socket, Traits::new(direction::SENT, 0), total);
+        } else {
+            moved(socket, direction::SENT, message, total);
+        }
     }
     0
 }

@@ -15,6 +15,8 @@ use super::{count, global, kernel, kernel_known};
 /// `SOCK_DONE` of `enum sock_flags` (include/net/sock.h): the end of what the peer sends has come (`tcp_fin`,
 /// net/ipv4/tcp_input.c).
 const SOCK_DONE: u64 = 1 << 1;
+/// `SOCK_URGINLINE`: urgent data are received among the others.
+const SOCK_URGINLINE: u64 = 1 << 2;
 
 /// Takes note of a connection over which nothing has been moved yet. At the change to TCP_ESTABLISHED both numbers are set
 /// (`tcp_rcv_synsent_state_process`, net/ipv4/tcp_input.c), and for an accepted socket since it was made
@@ -50,7 +52,8 @@ pub(super) fn place(sk: u64, connection: &mut Connection, traits: Traits) -> u64
         connection.step_back(direction, distance.unsigned_abs() as u64);
         return 0;
     }
-    let unseen = unseen_bytes(sk, direction as u64, next as u64, distance as u64);
+    let first = next.wrapping_sub(traits.number() as u32).wrapping_sub(distance as u32);
+    let unseen = unseen_bytes(sk, direction as u64, next as u64, first as u64, distance as u64);
     if unseen == 0 {
         return 0;
     }
@@ -80,14 +83,15 @@ fn next(sk: u64, direction: u8) -> Option<u32> {
     kernel_known(sk + offset as u64)
 }
 
-/// How many of `gap` numbers before `next` stand for bytes that its users have moved. Few calls come here, so only these ask
-/// what the numbers mean.
+/// How many of `gap` numbers from `first` on, before `next`, stand for bytes that its users have moved. Few calls come here, so
+/// only these ask what the numbers mean.
 ///
 /// None do where something between TCP and its users takes bytes for others: kTLS (`icsk_ulp_ops`), a BPF program that takes them
 /// before they are received (`sk_psock`, in `sk_user_data`), MPTCP. And the end of what the peer sends has a number too,
-/// which is passed together with the last bytes or behind them (`tcp_recvmsg_locked`, net/ipv4/tcp.c).
+/// which is passed together with the last bytes or behind them (`tcp_recvmsg_locked`, net/ipv4/tcp.c). So has a byte of urgent
+/// data that the receiver passes over, since it has not asked for it among the others: it is no byte of what is received.
 #[inline(never)]
-fn unseen_bytes(sk: u64, direction: u64, next: u64, gap: u64) -> u64 {
+fn unseen_bytes(sk: u64, direction: u64, next: u64, first: u64, gap: u64) -> u64 {
     let [upper_layer, user_data] = [global!(OFFSETS.tcp_upper_layer), global!(OFFSETS.sk_user_data)];
     if kernel::<u16>(sk, global!(OFFSETS.sk_protocol)) != IPPROTO_TCP
         || kernel::<u64>(sk, upper_layer) != 0
@@ -95,8 +99,15 @@ fn unseen_bytes(sk: u64, direction: u64, next: u64, gap: u64) -> u64 {
     {
         return 0;
     }
-    let has_end = direction == direction::RECEIVED as u64
-        && kernel::<u64>(sk, global!(OFFSETS.sk_flags)) & SOCK_DONE != 0
-        && kernel::<u32>(sk, global!(OFFSETS.tcp_rcv_nxt)) as u64 == next;
-    gap - has_end as u64
+    if direction == direction::SENT as u64 {
+        return gap;
+    }
+    let flags: u64 = kernel(sk, global!(OFFSETS.sk_flags));
+    let has_end = flags & SOCK_DONE != 0 && kernel::<u32>(sk, global!(OFFSETS.tcp_rcv_nxt)) as u64 == next;
+    let left = gap - has_end as u64;
+    let urgent = global!(OFFSETS.tcp_urg_seq);
+    let has_urgent = urgent != ABSENT
+        && flags & SOCK_URGINLINE == 0
+        && (kernel::<u32>(sk, urgent).wrapping_sub(first as u32) as u64) < left;
+    left - has_urgent as u64
 }

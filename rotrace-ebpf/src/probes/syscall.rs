@@ -124,9 +124,13 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     let flags = match shape {
         shape::RECVMSG => register(registers, global!(REGISTERS.arguments[2])),
         shape::RECVFROM | shape::RECVMMSG => register(registers, global!(REGISTERS.arguments[3])),
+        shape::SENDMSG => register(registers, global!(REGISTERS.arguments[2])) & flag::MSG_OOB,
+        shape::SENDTO | shape::SENDMMSG => {
+            register(registers, global!(REGISTERS.arguments[3])) & flag::MSG_OOB
+        }
         _ => 0,
     };
-    if flags & (flag::MSG_PEEK | flag::MSG_OOB | flag::MSG_ERRQUEUE) != 0 {
+    if receives(shape) && flags & (flag::MSG_PEEK | flag::MSG_OOB | flag::MSG_ERRQUEUE) != 0 {
         return;
     }
     let Some(socket) = socket::of_descriptor(fd as u32 as u64) else { return };
@@ -140,9 +144,12 @@ fn target_call(ctx: &BtfTracePointContext, registers: *const u8, shape: u8) {
     }
     let traits = Traits::new(if receives(shape) { direction::RECEIVED } else { direction::SENT }, 0);
     let is_many = shape == shape::RECVMMSG || shape == shape::SENDMMSG;
-    // The bytes were thrown away, and no buffer has them.
-    if flags & flag::MSG_TRUNC != 0 {
+    if flags & (flag::MSG_TRUNC | flag::MSG_OOB) != 0 {
         let total = if is_many { buffers::message_bytes(buffer, result) } else { result };
+        if flags & flag::MSG_OOB != 0 {
+            return buffers::moved_urgent(socket, traits, total);
+        }
+        // The bytes were thrown away, and no buffer has them.
         return buffers::moved_unseen(socket, traits, total);
     }
     match shape {

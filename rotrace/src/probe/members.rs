@@ -6,13 +6,15 @@ use rotrace_ebpf::offsets::{ABSENT, MEMBERS, Offsets};
 use super::btf::Btf;
 
 /// Members that the probes can do without.
-const OPTIONAL: [(&str, &str); 8] = [
+const OPTIONAL: [(&str, &str); 10] = [
     ("inet_connection_sock", "icsk_ulp_ops"),
+    ("msghdr", "msg_flags"),
     ("sock", "sk_shutdown"),
     ("sock", "sk_user_data"),
     ("task_struct", "thread_info"),
     ("tcp_sock", "copied_seq"),
     ("tcp_sock", "rcv_nxt"),
+    ("tcp_sock", "urg_seq"),
     ("tcp_sock", "write_seq"),
     ("thread_info", "status"),
 ];

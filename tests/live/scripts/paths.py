@@ -5,7 +5,9 @@ Refuses to know: whether it is traced.
 It runs in a network namespace of its own, which it may set up as it likes. Where it says `ready` it waits for a line.
 """
 
+import ctypes
 import fcntl
+import mmap
 import os
 import select
 import signal
@@ -16,10 +18,13 @@ import sys
 
 CASE, *REST = sys.argv[1:]
 CLIENT = "CLIENT"
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
 MPTCP = 262
 # include/uapi/linux/tcp.h, include/uapi/linux/mptcp.h
 TCP_FASTOPEN_CONNECT = 30
 TCPI_OPT_SYN_DATA = 32
+TCP_ZEROCOPY_RECEIVE = 35
 SOL_MPTCP, MPTCP_INFO, MPTCP_INFO_FLAG_FALLBACK = 284, 1, 1
 
 
@@ -90,6 +95,18 @@ def send_file(connection, body):
             sent += os.sendfile(connection.fileno(), file.fileno(), sent, len(body) - sent)
 
 
+def send_pages(connection, body):
+    """By a pipe, whose pages belong to nobody else: only such can be mapped by who receives them."""
+    reader, writer = os.pipe()
+    while body:
+        held = os.write(writer, body[: 8 * PAGE])
+        body = body[held:]
+        while held:
+            held -= os.splice(reader, connection.fileno(), held)
+    os.close(reader)
+    os.close(writer)
+
+
 def serve(listener, connections, check):
     """Answers with as many bytes as the last part of the path says, and closes behind an answer of unknown length."""
     lines = []
@@ -108,6 +125,13 @@ def serve(listener, connections, check):
             if "/file/" in path:
                 connection.sendall(head)
                 send_file(connection, body)
+            elif "/pages/" in path:
+                connection.sendall(head)
+                send_pages(connection, body)
+            elif "/urgent/" in path:
+                connection.sendall(head)
+                urgent(connection, b"!")
+                connection.sendall(body)
             else:
                 connection.sendall(head + body)
             sizes = [*received, len(head), len(body)]
@@ -315,9 +339,106 @@ def mptcp_calls(port):
         client.close()
 
 
+# Urgent data (RFC 9293 §3.8.5): a byte that a receiver which does not ask for it passes over.
+
+
+def urgent(connection, data):
+    """The last byte is the urgent one. There is one at a time: the next must wait until it has been passed over."""
+    assert connection.send(data, socket.MSG_OOB) == len(data)
+
+
+def urgent_between():
+    """Between two exchanges, within a head and a body that are sent, behind one, and within an answer."""
+    server = Server(listen("127.0.0.1"), 2)
+    for number in range(2):
+        client = socket.create_connection(server.address)
+        exchange(client, f"/{number}/before/300")
+        urgent(client, b"!")
+        exchange(client, f"/{number}/behind/300", 300)
+        for name, at in [("head", 20), ("body", -1000)]:
+            message = request(f"/{number}/{name}/300", 3000)
+            client.sendall(message[:at])
+            urgent(client, b"!")
+            client.sendall(message[at:])
+            answer(client)
+        message = request(f"/{number}/tail/300", 3000)
+        client.sendall(message[:-1000])
+        urgent(client, message[-1000:] + b"!")
+        answer(client)
+        exchange(client, f"/{number}/urgent/3000")
+        rest(client, f"{number}", number == 0)
+    server.log()
+
+
+def urgent_inline():
+    """The receiver takes it as a byte of the stream: here one that may stand before a request (RFC 9112 §2.2)."""
+    listener = listen("127.0.0.1")
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    server = Server(listener, 1)
+    client = socket.create_connection(server.address)
+    for number in range(3):
+        exchange(client, f"/{number}/before/300")
+        urgent(client, b"\n")
+    rest(client, "inline")
+    server.log()
+
+
+# Pages that are received without a copy: the process maps them.
+
+
+class Receive(ctypes.Structure):
+    """struct tcp_zerocopy_receive, as far as it is needed."""
+
+    _fields_ = [("address", ctypes.c_uint64), ("length", ctypes.c_uint32), ("skip", ctypes.c_uint32)]
+
+
+def mapped(connection, room, size):
+    """Takes some of `size` bytes into `room`, an address that is mapped from the socket. Gives how many; 0 when they must be read."""
+    asked = Receive(room, size // PAGE * PAGE, 0)
+    length = ctypes.c_uint32(ctypes.sizeof(asked))
+    status = libc.getsockopt(
+        connection.fileno(), socket.IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, ctypes.byref(asked), ctypes.byref(length)
+    )
+    assert status == 0, os.strerror(ctypes.get_errno())
+    return asked.length
+
+
+def zerocopy():
+    server = Server(listen("127.0.0.1"), 1)
+    client = socket.create_connection(server.address)
+    exchange(client, "/before-pages/300")
+    total = 0
+    for number, size in enumerate([8 * PAGE, 40 * PAGE + 100]):
+        client.sendall(request(f"/pages/{number}/{size}", 0))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        libc.mmap.restype = ctypes.c_void_p
+        room = libc.mmap(None, ctypes.c_size_t(size), mmap.PROT_READ, mmap.MAP_SHARED, client.fileno(), ctypes.c_long(0))
+        assert room not in (None, ctypes.c_void_p(-1).value), os.strerror(ctypes.get_errno())
+        left = size
+        while left:
+            taken = mapped(client, room, left) if left >= PAGE else 0
+            if taken:
+                assert ctypes.string_at(room, taken) == b"a" * taken
+                total += taken
+            else:
+                taken = len(client.recv(min(left, PAGE)))
+                assert taken, "the end of the connection"
+            left -= taken
+        libc.munmap(ctypes.c_void_p(room), ctypes.c_size_t(size))
+    rest(client, "pages", True)
+    server.log()
+    assert total > 0, "the kernel has mapped nothing"
+    print(f"mapped\t{total}")
+
+
 CASES = {
+    "zerocopy": zerocopy,
     "mptcp-late": mptcp_late,
     "mptcp-calls": lambda: mptcp_calls(int(REST[0])),
+    "urgent": urgent_between,
+    "urgent-inline": urgent_inline,
     "mptcp": lambda: mptcp("127.0.0.1", MPTCP, MPTCP),
     "mptcp6": lambda: mptcp("::1", MPTCP, MPTCP),
     "mptcp-listener": lambda: mptcp("127.0.0.1", MPTCP, 0),

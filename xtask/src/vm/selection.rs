@@ -49,7 +49,7 @@ type Row<const KERNELS: usize> = (&'static str, [With; KERNELS]);
 
 /// Of each way to move bytes, to share a socket, to come late and to speak TLS, one test or more.
 #[rustfmt::skip]
-const TESTS: [Row<4>; 36] = [
+const TESTS: [Row<4>; 38] = [
     // All ways to move bytes, by which the families differ: the heart of it.
     ("matrix::every_way_to_send_with_every_way_to_receive", [Both, Both, Both, Both]),
     // Targets come and go by tracepoints, whose arguments and locks are each kernel's own.
@@ -79,6 +79,8 @@ const TESTS: [Row<4>; 36] = [
     ("paths::multipath_tcp", [Neither, Both, Neither, Both]),
     ("paths::a_server_of_go_that_multipath_tcp_comes_to", [Neither, Neither, Socket, Neither]),
     ("paths::requests_that_go_with_the_syn", [Socket, Syscall, Neither, Socket]),
+    ("paths::urgent_data_that_nobody_asks_for", [Socket, Neither, Syscall, Socket]),
+    ("paths::pages_that_are_received_without_a_copy", [Neither, Socket, Neither, Syscall]),
     // A pidfd is another thing from 6.9 on.
     ("namespaces::a_tracer_in_a_pid_namespace_takes_and_shows_its_pids", [Neither, Syscall, Neither, Socket]),
     // From 7.0 on the kernel is preempted within programs, and those run for others meanwhile are not run.
