@@ -64,6 +64,11 @@ impl Nginx {
         nginx
     }
 
+    /// Where it listens.
+    pub(crate) fn ports(&self) -> [u16; 4] {
+        [self.port, self.tls_port, self.http2_port, self.http2_tls_port]
+    }
+
     /// `http://127.0.0.1:PORT` and the path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
@@ -166,7 +171,8 @@ pub(crate) fn certificate(directory: &Path) {
     certify(directory, "TRUE");
 }
 
-fn certify(directory: &Path, is_authority: &str) {
+/// The same; rustls takes no server's certificate that is an authority's as well.
+pub(crate) fn certify(directory: &Path, is_authority: &str) {
     let mut command = Command::new(needs::program("openssl"));
     command
         .args([

@@ -7,7 +7,7 @@ use crate::http2::assert_equal_in_any_order;
 use crate::needs;
 use crate::nginx::Nginx;
 use crate::process::Running;
-use crate::servers::serve_over_tls;
+use crate::servers::{TlsServer, serve_over_tls};
 use crate::tracer::Tracer;
 
 /// Traces a client from before its first call; a program that was just executed makes calls before its file is read.
@@ -99,4 +99,21 @@ fn server_of_hyper() {
 #[test]
 fn server_of_hyper_with_http2() {
     server("--http2", 3_000);
+}
+
+/// Which connection it is that receives, the process says with the first record that it encrypts: the request before that is lost.
+#[test]
+fn a_server_joined_late() {
+    let server = TlsServer::start(&needs::rustls());
+    let mut client = Running::hold(needs::rustls(), ["late", "ureq", &server.url(""), &server.certificate()]);
+    client.next_step();
+    client.line("ready");
+    let tracer = Tracer::attach(&[server.pid()]);
+    client.next_step();
+    client.succeeded();
+    let log = server.quit();
+    let seen = tracer.finish_with_losses();
+    assert_eq!(log.len(), 8);
+    assert_eq!(seen.summary.lost("rustls_unread"), Some(1));
+    assert_equal(&seen.calls, &log[4..]);
 }

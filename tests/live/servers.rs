@@ -10,7 +10,7 @@ use crate::access_log::{self, Served};
 use crate::call::{Role, Seen};
 use crate::compare::assert_equal;
 use crate::needs;
-use crate::nginx::{Nginx, certificate};
+use crate::nginx::{Nginx, certify};
 use crate::process::{Running, outcome};
 use crate::python::{PythonServer, Transport};
 use crate::tracer::{Tracer, trace};
@@ -38,23 +38,55 @@ pub(crate) fn serve(nginx: Nginx, requests: usize, clients: impl FnOnce(&Nginx))
     (seen, log)
 }
 
-/// Traces a program that serves over TLS, called with `server CERTIFICATE KEY`, which says at which port it listens and prints a
-/// line for each call, while curl calls it 28 times. The largest answer has so many bytes.
+/// A program that serves over TLS, called with `server CERTIFICATE KEY`, which says at which port it listens and prints a line
+/// for each call.
+pub(crate) struct TlsServer {
+    directory: TempDir,
+    running: Running,
+    port: String,
+}
+
+impl TlsServer {
+    pub(crate) fn start(program: &Path) -> TlsServer {
+        let directory = TempDir::with_prefix("rotrace-live-").unwrap();
+        certify(directory.path(), "FALSE");
+        let [chain, key] = ["certificate.pem", "key.pem"].map(|name| directory.path().join(name));
+        let arguments = [Path::new("server"), &chain, &key];
+        let mut running = Running::hold(program, arguments);
+        running.next_step();
+        let port = running.line("listening ");
+        TlsServer { directory, running, port }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.port)
+    }
+
+    pub(crate) fn certificate(&self) -> String {
+        self.directory.path().join("certificate.pem").to_str().unwrap().to_owned()
+    }
+
+    /// Ends it, and gives what it served.
+    pub(crate) fn quit(mut self) -> Vec<Served> {
+        access_log::read_python(&self.running.succeeded())
+    }
+}
+
+/// Traces such a program while curl calls it 28 times. The largest answer has so many bytes.
 pub(crate) fn serve_over_tls(program: &Path, protocol: &str, largest: u32) {
-    let directory = TempDir::with_prefix("rotrace-live-").unwrap();
-    certificate(directory.path());
-    let path = |name| directory.path().join(name).to_str().unwrap().to_owned();
-    let mut server = Running::hold(program, ["server", &path("certificate.pem"), &path("key.pem")]);
-    server.next_step();
-    let port = server.line("listening ");
+    let server = TlsServer::start(program);
     let tracer = Tracer::attach(&[server.pid()]);
-    let url = |path: &str| format!("https://localhost:{port}{path}");
-    let certificate = path("certificate.pem");
+    let certificate = server.certificate();
     let options = ["-s", "-o", "/dev/null", "--cacert", &certificate, protocol];
-    let paths = [url("/sized/[0-20]"), url(&format!("/sized/{largest}")), url("/missing")];
+    let paths =
+        [server.url("/sized/[0-20]"), server.url(&format!("/sized/{largest}")), server.url("/missing")];
     load(curl(), &[&options[..], &paths.each_ref().map(String::as_str)].concat());
-    load(curl(), &[&options[..], &["-d", "some=body", &url("/sized/[30-34]")]].concat());
-    let log = access_log::read_python(&server.succeeded());
+    load(curl(), &[&options[..], &["-d", "some=body", &server.url("/sized/[30-34]")]].concat());
+    let log = server.quit();
     let seen = tracer.finish();
     assert_eq!(log.len(), 28);
     assert!(seen.calls.iter().all(|call| call.tls && call.role == Role::Server));
