@@ -2,6 +2,7 @@
 //! that is not in the contract of the command line.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
@@ -31,6 +32,7 @@ pub(crate) struct Call {
     pub(crate) ttfb_ns: Option<u64>,
     pub(crate) duration_ns: Option<u64>,
     pub(crate) complete: bool,
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) grpc_status: Option<u32>,
     pub(crate) grpc_request_messages: Option<u64>,
     pub(crate) grpc_response_messages: Option<u64>,

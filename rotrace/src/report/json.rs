@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use rotrace_ebpf::record::TLS_OBJECT;
 use serde::Serialize;
@@ -44,6 +45,8 @@ struct CallLine<'a> {
     duration_ns: Option<u64>,
     complete: bool,
     outcome: &'static str,
+    /// Whom the call was made to, or came from: address and port.
+    peer: Option<SocketAddr>,
     /// Only there when it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_unknown: Option<&'static str>,
@@ -170,6 +173,7 @@ pub fn call_line(call: &Call, clock: WallClock, allowed_keys: &[Box<str>]) -> se
             Outcome::Unbounded => "unbounded",
             Outcome::Lost => "lost",
         },
+        peer: call.peer,
         path_unknown: exchange.unnamed.map(unnamed_reason),
         grpc: exchange.grpc.map(|grpc| GrpcFigures {
             grpc_status: grpc.status,
@@ -316,9 +320,10 @@ mod tests {
     fn a_call() {
         let mut call = call("chess", "api.example.com/v1/users");
         call.exchange.target = "/v1/users?page=2&token=abc".into();
+        call.peer = Some(([203, 0, 113, 7], 443).into());
         check(
             &call,
-            r#"{"type":"call","time":"2025-08-12T12:00:01.000000000Z","pid":4711,"game":"chess","connection":"socket:77","role":"client","method":"GET","authority":"api.example.com","path":"/v1/users?page=2","endpoint":"api.example.com/v1/users","status":200,"protocol":"http/1.1","tls":false,"request_head_bytes":100,"request_body_bytes":0,"response_head_bytes":200,"response_body_bytes":1000,"ttfb_ns":10000000,"duration_ns":12000000,"complete":true,"outcome":"complete"}"#,
+            r#"{"type":"call","time":"2025-08-12T12:00:01.000000000Z","pid":4711,"game":"chess","connection":"socket:77","role":"client","method":"GET","authority":"api.example.com","path":"/v1/users?page=2","endpoint":"api.example.com/v1/users","status":200,"protocol":"http/1.1","tls":false,"request_head_bytes":100,"request_body_bytes":0,"response_head_bytes":200,"response_body_bytes":1000,"ttfb_ns":10000000,"duration_ns":12000000,"complete":true,"outcome":"complete","peer":"203.0.113.7:443"}"#,
         );
     }
 
@@ -339,7 +344,7 @@ mod tests {
         call.tls = true;
         check(
             &call,
-            r#"{"type":"call","time":"2025-08-12T12:00:01.000000000Z","pid":4711,"game":null,"connection":"tls:5","role":"server","method":"GET","authority":null,"path":"/a","endpoint":"api/a","status":null,"protocol":"http/1.1","tls":true,"request_head_bytes":100,"request_body_bytes":null,"response_head_bytes":null,"response_body_bytes":null,"ttfb_ns":null,"duration_ns":null,"complete":false,"outcome":"lost"}"#,
+            r#"{"type":"call","time":"2025-08-12T12:00:01.000000000Z","pid":4711,"game":null,"connection":"tls:5","role":"server","method":"GET","authority":null,"path":"/a","endpoint":"api/a","status":null,"protocol":"http/1.1","tls":true,"request_head_bytes":100,"request_body_bytes":null,"response_head_bytes":null,"response_body_bytes":null,"ttfb_ns":null,"duration_ns":null,"complete":false,"outcome":"lost","peer":null}"#,
         );
     }
 
