@@ -7,6 +7,7 @@
 //! write shows the socket, and every probe fewer is attached and removed sooner.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
 };
@@ -458,9 +459,13 @@ fn session(key: &Object) -> Option<*mut Session> {
     // SAFETY: the helpers have no preconditions.
     let (now_ns, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     let number = TLS_OBJECT | (now_ns << 10 | (cpu & 1023) as u64) & !TLS_OBJECT;
-    if TLS_OBJECTS.insert(key, &FRESH_SESSION, 0).is_err() {
-        count(Stat::TlsObjectsFull, 1);
-        return None;
+    if TLS_OBJECTS.insert(key, &FRESH_SESSION, BPF_NOEXIST as u64).is_err() {
+        // Another thread may have met it at the same time: one reads what the other writes.
+        let known = TLS_OBJECTS.get_ptr_mut(key);
+        if known.is_none() {
+            count(Stat::TlsObjectsFull, 1);
+        }
+        return known;
     }
     let fresh = TLS_OBJECTS.get_ptr_mut(key)?;
     // SAFETY: a value of the map, which stays valid while the program runs.
