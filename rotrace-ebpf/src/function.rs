@@ -33,6 +33,8 @@ pub const NSPR_READ: u64 = 13;
 pub const NSPR_RECEIVE: u64 = 14;
 /// `PRInt32 PR_Write(PRFileDesc *fd, const void *buf, PRInt32 amount)` of NSPR, and `PR_Send`, which has more arguments.
 pub const NSPR_WRITE: u64 = 15;
+/// `PRInt32 PR_Writev(PRFileDesc *fd, const PRIOVec *iov, PRInt32 iov_size, PRIntervalTime timeout)` of NSPR, which is not read.
+pub const NSPR_VECTOR: u64 = 24;
 /// `PRFileDesc *SSL_ImportFD(PRFileDesc *model, PRFileDesc *fd)` of NSS; only its return is of interest.
 pub const NSS_IMPORT: u64 = 16;
 /// `fn send_appdata_encrypt(&mut self, payload: OutboundChunks<'_>, limit: Limit, …) -> usize` of rustls's `CommonState`.

@@ -43,14 +43,16 @@ pub enum Stat {
     /// Records of rustls whose plaintext was of no known form, or that were received before a record that was sent had shown
     /// how its connections are laid out.
     RustlsUnread = 17,
+    /// Connections of NSS that were written to by `PR_Writev`: from there on they are not read.
+    NsprVectors = 18,
 }
 
 /// Number of counters.
-pub const STATS: u32 = 18;
+pub const STATS: u32 = 19;
 
 /// The counters that mean something was not seen: index, stage and reason as they appear in `lost` and in
 /// `rotrace_events_lost_total`.
-pub const LOSSES: [(Stat, &str); 12] = [
+pub const LOSSES: [(Stat, &str); 13] = [
     (Stat::RingFull, "ring_full"),
     (Stat::Fault, "fault"),
     (Stat::SocketsFull, "sockets_full"),
@@ -63,6 +65,7 @@ pub const LOSSES: [(Stat, &str); 12] = [
     (Stat::TargetsFull, "targets_full"),
     (Stat::GoEntryMissed, "go_entry_missed"),
     (Stat::RustlsUnread, "rustls_unread"),
+    (Stat::NsprVectors, "nspr_vectors"),
 ];
 
 /// The counters of stream bytes that no record has the content of although it should have: index and reason.

@@ -95,6 +95,7 @@ fn ssl_enter(ctx: ProbeContext) -> u32 {
         function::NSPR_READ => imported(&ctx, direction::RECEIVED as u64, 1),
         function::NSPR_RECEIVE => nspr_received(&ctx),
         function::NSPR_WRITE => imported(&ctx, direction::SENT as u64, 0),
+        function::NSPR_VECTOR => nspr_written(&ctx),
         function::GO_READ => go::read(&ctx),
         function::GO_WRITE => go::write(&ctx),
         function::RUSTLS_SEND => rustls::encrypts(&ctx, 1),
@@ -147,12 +148,28 @@ fn nspr_write(ctx: ProbeContext) -> u32 {
     imported(&ctx, direction::SENT as u64, 0)
 }
 
+#[uprobe]
+fn nspr_vector(ctx: ProbeContext) -> u32 {
+    nspr_written(&ctx)
+}
+
 #[inline(always)]
 fn nspr_received(ctx: &ProbeContext) -> u32 {
     if ctx.arg::<u64>(3).unwrap_or(0) & PR_MSG_PEEK != 0 {
         return 0;
     }
     imported(ctx, direction::RECEIVED as u64, 1)
+}
+
+/// Entry of `PR_Writev`, whose buffers are not read: of a descriptor of TLS nothing is from there on, and that is counted.
+#[inline(always)]
+fn nspr_written(ctx: &ProbeContext) -> u32 {
+    let object = ctx.arg(0).unwrap_or(0);
+    if !connection(object).is_null() {
+        count(Stat::NsprVectors, 1);
+        freed(object);
+    }
+    0
 }
 
 /// Entry of a function of NSPR, if its descriptor is one that NSS has made its own: files and plain sockets have the same

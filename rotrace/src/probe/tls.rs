@@ -63,6 +63,8 @@ pub enum Function {
     NsprReceive = function::NSPR_RECEIVE,
     /// `PRInt32 PR_Write(PRFileDesc *fd, const void *buf, PRInt32 amount)` of NSPR, for the same descriptors; and `PR_Send`.
     NsprWrite = function::NSPR_WRITE,
+    /// `PRInt32 PR_Writev(PRFileDesc *fd, const PRIOVec *iov, PRInt32 iov_size, PRIntervalTime timeout)` of NSPR, which is not read.
+    NsprVector = function::NSPR_VECTOR,
     /// `PRFileDesc *SSL_ImportFD(PRFileDesc *model, PRFileDesc *fd)` of NSS, whose result is TLS from then on.
     NssImport = function::NSS_IMPORT,
     /// `fn send_appdata_encrypt(&mut self, …)` of rustls's `CommonState`.
@@ -84,7 +86,7 @@ pub enum Function {
 impl Function {
     /// Its calls show plaintext, or which calls do.
     pub fn carries_plaintext(self) -> bool {
-        !matches!(self, Function::Free | Function::GetError)
+        !matches!(self, Function::Free | Function::GetError | Function::NsprVector)
     }
 
     /// What it gives to its caller was received.
@@ -122,7 +124,7 @@ impl Function {
 }
 
 /// Programs that are attached by perf events, and the functions at which each is.
-const PROGRAMS: [(&[Function], &str); 24] = [
+const PROGRAMS: [(&[Function], &str); 25] = [
     (&[Function::GoReadReturn], "go_read_return"),
     (&[Function::GoWriteReturn], "go_write_return"),
     (&[Function::GoRead], "go_read"),
@@ -145,6 +147,7 @@ const PROGRAMS: [(&[Function], &str); 24] = [
     (&[Function::NsprRead], "nspr_read"),
     (&[Function::NsprReceive], "nspr_receive"),
     (&[Function::NsprWrite], "nspr_write"),
+    (&[Function::NsprVector], "nspr_vector"),
     (&[Function::NssImport], "ssl_import_fd"),
     (
         &[

@@ -90,8 +90,8 @@ const NAMES: [(&str, Meaning); 27] = [
     ("PR_Write", Meaning::Probed(Function::NsprWrite)),
     ("PR_Send", Meaning::Probed(Function::NsprWrite)),
     ("PR_Close", Meaning::Probed(Function::Free)),
-    // What this sends stands in several buffers, which nobody reads: a connection with a hole is let go of.
-    ("PR_Writev", Meaning::Probed(Function::Free)),
+    // What this sends stands in several buffers, which nobody reads: a connection with a hole is let go of, and counted.
+    ("PR_Writev", Meaning::Probed(Function::NsprVector)),
     // Go's linker, where its code begins.
     ("runtime.text", Meaning::GoText),
 ];
