@@ -19,6 +19,7 @@ pub(super) fn loss_meaning(reason: &str) -> Option<&'static str> {
         "rustls_unread" => {
             "rustls passed plaintext in a form that is not known, or before the probes knew its connections; it is missing"
         }
+        "nspr_vectors" => "connections of NSS were written to by PR_Writev; what follows on them is missing",
         NOT_RUN => {
             "the kernel ran no probe, as it was interrupted there; calls are missing, if a target made them"
         }

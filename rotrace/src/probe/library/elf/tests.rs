@@ -181,7 +181,7 @@ fn every_name_of_the_table_is_found() {
             (Function::NsprWrite, 22),
             (Function::NsprWrite, 23),
             (Function::Free, 24),
-            (Function::Free, 25),
+            (Function::NsprVector, 25),
         ],
         &[],
     );
