@@ -268,18 +268,11 @@ pub fn points(file: impl Read + Seek, bytes_max: u64, told: &Addresses) -> Resul
         found.addresses.extend(told);
     }
     let mut functions = offsets(&mut file, machine, &segments, &found.addresses)?;
-    let of_rustls = rustls::points(&mut file, &segments, &found.rustls)?;
-    let of_rustls = of_rustls.and_then(|points| match machine {
-        Machine::X86_64 => Ok(points),
-        Machine::Arm64 => Err(Lack::Arm64),
-    });
-    let lack = match of_rustls {
-        Ok(points) => {
-            functions.extend(points);
-            None
-        }
-        Err(lack) => Some(lack),
+    let of_rustls = match machine {
+        Machine::Arm64 if !found.rustls.is_empty() => Err(Lack::Arm64),
+        _ => rustls::points(&mut file, &segments, &found.rustls)?,
     };
+    let lack = of_rustls.map(|points| functions.extend(points)).err();
     let names = section_names(&mut file, &header, &sections)?;
     let named: Vec<_> = sections.iter().map(|section| (section_name(&names, section), *section)).collect();
     match go::tls(&mut file, machine, &named, &segments, found.go_text)? {

@@ -268,6 +268,13 @@ fn go_and_rust_are_known_by_their_traces() {
     let rust = "_ZN6rustls4conn16ConnectionCommon11process_new17h0123456789abcdefE";
     check(&Sample::new().function(rust, 0), &[], &[Stack::Rustls(Lack::Symbols)]);
     check(&Sample::new().function("trustless", 0), &[], &[]);
+    let encrypts = "_ZN6rustls12common_state11CommonState20send_appdata_encrypt17h0123456789abcdefE";
+    for (machine, lack) in
+        [(elf::EM_X86_64, Lack::Function("take_received_plaintext")), (elf::EM_AARCH64, Lack::Arm64)]
+    {
+        let sample = Sample { machine, ..Sample::new() }.function(encrypts, 0);
+        check(&sample, &[], &[Stack::Rustls(lack)]);
+    }
     for name in [".gopclntab", ".note.go.buildid"] {
         check(&Sample { section_name: name, ..Sample::new() }, &[], &[Stack::Go]);
     }
